@@ -1,0 +1,83 @@
+"""The simple recurrent network (Elman 1990).
+
+    h_t = f(h_{t-1} W_hh + x_t W_xh + b_h)
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+from jax.nn import initializers
+from jax.nn.initializers import Initializer
+from jax.typing import DTypeLike
+
+from rnnjax.cell import Batch, Cell
+from rnnjax.cells.dense import affine, check_sizes, state_dtype
+
+
+class ElmanParams(NamedTuple):
+    """Weights for row vectors.
+
+    Attributes:
+      W_xh: `[D, H]`.
+      W_hh: `[H, H]`; entry (k, m) is the weight from unit k to unit m.
+      b_h: `[H]`.
+    """
+
+    W_xh: jax.Array
+    W_hh: jax.Array
+    b_h: jax.Array
+
+
+def elman(
+    input_size: int,
+    hidden_size: int,
+    *,
+    activation: Callable[[jax.Array], jax.Array] = jnp.tanh,
+    kernel_init: Initializer = initializers.orthogonal(),
+    input_init: Initializer = initializers.lecun_normal(),
+    bias_init: Initializer = initializers.zeros,
+    dtype: DTypeLike = jnp.float32,
+) -> Cell:
+    """h_t = activation(h_{t-1} W_hh + x_t W_xh + b_h); the state is h, `[B, H]`.
+
+    Args:
+      input_size: D.
+      hidden_size: H.
+      activation: f, elementwise; tanh or ReLU in most of the literature.
+      kernel_init: draws W_hh `[H, H]`.
+      input_init: draws W_xh `[D, H]`.
+      bias_init: draws b_h as `[1, H]`.
+      dtype: of the parameters; the state has it too, float32 at least.
+
+    Returns:
+      A cell whose parameters are `ElmanParams`.
+
+    Raises:
+      ValueError: a size that no cell can have.
+      TypeError: `dtype` is not floating.
+    """
+    check_sizes(input_size, hidden_size, dtype)
+
+    def init(key: chex.PRNGKey) -> ElmanParams:
+        keys = jax.random.split(key, 3)
+        return ElmanParams(
+            W_xh=input_init(keys[0], (input_size, hidden_size), dtype),
+            W_hh=kernel_init(keys[1], (hidden_size, hidden_size), dtype),
+            b_h=bias_init(keys[2], (1, hidden_size), dtype)[0],
+        )
+
+    def start(params: ElmanParams, batch_shape: Batch) -> jax.Array:
+        return jnp.zeros((*batch_shape, hidden_size), state_dtype(params.W_hh))
+
+    return Cell(
+        init=init,
+        start=start,
+        project=lambda params, inputs: affine(inputs, params.W_xh, params.b_h),
+        kernel=lambda params: params.W_hh.astype(state_dtype(params.W_hh)),
+        hidden=lambda state, drive: state,
+        update=lambda params, state, drive, mixed: activation(drive + mixed),
+        output=lambda state: state,
+    )

@@ -1,0 +1,118 @@
+"""The gated recurrent unit (Cho 2014), in both conventions.
+
+    r, z = σ(h_{t-1} W_hh + x_t W_xh + b_h)        one block of columns a gate
+    n    = tanh(x_t W_xh + b_h + r (h_{t-1} W_hh + b_hn))     reset after the product
+    n    = tanh(x_t W_xh + b_h + (r h_{t-1}) W_hh)            reset before it
+    h_t  = (1 - z) n + z h_{t-1}
+"""
+
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+from jax.nn import initializers
+from jax.nn.initializers import Initializer
+from jax.typing import DTypeLike
+
+from rnnjax.cell import Batch, Cell
+from rnnjax.cells.dense import add_bias, affine, check_sizes, state_dtype
+from rnnjax.initializers import by_gate
+
+
+class GRUParams(NamedTuple):
+    """Weights for row vectors; the gates' columns stand in the order r z n.
+
+    Attributes:
+      W_xh: `[D, 3H]`.
+      W_hh: `[H, 3H]`.
+      b_h: `[3H]`.
+      b_hn: `[H]`, the second bias of n that the reset gate multiplies; None where
+        the reset comes before the product.
+    """
+
+    W_xh: jax.Array
+    W_hh: jax.Array
+    b_h: jax.Array
+    b_hn: jax.Array | None
+
+
+def gru(
+    input_size: int,
+    hidden_size: int,
+    *,
+    reset_after: bool = True,
+    kernel_init: Initializer = initializers.orthogonal(),
+    input_init: Initializer = initializers.lecun_normal(),
+    bias_init: Initializer = initializers.zeros,
+    dtype: DTypeLike = jnp.float32,
+) -> Cell:
+    """The GRU; its state is h, `[B, H]`.
+
+    Args:
+      input_size: D.
+      hidden_size: H.
+      reset_after: the reset gate acts after the recurrent product (cuDNN, torch,
+        Flax, Keras by default) or before it (Cho 2014, Haiku). Before it, two
+        products follow each other in one step, so the cell has no single kernel.
+      kernel_init: draws each gate's `[H, H]` of W_hh.
+      input_init: draws each gate's `[D, H]` of W_xh.
+      bias_init: draws b_h as `[3, H]`, rows r z n; b_hn starts at zero.
+      dtype: of the parameters; the state has it too, float32 at least.
+
+    Returns:
+      A cell whose parameters are `GRUParams`.
+
+    Raises:
+      ValueError: a size that no cell can have.
+      TypeError: `dtype` is not floating.
+    """
+    check_sizes(input_size, hidden_size, dtype)
+
+    def init(key: chex.PRNGKey) -> GRUParams:
+        keys = jax.random.split(key, 3)
+        columns = 3 * hidden_size
+        return GRUParams(
+            W_xh=by_gate(input_init, 3)(keys[0], (input_size, columns), dtype),
+            W_hh=by_gate(kernel_init, 3)(keys[1], (hidden_size, columns), dtype),
+            b_h=bias_init(keys[2], (3, hidden_size), dtype).reshape(columns),
+            b_hn=jnp.zeros(hidden_size, dtype) if reset_after else None,
+        )
+
+    def start(params: GRUParams, batch_shape: Batch) -> jax.Array:
+        return jnp.zeros((*batch_shape, hidden_size), state_dtype(params.W_hh))
+
+    def project(params: GRUParams, inputs: jax.Array) -> list[jax.Array]:
+        return jnp.split(affine(inputs, params.W_xh, params.b_h), 3, axis=-1)
+
+    def kernel(params: GRUParams) -> jax.Array:
+        return params.W_hh.astype(state_dtype(params.W_hh))
+
+    def update_after(
+        params: GRUParams, h: jax.Array, drive: list[jax.Array], mixed: jax.Array
+    ) -> jax.Array:
+        assert params.b_hn is not None
+        (x_r, x_z, x_n), (m_r, m_z, m_n) = drive, jnp.split(mixed, 3, axis=-1)
+        r, z = jax.nn.sigmoid(x_r + m_r), jax.nn.sigmoid(x_z + m_z)
+        n = jnp.tanh(x_n + r * add_bias(m_n, params.b_hn))
+        return (1 - z) * n + z * h
+
+    def update_before(
+        params: GRUParams, h: jax.Array, drive: list[jax.Array], mixed: None
+    ) -> jax.Array:
+        x_r, x_z, x_n = drive
+        W_rz, W_n = jnp.split(kernel(params), [2 * hidden_size], axis=-1)
+        m_r, m_z = jnp.split(h @ W_rz, 2, axis=-1)
+        r, z = jax.nn.sigmoid(x_r + m_r), jax.nn.sigmoid(x_z + m_z)
+        n = jnp.tanh(x_n + (r * h) @ W_n)
+        return (1 - z) * n + z * h
+
+    return Cell(
+        init=init,
+        start=start,
+        project=project,
+        kernel=kernel if reset_after else None,
+        hidden=(lambda state, drive: state) if reset_after else None,
+        update=update_after if reset_after else update_before,
+        output=lambda state: state,
+    )

@@ -1,0 +1,112 @@
+"""Long short-term memory (Hochreiter and Schmidhuber 1997; forget gate, Gers 2000).
+
+    i, f, o = σ(h_{t-1} W_hh + x_t W_xh + b_h)     one block of columns a gate
+    g       = tanh(h_{t-1} W_hh + x_t W_xh + b_h)
+    c_t     = f c_{t-1} + i g
+    h_t     = o tanh(c_t)
+"""
+
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+from jax.nn import initializers
+from jax.nn.initializers import Initializer
+from jax.typing import DTypeLike
+
+from rnnjax.cell import Batch, Cell
+from rnnjax.cells.dense import affine, check_sizes, state_dtype
+from rnnjax.initializers import by_gate
+
+
+class LSTMParams(NamedTuple):
+    """Weights for row vectors; the gates' columns stand in the order i f g o.
+
+    Attributes:
+      W_xh: `[D, 4H]`.
+      W_hh: `[H, 4H]`.
+      b_h: `[4H]`.
+    """
+
+    W_xh: jax.Array
+    W_hh: jax.Array
+    b_h: jax.Array
+
+
+class LSTMState(NamedTuple):
+    """What an LSTM carries from step to step.
+
+    Attributes:
+      c: `[B, H]`, the memory.
+      h: `[B, H]`, what is shown of it.
+    """
+
+    c: jax.Array
+    h: jax.Array
+
+
+def lstm(
+    input_size: int,
+    hidden_size: int,
+    *,
+    forget_bias: float = 1.0,
+    kernel_init: Initializer = initializers.orthogonal(),
+    input_init: Initializer = initializers.lecun_normal(),
+    bias_init: Initializer = initializers.zeros,
+    dtype: DTypeLike = jnp.float32,
+) -> Cell:
+    """The LSTM; its state is `LSTMState(c, h)`.
+
+    Args:
+      input_size: D.
+      hidden_size: H.
+      forget_bias: added to what `bias_init` draws for the forget gate; 1 lets
+        the memory persist at the start (Jozefowicz 2015, section 3).
+      kernel_init: draws each gate's `[H, H]` of W_hh.
+      input_init: draws each gate's `[D, H]` of W_xh.
+      bias_init: draws b_h as `[4, H]`, rows i f g o.
+      dtype: of the parameters; the state has it too, float32 at least.
+
+    Returns:
+      A cell whose parameters are `LSTMParams`.
+
+    Raises:
+      ValueError: a size that no cell can have.
+      TypeError: `dtype` is not floating.
+    """
+    check_sizes(input_size, hidden_size, dtype)
+
+    def init(key: chex.PRNGKey) -> LSTMParams:
+        keys = jax.random.split(key, 3)
+        columns = 4 * hidden_size
+        biases = bias_init(keys[2], (4, hidden_size), dtype)
+        return LSTMParams(
+            W_xh=by_gate(input_init, 4)(keys[0], (input_size, columns), dtype),
+            W_hh=by_gate(kernel_init, 4)(keys[1], (hidden_size, columns), dtype),
+            b_h=biases.at[1].add(forget_bias).reshape(columns),
+        )
+
+    def start(params: LSTMParams, batch_shape: Batch) -> LSTMState:
+        zeros = jnp.zeros((*batch_shape, hidden_size), state_dtype(params.W_hh))
+        return LSTMState(c=zeros, h=zeros)
+
+    def project(params: LSTMParams, inputs: jax.Array) -> list[jax.Array]:
+        return jnp.split(affine(inputs, params.W_xh, params.b_h), 4, axis=-1)
+
+    def update(
+        params: LSTMParams, state: LSTMState, drive: list[jax.Array], mixed: jax.Array
+    ) -> LSTMState:
+        a_i, a_f, a_g, a_o = (d + m for d, m in zip(drive, jnp.split(mixed, 4, axis=-1)))
+        c = jax.nn.sigmoid(a_f) * state.c + jax.nn.sigmoid(a_i) * jnp.tanh(a_g)
+        return LSTMState(c=c, h=jax.nn.sigmoid(a_o) * jnp.tanh(c))
+
+    return Cell(
+        init=init,
+        start=start,
+        project=project,
+        kernel=lambda params: params.W_hh.astype(state_dtype(params.W_hh)),
+        hidden=lambda state, drive: state.h,
+        update=update,
+        output=lambda state: state.h,
+    )

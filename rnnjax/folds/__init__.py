@@ -1,0 +1,11 @@
+"""The ways of carrying a recurrence over time, one a file.
+
+A fold is `fold(cell, params, inputs, state) -> (final_state, states)`: inputs'
+leaves `[T, B, ...]`, state `[B, ...]`, states `[T, B, ...]`.
+"""
+
+from rnnjax.folds.blocked import blocked
+from rnnjax.folds.scan import scan
+from rnnjax.folds.sequence import Fold
+
+__all__ = ["Fold", "blocked", "scan"]

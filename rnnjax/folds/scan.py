@@ -1,0 +1,47 @@
+"""The plain fold: `jax.lax.scan`, with every derivative that JAX knows."""
+
+from jax import lax
+
+from rnnjax.cell import Cell, Drive, Inputs, Params, State, advance, build_kernel
+from rnnjax.folds.sequence import Fold, length_of, vary_together
+
+
+def scan(*, unroll: int = 1) -> Fold:
+    """Folds by one `lax.scan` over all steps.
+
+        s_t = step(params, s_{t-1}, x_t)
+
+    Differentiable in every way, forward mode included. Reverse mode stores every
+    intermediate of every step.
+
+    Args:
+      unroll: steps written out in each turn of the compiled loop.
+
+    Returns:
+      `(cell, params, inputs, state) -> (final_state, states)`.
+
+    Raises:
+      ValueError: `unroll` is below one.
+    """
+    if unroll < 1:
+        raise ValueError(f"unroll: expected at least 1 step, got {unroll}")
+
+    def fold(cell: Cell, params: Params, inputs: Inputs, state: State) -> tuple[State, State]:
+        length_of(inputs)
+        params, inputs, state = vary_together(params, inputs, state)
+        return scan_drives(cell, params, inputs, state, unroll)
+
+    return fold
+
+
+def scan_drives(
+    cell: Cell, params: Params, inputs: Inputs, state: State, unroll: int = 1
+) -> tuple[State, State]:
+    """Projects all inputs at once, then scans over the drive."""
+    kernel = build_kernel(cell, params)
+
+    def body(state: State, drive: Drive) -> tuple[State, State]:
+        state = advance(cell, params, kernel, state, drive)
+        return state, state
+
+    return lax.scan(body, state, cell.project(params, inputs), unroll=unroll)

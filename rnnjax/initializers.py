@@ -1,0 +1,97 @@
+"""Initialisers that `jax.nn.initializers` lacks.
+
+Cells draw their kernels one gate at a time, so that any initialiser, orthogonal
+included, acts on each gate's `[H, H]` alone. Biases are drawn as `[G, H]`, one row
+a gate, so that one may depend on another.
+"""
+
+from collections.abc import Callable
+
+import chex
+import jax
+import jax.numpy as jnp
+from jax.nn.initializers import Initializer, orthogonal
+from jax.typing import DTypeLike
+
+__all__ = ["by_gate", "chrono", "orthogonal", "scaled_identity"]
+
+
+def by_gate(init: Initializer, gates: int) -> Initializer:
+    """Draws `[K, G * H]` as G independent `[K, H]` side by side.
+
+    Args:
+      init: initialiser of one gate's matrix.
+      gates: G.
+
+    Returns:
+      An initialiser for shapes `[K, G * H]`.
+
+    Raises:
+      ValueError: the last axis does not divide into `gates`.
+    """
+
+    def draw(key: chex.PRNGKey, shape: tuple[int, ...], dtype: DTypeLike = float) -> jax.Array:
+        if shape[-1] % gates:
+            raise ValueError(
+                f"shape: expected a last axis that divides into {gates} gates, got {shape}; "
+                "pass [K, gates * H]"
+            )
+        one = (*shape[:-1], shape[-1] // gates)
+        keys = jax.random.split(key, gates)
+        return jnp.concatenate([init(k, one, dtype) for k in keys], axis=-1)
+
+    return draw
+
+
+def scaled_identity(scale: float = 1.0) -> Initializer:
+    """scale · I (Le, Jaitly and Hinton 2015, section 2: ReLU with the identity).
+
+    Raises:
+      ValueError: the shape asked for is not square.
+    """
+
+    def draw(key: chex.PRNGKey, shape: tuple[int, ...], dtype: DTypeLike = float) -> jax.Array:
+        del key
+        if len(shape) != 2 or shape[0] != shape[1]:
+            raise ValueError(
+                f"shape: expected a square matrix [H, H] for an identity, got {shape}; use it "
+                "as the kernel initialiser"
+            )
+        return scale * jnp.eye(shape[0], dtype=dtype)
+
+    return draw
+
+
+def chrono(longest: float, *, forget: int, remember: int | None = None) -> Initializer:
+    """Biases for memories of 1 to `longest` steps (Tallec and Ollivier 2018, section 2).
+
+        b_forget ~ ln U[1, longest - 1],   b_remember = -b_forget
+
+    Args:
+      longest: the longest dependency expected, in steps; at least 2.
+      forget: row of the gate that keeps the past: 1 for `lstm` (i f g o; pass it
+        `forget_bias=0.0` besides), 1 for `gru` (r z n), whose one gate does both.
+      remember: row of the gate that lets the new in: 0 for `lstm`, None for `gru`.
+
+    Returns:
+      A bias initialiser for shapes `[G, H]`; the other rows are zero.
+
+    Raises:
+      ValueError: `longest` is below 2.
+    """
+    if longest < 2:
+        raise ValueError(
+            f"longest: expected at least 2 steps, got {longest}; pass the lag of the longest "
+            "dependency to be learned"
+        )
+
+    def draw(key: chex.PRNGKey, shape: tuple[int, ...], dtype: DTypeLike = float) -> jax.Array:
+        steps = jax.random.uniform(key, shape[1:], dtype, minval=1.0, maxval=longest - 1.0)
+        b_forget = jnp.log(steps)
+        bias = jnp.zeros(shape, dtype).at[forget].set(b_forget)
+        return bias if remember is None else bias.at[remember].set(-b_forget)
+
+    return draw
+
+
+BiasInitializer = Callable[..., jax.Array]

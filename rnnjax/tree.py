@@ -1,0 +1,48 @@
+"""The parts of a pytree that carry a gradient, and the parts that do not."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+Tree = Any
+
+
+def carries_gradient(leaf: Any) -> bool:
+    """Whether a leaf is floating or complex; integers, booleans and keys are not."""
+    return bool(jnp.issubdtype(jnp.result_type(leaf), jnp.inexact))
+
+
+def floating(tree: Tree) -> Tree:
+    """`tree` with every leaf that carries no gradient replaced by None."""
+    return jax.tree.map(lambda leaf: leaf if carries_gradient(leaf) else None, tree)
+
+
+def rest(tree: Tree) -> Tree:
+    """`tree` with every leaf that carries a gradient replaced by None."""
+    return jax.tree.map(lambda leaf: None if carries_gradient(leaf) else leaf, tree)
+
+
+def combine(first: Tree, second: Tree) -> Tree:
+    """Puts `floating(tree)` and `rest(tree)` together again."""
+    return jax.tree.map(
+        lambda a, b: b if a is None else a, first, second, is_leaf=lambda leaf: leaf is None
+    )
+
+
+def at_least_float32(dtype: Any) -> Any:
+    """`dtype`, or float32 where it is narrower."""
+    return dtype if jnp.finfo(dtype).bits >= 32 else jnp.dtype(jnp.float32)
+
+
+def describe(tree: Tree) -> str:
+    """Structure, dtypes and shapes in one line, for error messages."""
+    return str(jax.tree.map(_Described, tree))
+
+
+class _Described:
+    def __init__(self, leaf: Any) -> None:
+        self.text = f"{jnp.result_type(leaf)}[{','.join(map(str, jnp.shape(leaf)))}]"
+
+    def __repr__(self) -> str:
+        return self.text

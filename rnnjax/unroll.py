@@ -1,0 +1,327 @@
+"""The front door: a recurrence over a sequence, with masks, resets and reverse."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from rnnjax import folds
+from rnnjax.cell import Batch, Cell, Inputs, Params, State, step
+from rnnjax.folds.sequence import Fold, length_of
+from rnnjax.tree import describe, floating
+from rnnjax.wrappers import masked, probed, resetting, select
+
+
+def unroll(
+    cell: Cell,
+    params: Params,
+    inputs: Inputs,
+    state: State | None = None,
+    *,
+    mask: jax.Array | None = None,
+    resets: jax.Array | None = None,
+    reverse: bool = False,
+    probes: State | None = None,
+    fold: Fold = folds.blocked(),
+) -> tuple[State, Any]:
+    """Carries a recurrence over a sequence.
+
+        s_t = step(params, s_{t-1}, x_t)
+        outputs_t = output(s_t)
+
+    A NaN on a valid step is not hidden: it stays a NaN in every state after it, and
+    in the gradient even where a reset cuts those states off.
+
+    Args:
+      cell: the recurrence.
+      params: its parameters.
+      inputs: pytree, leaves `[T, B, ...]`.
+      state: s before the first step, leaves `[B, ...]`; `cell.start` unless given.
+      mask: `[T, B]`, True at valid steps; holes are allowed. A step that is not
+        valid leaves the state as it was, gives zeros, and takes no gradient, whatever
+        stands in its input.
+      resets: `[T, B]`; where True, the state before that step is `cell.start`. It
+        holds on a masked step too, and in reverse it parts the same two steps, t-1
+        and t.
+      reverse: run from T-1 to 0; with a mask, each sequence backward over its own
+        valid steps. Outputs stay in the order of the inputs.
+      probes: added to the states, leaves `[T, B, ...]`, None for leaves that carry no
+        gradient; the gradient with respect to zero probes is ∂L/∂s_t.
+      fold: how to carry it and how to differentiate it; see `rnnjax.folds`.
+
+    Returns:
+      `(final_state, outputs)`: the state after the last (valid) step, leaves
+      `[B, ...]`, and the outputs `[T, B, H]`. Batch axes are those of the mask or the
+      resets if given, else of the state, else `inputs.shape[1:-1]`. The state keeps
+      the dtypes that `cell.start` gives it, float32 at least for the cells of this
+      library, whatever the precision of inputs and parameters.
+
+    Raises:
+      ValueError: a shape that does not fit.
+      TypeError: a dtype or a structure that does not fit, or a step that changes the
+        state's.
+    """
+    path = trajectory(
+        cell, params, inputs, state,
+        mask=mask, resets=resets, reverse=reverse, probes=probes, fold=fold,
+    )  # fmt: skip
+    return path.final, path.outputs
+
+
+def states(
+    cell: Cell,
+    params: Params,
+    inputs: Inputs,
+    state: State | None = None,
+    *,
+    mask: jax.Array | None = None,
+    resets: jax.Array | None = None,
+    reverse: bool = False,
+    probes: State | None = None,
+    fold: Fold = folds.blocked(),
+) -> State:
+    """Every state on the way, leaves `[T, B, ...]`; arguments and errors as `unroll`.
+
+    A masked step shows the state it left as it was.
+    """
+    return trajectory(
+        cell, params, inputs, state,
+        mask=mask, resets=resets, reverse=reverse, probes=probes, fold=fold,
+    ).states  # fmt: skip
+
+
+class Trajectory(NamedTuple):
+    """What `unroll` and `states` show between them.
+
+    Attributes:
+      final: the state after the last step, leaves `[B, ...]`.
+      states: every state, leaves `[T, B, ...]`.
+      outputs: `[T, B, H]`.
+    """
+
+    final: State
+    states: State
+    outputs: Any
+
+
+def trajectory(
+    cell: Cell,
+    params: Params,
+    inputs: Inputs,
+    state: State | None = None,
+    *,
+    mask: jax.Array | None = None,
+    resets: jax.Array | None = None,
+    reverse: bool = False,
+    probes: State | None = None,
+    fold: Fold = folds.blocked(),
+) -> Trajectory:
+    """`unroll` and `states` in one; arguments and errors as `unroll`."""
+    run = prepare(
+        cell, params, inputs, state, mask=mask, resets=resets, reverse=reverse, probes=probes
+    )
+    final, states = fold(run.cell, params, run.inputs, run.state)
+    outputs = jax.vmap(cell.output)(states)
+    if run.mask is not None:
+        # Zeros, and no gradient, where there is nothing to show.
+        outputs = jax.tree.map(lambda y: select(run.mask, y, jnp.zeros_like(y), y), outputs)
+    return Trajectory(final, _turn(states, reverse), _turn(outputs, reverse))
+
+
+def lengths_to_mask(lengths: jax.Array, length: int) -> jax.Array:
+    """`[T, B]`, True at the first `lengths` steps of each sequence.
+
+    Args:
+      lengths: `[B]`, integers; a length of zero gives a sequence without valid steps.
+      length: T.
+
+    Raises:
+      TypeError: the lengths are not integers.
+      ValueError: a length is negative or above T, where their values are known.
+    """
+    lengths = jnp.asarray(lengths)
+    if not jnp.issubdtype(lengths.dtype, jnp.integer):
+        raise TypeError(f"lengths: expected integers [B], got {describe(lengths)}")
+    if not isinstance(lengths, jax.core.Tracer) and lengths.size:
+        low, high = int(lengths.min()), int(lengths.max())
+        if low < 0 or high > length:
+            raise ValueError(
+                f"lengths: expected values from 0 to T = {length}, got {low} to {high}; pass "
+                "the number of valid steps of each sequence"
+            )
+    times = jnp.arange(length, dtype=lengths.dtype)
+    return times.reshape(length, *(1,) * lengths.ndim) < lengths[None]
+
+
+class Run(NamedTuple):
+    """What a fold is to be given.
+
+    Attributes:
+      cell: the cell with mask, resets and probes wrapped around it.
+      inputs: its inputs, leaves `[T, B, ...]`, in the order of the run.
+      state: s before the first step.
+      mask: `[T, B]` in the order of the run, or None.
+      batch: B.
+    """
+
+    cell: Cell
+    inputs: Inputs
+    state: State
+    mask: jax.Array | None
+    batch: Batch
+
+
+def prepare(
+    cell: Cell,
+    params: Params,
+    inputs: Inputs,
+    state: State | None,
+    *,
+    mask: jax.Array | None = None,
+    resets: jax.Array | None = None,
+    reverse: bool = False,
+    probes: State | None = None,
+) -> Run:
+    """Checks the arguments of `unroll` and turns them into those of a fold."""
+    inputs = jax.tree.map(jnp.asarray, inputs)
+    length = length_of(inputs)
+    mask = _check_flags("mask", mask, inputs)
+    resets = _check_flags("resets", resets, inputs)
+    if mask is not None and resets is not None and mask.shape != resets.shape:
+        raise ValueError(
+            f"resets: expected the shape of the mask, {mask.shape}, got {resets.shape}"
+        )
+    batch = _batch_shape(cell, params, inputs, state, mask, resets)
+    start = cell.start(params, batch)
+    if state is None:
+        state = start
+    else:
+        state = jax.tree.map(jnp.asarray, state)
+        _check_state(state, start, batch)
+
+    if mask is not None:
+        cell, inputs = masked(cell), (_fill(inputs, mask), mask)
+    if resets is not None:
+        if reverse:
+            # What parts t-1 from t stands, backward, before t-1.
+            resets = jnp.concatenate([resets[1:], jnp.zeros_like(resets[:1])])
+        cell, inputs = resetting(cell, start), (inputs, resets)
+    inputs, mask = _turn((inputs, mask), reverse)
+    _check_step(cell, params, state, inputs, batch)
+    if probes is not None:
+        _check_probes(probes, state, length)
+        cell, inputs = probed(cell), (inputs, _turn(probes, reverse))
+    return Run(cell, inputs, state, mask, batch)
+
+
+def _turn(tree: Any, reverse: bool) -> Any:
+    return jax.tree.map(lambda x: x[::-1], tree) if reverse else tree
+
+
+def _fill(inputs: Inputs, mask: jax.Array) -> Inputs:
+    """Puts the last valid input, else the next, in place of every input that is not valid.
+
+    Zeros would make of a step such as x / |x| a NaN that poisons every gradient; they
+    stand only where a sequence has no valid step at all.
+    """
+    times = jnp.arange(mask.shape[0]).reshape(-1, *(1,) * (mask.ndim - 1))
+    length = mask.shape[0]
+    last = lax.cummax(jnp.where(mask, times, -1), axis=0)
+    following = lax.cummin(jnp.where(mask, times, length), axis=0, reverse=True)
+    nearest = jnp.where(last >= 0, last, following)
+
+    def fill(x: jax.Array) -> jax.Array:
+        def along(flags: jax.Array) -> jax.Array:
+            return flags.reshape(flags.shape + (1,) * (x.ndim - mask.ndim))
+
+        # Held fixed: a masked step takes no gradient, and none is to be scattered.
+        filled = jnp.take_along_axis(
+            lax.stop_gradient(x), along(jnp.minimum(nearest, length - 1)), axis=0
+        )
+        filled = jnp.where(along(nearest < length), filled, jnp.zeros_like(filled))
+        return jnp.where(along(mask), x, filled)
+
+    return jax.tree.map(fill, inputs)
+
+
+def _check_flags(name: str, flags: jax.Array | None, inputs: Inputs) -> jax.Array | None:
+    if flags is None:
+        return None
+    flags = jnp.asarray(flags)
+    if flags.dtype != jnp.bool_:
+        raise TypeError(
+            f"{name}: expected booleans [T, B], got {describe(flags)}; write `{name} != 0`, or "
+            "`rnnjax.lengths_to_mask(lengths, T)` for lengths"
+        )
+    for leaf in jax.tree.leaves(inputs):
+        if flags.ndim == 0 or leaf.shape[: flags.ndim] != flags.shape:
+            raise ValueError(
+                f"{name}: expected [T, B], the leading axes of inputs {leaf.shape}, got "
+                f"{flags.shape}; put time first"
+            )
+    return flags
+
+
+def _batch_shape(
+    cell: Cell,
+    params: Params,
+    inputs: Inputs,
+    state: State | None,
+    mask: jax.Array | None,
+    resets: jax.Array | None,
+) -> Batch:
+    flags = mask if mask is not None else resets
+    if flags is not None:
+        return flags.shape[1:]
+    if state is not None:
+        alone = jax.tree.leaves(jax.eval_shape(lambda p: cell.start(p, ()), params))
+        for leaf, one in zip(jax.tree.leaves(state), alone):
+            extra = jnp.ndim(leaf) - len(one.shape)
+            if extra > 0:
+                return jnp.shape(leaf)[:extra]
+        return ()
+    return tuple(jax.tree.leaves(inputs)[0].shape[1:-1])
+
+
+def _check_state(state: State, start: State, batch: Batch) -> None:
+    same = jax.tree.structure(state) == jax.tree.structure(start)
+    if same:
+        pairs = list(zip(jax.tree.leaves(state), jax.tree.leaves(start)))
+        same = all(a.shape == b.shape and a.dtype == b.dtype for a, b in pairs)
+    if not same:
+        error = TypeError if jax.tree.structure(state) != jax.tree.structure(start) else ValueError
+        raise error(
+            f"state: expected {describe(start)} for batch axes {batch}, got {describe(state)}; "
+            "begin with `cell.start(params, batch_shape)` or with a final state"
+        )
+
+
+def _check_step(cell: Cell, params: Params, state: State, inputs: Inputs, batch: Batch) -> None:
+    """One abstract step, so that what does not fit is named before anything is folded."""
+    for leaf in jax.tree.leaves(inputs):
+        if leaf.shape[1 : 1 + len(batch)] != batch:
+            raise ValueError(
+                f"inputs: expected [T, B, ...] with the batch axes {batch} of the state, got "
+                f"{leaf.shape}; give both the same batch"
+            )
+    x = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), inputs)
+    try:
+        jax.eval_shape(lambda p, s, x: step(cell, p, s, x), params, state, x)
+    except (TypeError, ValueError) as error:
+        error.add_note(
+            f"One step was tried with batch axes {batch} (from the mask or resets if given, else "
+            f"the state, else inputs.shape[1:-1]), state {describe(state)} and x {describe(x)}."
+        )
+        raise
+
+
+def _check_probes(probes: State, state: State, length: int) -> None:
+    expected = jax.tree.map(
+        lambda s: jax.ShapeDtypeStruct((length, *s.shape), s.dtype), floating(state)
+    )
+    if describe(probes) != describe(expected):
+        raise ValueError(
+            f"probes: expected {describe(expected)}, got {describe(probes)}; take zeros like "
+            "`rnnjax.states(...)`, with None for leaves that carry no gradient"
+        )
