@@ -2,16 +2,34 @@
 
 from rnnjax import cells, folds, initializers
 from rnnjax.cell import Cell, from_step, step
+from rnnjax.diagnostics import (
+    Adjoints,
+    GradientReport,
+    NonFinite,
+    adjoints,
+    gradient_report,
+    jacobian_product_spectrum,
+    norm_bound,
+    step_jacobians,
+)
 from rnnjax.unroll import lengths_to_mask, states, unroll
 
 __all__ = [
+    "Adjoints",
     "Cell",
+    "GradientReport",
+    "NonFinite",
+    "adjoints",
     "cells",
     "folds",
     "from_step",
+    "gradient_report",
     "initializers",
+    "jacobian_product_spectrum",
     "lengths_to_mask",
+    "norm_bound",
     "states",
     "step",
+    "step_jacobians",
     "unroll",
 ]

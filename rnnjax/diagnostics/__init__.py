@@ -1,0 +1,17 @@
+"""What is asked of a trajectory: Jacobians, spectra, adjoints, bounds."""
+
+from rnnjax.diagnostics.adjoints import Adjoints, NonFinite, adjoints
+from rnnjax.diagnostics.bounds import norm_bound
+from rnnjax.diagnostics.jacobians import jacobian_product_spectrum, step_jacobians
+from rnnjax.diagnostics.report import GradientReport, gradient_report
+
+__all__ = [
+    "Adjoints",
+    "GradientReport",
+    "NonFinite",
+    "adjoints",
+    "gradient_report",
+    "jacobian_product_spectrum",
+    "norm_bound",
+    "step_jacobians",
+]

@@ -1,0 +1,32 @@
+"""What can be said of the gradient before any sequence is seen."""
+
+import jax
+import jax.numpy as jnp
+
+
+def norm_bound(kernel: jax.Array, *, slope: float = 1.0) -> jax.Array:
+    """γ‖W_hh‖₂, whose power of the lag bounds the gradient (Pascanu 2013, section 2.2).
+
+        ‖∂h_T/∂h_{T-lag}‖₂ <= (slope · ‖W_hh‖₂) ** lag
+
+    It holds for h_t = f(W_hh h_{t-1} + ...) with |f'| <= slope: a cell whose whole
+    recurrence is one kernel and one function. Below one, the gradient must vanish;
+    above one it may explode, and need not. For long lags work with its logarithm.
+
+    Args:
+      kernel: W_hh `[H, H]`, either way up.
+      slope: γ, the supremum of |f'|: 1 for tanh and ReLU, 1/4 for the logistic.
+
+    Returns:
+      A scalar.
+
+    Raises:
+      ValueError: the kernel is not a square matrix, or the slope is negative.
+    """
+    if kernel.ndim != 2 or kernel.shape[0] != kernel.shape[1]:
+        raise ValueError(
+            f"kernel: expected W_hh [H, H], got {kernel.shape}; a gated cell has no such bound"
+        )
+    if slope < 0:
+        raise ValueError(f"slope: expected the supremum of |f'|, at least 0, got {slope}")
+    return slope * jnp.linalg.norm(kernel, 2)

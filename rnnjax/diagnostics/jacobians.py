@@ -1,0 +1,201 @@
+"""Jacobians of the steps, and the singular values of their products."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from rnnjax import folds
+from rnnjax.cell import Cell, Inputs, Params, State
+from rnnjax.diagnostics.steps import (
+    from_vectors,
+    states_before,
+    step_pullback,
+    to_vectors,
+    vector_pullback,
+)
+from rnnjax.folds.sequence import Fold
+from rnnjax.unroll import prepare
+
+# Stands for the logarithm of zero where differences of logarithms are taken.
+_LOG_ZERO = -1e30
+
+
+def step_jacobians(
+    cell: Cell,
+    params: Params,
+    inputs: Inputs,
+    state: State | None = None,
+    *,
+    mask: jax.Array | None = None,
+    resets: jax.Array | None = None,
+    fold: Fold = folds.blocked(),
+) -> jax.Array:
+    """J_t = ∂s_t/∂s_{t-1} at every step, over the whole flattened floating state.
+
+    A masked step has the identity, a reset zero.
+
+    Args:
+      cell: the recurrence.
+      params: its parameters.
+      inputs: leaves `[T, B, ...]`.
+      state: s before the first step; `cell.start` unless given.
+      mask: `[T, B]`, as in `unroll`.
+      resets: `[T, B]`, as in `unroll`.
+      fold: how the states are found.
+
+    Returns:
+      `[T, B, S, S]`, rows outputs, columns inputs. S counts the floating numbers of
+      one member's state, in the order of the pytree; complex numbers count twice,
+      real parts first.
+
+    Raises:
+      As `unroll`; TypeError for a floating leaf without batch axes.
+    """
+    run = prepare(cell, params, inputs, state, mask=mask, resets=resets)
+    _, before = states_before(run, params, fold)
+
+    def jacobian(state: State, x: Inputs) -> jax.Array:
+        pullback = step_pullback(run.cell, params, state, x, run.batch)
+        rows = jax.vmap(pullback)(_identity(to_vectors(state, run.batch)))
+        return jnp.moveaxis(rows, 0, -2)
+
+    return jax.vmap(jacobian)(before, run.inputs)
+
+
+def jacobian_product_spectrum(
+    cell: Cell,
+    params: Params,
+    inputs: Inputs,
+    state: State | None = None,
+    *,
+    block: Callable[[State], Any] = lambda state: state,
+    mask: jax.Array | None = None,
+    resets: jax.Array | None = None,
+    fold: Fold = folds.blocked(),
+) -> jax.Array:
+    """Log singular values of ∂s_T/∂s_t = J_T ... J_{t+1} for every t.
+
+    The product is kept as Q diag(exp(l)) M with orthogonal columns Q, logarithms l
+    and a well-scaled M, so that no length over- or underflows. Each step multiplies
+    it by J_t and takes one turn of the QLP iteration (Stewart 1999, section 3), which
+    draws M towards the identity. The values within the square root of the precision
+    of the largest are then those of an SVD, exact to that root; the smaller are read
+    off the graded factor, exact where neighbours differ by a large factor, as they
+    come to do with growing T, and within the spread of a cluster of near-equal ones.
+
+    Args:
+      cell: the recurrence.
+      params: its parameters.
+      inputs: leaves `[T, B, ...]`.
+      state: s before the first step; `cell.start` unless given.
+      block: selects rows and columns: `lambda s: s.h` gives ∂h_T/∂h_t, a block of the
+        product, not a product of blocks. The whole state unless given.
+      mask: `[T, B]`, as in `unroll`.
+      resets: `[T, B]`, as in `unroll`.
+      fold: how the states are found.
+
+    Returns:
+      `[T + 1, B, R]`, natural logarithms, descending; entry t belongs to ∂s_T/∂s_t,
+      the last one to the identity. -inf for a singular value of zero.
+
+    Raises:
+      As `step_jacobians`.
+    """
+    run = prepare(cell, params, inputs, state, mask=mask, resets=resets)
+    final, before = states_before(run, params, fold)
+    S = to_vectors(final, run.batch)
+    rows = to_vectors(block(final), run.batch)
+    eye = jnp.broadcast_to(jnp.eye(rows.shape[-1], dtype=rows.dtype), (*rows.shape, rows.shape[-1]))
+
+    def values(product: _Graded) -> jax.Array:
+        """Of the rows of the product that `block` selects."""
+        column = lambda c: to_vectors(block(from_vectors(c, final, run.batch)), run.batch)  # noqa: E731
+        selected = jax.vmap(column, in_axes=-1, out_axes=-1)(product.Q)
+        return _log_singular_values(_refine(_orthogonalise(product._replace(Q=selected))))
+
+    def body(product: _Graded, step_of: Any) -> tuple[_Graded, jax.Array]:
+        state, x = step_of
+        pullback = step_pullback(run.cell, params, state, x, run.batch)
+        moved = jax.vmap(pullback, in_axes=-1, out_axes=-1)(product.Q)
+        product = _refine(_orthogonalise(product._replace(Q=moved)))
+        return product, values(product)
+
+    pullback = vector_pullback(block, final, run.batch)
+    chosen = jax.vmap(pullback, in_axes=-1, out_axes=-1)(eye)
+    assert chosen.shape == (*S.shape, rows.shape[-1])
+    start = _Graded(Q=chosen, l=jnp.zeros_like(rows), M=eye)
+    _, logs = lax.scan(body, start, (before, run.inputs), reverse=True)
+    return jnp.concatenate([logs, jnp.zeros_like(rows)[None]])
+
+
+class _Graded(NamedTuple):
+    """A matrix Q diag(exp(l)) M, up to an orthogonal factor on its right.
+
+    Attributes:
+      Q: `[B, S, R]`.
+      l: `[B, R]`.
+      M: `[B, R, R]`.
+    """
+
+    Q: jax.Array
+    l: jax.Array  # noqa: E741
+    M: jax.Array
+
+
+def _orthogonalise(product: _Graded) -> _Graded:
+    """Makes the columns of Q orthonormal, passing what they were into l and M."""
+    Q, triangle = jnp.linalg.qr(product.Q)
+    # Row i of triangle diag(exp(l)), relative to its own largest entry.
+    size = jnp.log(jnp.abs(triangle)) + product.l[..., None, :]
+    size = jnp.maximum(size, _LOG_ZERO)
+    largest = size.max(axis=-1, keepdims=True)
+    M = jnp.sign(triangle) * jnp.exp(size - largest) @ product.M
+    return _rescaled(Q, largest[..., 0], M)
+
+
+def _refine(product: _Graded) -> _Graded:
+    """One turn of QLP: QR of the transpose, then QR of what comes out, in log scale."""
+    order = jnp.argsort(-product.l, axis=-1)
+    l = jnp.take_along_axis(product.l, order, axis=-1)  # noqa: E741
+    Q = jnp.take_along_axis(product.Q, order[..., None, :], axis=-1)
+    M = jnp.take_along_axis(product.M, order[..., :, None], axis=-2)
+    # diag(exp(l)) M = L W with orthogonal W, L = N diag(exp(l)) lower triangular; the
+    # logarithms descend, so N's entries exp(l_i - l_j), i >= j, are at most one.
+    upper = jnp.linalg.qr(jnp.swapaxes(M, -1, -2), mode="r")
+    ratio = jnp.exp(jnp.minimum(l[..., :, None] - l[..., None, :], 0.0))
+    N = jnp.tril(jnp.swapaxes(upper, -1, -2) * ratio)
+    rotation, upper = jnp.linalg.qr(N)
+    M = jnp.triu(upper * jnp.swapaxes(ratio, -1, -2))
+    return _rescaled(Q @ rotation, l, M)
+
+
+def _rescaled(Q: jax.Array, l: jax.Array, M: jax.Array) -> _Graded:  # noqa: E741
+    """Moves the size of each row of M into l."""
+    size = jnp.abs(M).max(axis=-1)
+    dead = size == 0
+    M = M / jnp.where(dead, 1.0, size)[..., None]
+    l = jnp.maximum(l + jnp.log(size), _LOG_ZERO)  # noqa: E741
+    return _Graded(Q, l, M)
+
+
+def _log_singular_values(product: _Graded) -> jax.Array:
+    """`[B, R]`, descending."""
+    l, M = product.l, product.M  # noqa: E741
+    top = l.max(axis=-1, keepdims=True)
+    exact = jnp.linalg.svd(jnp.exp(l - top)[..., None] * M, compute_uv=False)
+    diagonal = jnp.abs(jnp.diagonal(M, axis1=-2, axis2=-1))
+    graded = jnp.maximum(l + jnp.log(diagonal), _LOG_ZERO)
+    graded = -jnp.sort(-graded, axis=-1)
+    trusted = exact > jnp.sqrt(jnp.finfo(l.dtype).eps) * exact[..., :1]
+    logs = jnp.where(trusted, top + jnp.log(exact), graded)
+    return jnp.where(logs <= _LOG_ZERO / 2, -jnp.inf, logs)
+
+
+def _identity(vectors: jax.Array) -> jax.Array:
+    """The unit vectors `[S, B, S]`, the same for every member."""
+    S = vectors.shape[-1]
+    eye = jnp.eye(S, dtype=vectors.dtype).reshape(S, *(1,) * (vectors.ndim - 1), S)
+    return jnp.broadcast_to(eye, (S, *vectors.shape))

@@ -1,0 +1,172 @@
+"""How fast the gradient vanishes or explodes, in one call."""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from rnnjax import folds
+from rnnjax.cell import Cell, Inputs, Params, State
+from rnnjax.diagnostics.steps import (
+    states_before,
+    step_pullback,
+    to_vectors,
+    vector_pullback,
+)
+from rnnjax.folds.sequence import Fold
+from rnnjax.unroll import prepare
+
+_ONE_PER_CENT = math.log(0.01)
+
+
+class GradientReport(NamedTuple):
+    """The gradient of the last output against lag. Printing it gives a short table.
+
+    Attributes:
+      rate: `[B]`, nats per step: the logarithm of the norm over the whole sequence,
+        divided by its valid steps. Negative where the gradient vanishes; zero for a
+        sequence without valid steps.
+      horizon: `[B]`, in steps: the first lag at which the norm has fallen to 1 % of
+        that at lag 0; where the sequence ends before, what the rate foretells; inf if
+        the rate is not negative.
+      reached: `[B]`, whether the horizon lies within the sequence.
+      log_norms: `[T + 1, B]`; entry t is ln ‖∂h_T/∂s_t‖_F, h_T the last output.
+      lags: `[T + 1, B]`, integers: valid steps from s_t to s_T.
+    """
+
+    rate: jax.Array
+    horizon: jax.Array
+    reached: jax.Array
+    log_norms: jax.Array
+    lags: jax.Array
+
+    @property
+    def gain(self) -> jax.Array:
+        """`[B]`: ln of the norm at the longest lag over the norm at lag 0."""
+        return self.log_norms[0] - self.log_norms[-1]
+
+    @property
+    def verdict(self) -> str:
+        """By the median member: fell to 1 %, grew a hundredfold, or neither."""
+        if np.median(np.asarray(self.reached)) >= 0.5:
+            return "vanishing"
+        if np.median(np.asarray(self.gain)) >= -_ONE_PER_CENT:
+            return "exploding"
+        return "stable"
+
+    def __str__(self) -> str:
+        lags = np.asarray(self.lags)
+        gain, rate, horizon = (np.asarray(x).ravel() for x in (self.gain, self.rate, self.horizon))
+        longest = int(lags.max(initial=0))
+        lines = [
+            ("verdict", f"{self.verdict} over {longest} steps"),
+            ("rate", f"{_spread(rate, '{:+.4f}')} nats a step, a factor of "
+                     f"{math.exp(min(np.median(rate), 700.0)):.4g}"),
+            ("horizon", f"{_spread(horizon, '{:.4g}')} steps until 1 % is left"
+                        + ("" if np.all(self.reached) else
+                           f" (beyond the sequence for {np.mean(~np.asarray(self.reached)):.0%},"
+                           " by the rate)")),
+            ("whole lag", f"{_spread(gain / math.log(10), '{:+.2f}')} powers of ten"),
+        ]  # fmt: skip
+        return "\n".join(f"{name:<10}{text}" for name, text in lines)
+
+
+def gradient_report(
+    cell: Cell,
+    params: Params,
+    inputs: Inputs,
+    state: State | None = None,
+    *,
+    mask: jax.Array | None = None,
+    resets: jax.Array | None = None,
+    directions: int = 16,
+    fold: Fold = folds.blocked(),
+) -> GradientReport:
+    """Follows the gradient of the last output back to the first state.
+
+        log_norms[t] = ln ‖∂h_T/∂s_t‖_F,   ∂h_T/∂s_t = ∂h_T/∂s_T J_T ... J_{t+1}
+
+    The rows pulled back are rescaled at every step and their size kept as a
+    logarithm, so no length over- or underflows. It is the gradient that a loss on the
+    last output sends back, averaged over all directions it may have.
+
+    Args:
+      cell: any recurrence, `from_step` of a bare function included.
+      params: its parameters.
+      inputs: leaves `[T, B, ...]`.
+      state: s before the first step; `cell.start` unless given.
+      mask: `[T, B]`, as in `unroll`; lags count valid steps.
+      resets: `[T, B]`, as in `unroll`; beyond a reset the gradient is zero.
+      directions: rows of ∂h_T/∂s_t that are followed: all of them, if the output has
+        no more, else this many orthonormal combinations, drawn once and for all, with
+        the same mean square.
+      fold: how the states are found.
+
+    Returns:
+      `GradientReport`.
+
+    Raises:
+      As `step_jacobians`; ValueError for fewer than one direction.
+    """
+    if directions < 1:
+        raise ValueError(f"directions: expected at least 1, got {directions}")
+    run = prepare(cell, params, inputs, state, mask=mask, resets=resets)
+    final, before = states_before(run, params, fold)
+    outputs = to_vectors(cell.output(final), run.batch)
+
+    H = outputs.shape[-1]
+    rows = jnp.eye(H, dtype=outputs.dtype)
+    if directions < H:
+        noise = jax.random.normal(jax.random.key(0), (H, directions), outputs.dtype)
+        rows = jnp.linalg.qr(noise)[0].T * math.sqrt(H / directions)
+    rows = jnp.broadcast_to(
+        rows.reshape(len(rows), *(1,) * len(run.batch), H), (len(rows), *outputs.shape)
+    )
+
+    def rescaled(rows: jax.Array, log_norm: jax.Array) -> tuple[jax.Array, jax.Array]:
+        norm = jnp.sqrt(jnp.sum(rows**2, axis=(0, -1)))
+        scale = jnp.where(norm == 0, 1.0, norm)
+        return rows / scale[None, ..., None], log_norm + jnp.log(norm)
+
+    def body(carry: tuple[jax.Array, jax.Array], step_of: tuple[State, Inputs]) -> tuple[
+        tuple[jax.Array, jax.Array], jax.Array
+    ]:
+        pullback = step_pullback(run.cell, params, *step_of, run.batch)
+        carry = rescaled(jax.vmap(pullback)(carry[0]), carry[1])
+        return carry, carry[1]
+
+    last = rescaled(
+        jax.vmap(vector_pullback(cell.output, final, run.batch))(rows),
+        jnp.zeros(run.batch, outputs.dtype),
+    )
+    _, earlier = lax.scan(body, last, (before, run.inputs), reverse=True)
+    log_norms = jnp.concatenate([earlier, last[1][None]])
+
+    length = log_norms.shape[0] - 1
+    valid = jnp.ones((length, *run.batch), jnp.int32) if run.mask is None else run.mask
+    after = jnp.cumsum(valid[::-1], axis=0, dtype=jnp.int32)[::-1]
+    lags = jnp.concatenate([after, jnp.zeros_like(after, shape=(1, *run.batch))])
+    return _summary(log_norms, lags)
+
+
+def _summary(log_norms: jax.Array, lags: jax.Array) -> GradientReport:
+    fallen = log_norms - log_norms[-1:] <= _ONE_PER_CENT
+    reached = fallen.any(axis=0)
+    steps = lags[0].astype(log_norms.dtype)
+    gain = log_norms[0] - log_norms[-1]
+    rate = jnp.where(lags[0] == 0, jnp.zeros_like(gain), gain / jnp.maximum(steps, 1.0))
+    observed = jnp.where(fallen, lags, jnp.iinfo(lags.dtype).max).min(axis=0)
+    foretold = jnp.where(rate < 0, _ONE_PER_CENT / jnp.where(rate < 0, rate, -1.0), jnp.inf)
+    horizon = jnp.where(reached, observed.astype(log_norms.dtype), foretold)
+    return GradientReport(rate, horizon, reached, log_norms, lags)
+
+
+def _spread(values: np.ndarray, form: str) -> str:
+    """The median, and the range where there is one."""
+    if values.size == 1:
+        return form.format(values[0])
+    low, high = form.format(values.min()), form.format(values.max())
+    return f"{form.format(np.median(values))} (from {low} to {high})"

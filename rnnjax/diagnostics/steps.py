@@ -1,0 +1,83 @@
+"""The derivative of one step, for every member of a batch at once.
+
+The state of each member is laid out as one real vector `[S]`: its floating leaves
+flattened and joined in the order of the pytree, complex ones as real parts followed
+by imaginary parts. Integers and keys are carried, not differentiated.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from rnnjax.cell import Batch, Cell, Inputs, Params, State, step
+from rnnjax.folds.sequence import Fold
+from rnnjax.tree import combine, describe, floating, rest
+from rnnjax.unroll import Run
+
+
+def to_vectors(tree: Any, batch: Batch) -> jax.Array:
+    """`[B, S]` from the floating leaves `[B, ...]`.
+
+    Raises:
+      TypeError: a floating leaf does not begin with the batch axes.
+    """
+    leaves = jax.tree.leaves(floating(tree))
+    if any(leaf.shape[: len(batch)] != batch for leaf in leaves):
+        raise TypeError(
+            f"state: expected every floating leaf to begin with the batch axes {batch}, got "
+            f"{describe(tree)}; a leaf shared by the batch has no Jacobian of one member"
+        )
+    parts = []
+    for leaf in leaves:
+        flat = leaf.reshape(*batch, -1)
+        parts += [flat.real, flat.imag] if jnp.iscomplexobj(leaf) else [flat]
+    widest = max((p.dtype for p in parts), key=lambda d: jnp.finfo(d).bits)
+    return jnp.concatenate([p.astype(widest) for p in parts], axis=-1)
+
+
+def from_vectors(vectors: jax.Array, like: Any, batch: Batch) -> Any:
+    """Puts `[B, S]` back into the floating leaves of `like`."""
+    leaves, structure = jax.tree.flatten(floating(like))
+    place, restored = 0, []
+
+    def take(count: int) -> jax.Array:
+        nonlocal place
+        place += count
+        return vectors[..., place - count : place]
+
+    for leaf in leaves:
+        count = math.prod(leaf.shape[len(batch) :])
+        if jnp.iscomplexobj(leaf):
+            flat = jax.lax.complex(take(count), take(count))
+        else:
+            flat = take(count)
+        restored.append(flat.reshape(leaf.shape).astype(leaf.dtype))
+    return combine(jax.tree.unflatten(structure, restored), rest(like))
+
+
+def vector_pullback(
+    function: Callable[[Any], Any], point: Any, batch: Batch
+) -> Callable[[jax.Array], jax.Array]:
+    """The transposed Jacobian of a function of a state, as `[B, R] -> [B, S]`."""
+    vectors = to_vectors(point, batch)
+    _, pullback = jax.vjp(
+        lambda v: to_vectors(function(from_vectors(v, point, batch)), batch), vectors
+    )
+    return lambda cotangent: pullback(cotangent)[0]
+
+
+def step_pullback(
+    cell: Cell, params: Params, state: State, x: Inputs, batch: Batch
+) -> Callable[[jax.Array], jax.Array]:
+    """J_t' = (∂s_t/∂s_{t-1})' as a function of vectors `[B, S]`."""
+    return vector_pullback(lambda s: step(cell, params, s, x), state, batch)
+
+
+def states_before(run: Run, params: Params, fold: Fold) -> tuple[State, State]:
+    """s_T, and s_{t-1} for every t, leaves `[T, B, ...]`."""
+    final, states = fold(run.cell, params, run.inputs, run.state)
+    before = jax.tree.map(lambda s, ss: jnp.concatenate([s[None], ss])[:-1], run.state, states)
+    return final, before
