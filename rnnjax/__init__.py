@@ -1,6 +1,6 @@
 """Recurrent networks as pure functions folded over time."""
 
-from rnnjax import cells, folds, initializers
+from rnnjax import cells, folds, initializers, training
 from rnnjax.cell import Cell, from_step, step
 from rnnjax.diagnostics import (
     Adjoints,
@@ -31,5 +31,6 @@ __all__ = [
     "states",
     "step",
     "step_jacobians",
+    "training",
     "unroll",
 ]

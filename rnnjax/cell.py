@@ -57,7 +57,7 @@ class Cell(NamedTuple):
     project: Callable[[Params, Inputs], Drive]
     kernel: Callable[[Params], jax.Array] | None
     hidden: Callable[[State, Drive], jax.Array] | None
-    update: Callable[[Params, State, Drive, jax.Array | None], State]
+    update: Callable[[Params, State, Drive, Any], State]
     output: Callable[[State], Any]
 
 
@@ -97,7 +97,7 @@ def advance(
         assert cell.hidden is not None
         mixed = jnp.matmul(cell.hidden(state, drive), kernel)
     after = cell.update(params, state, drive, mixed)
-    if _signature(after) != _signature(state):
+    if signature(after) != signature(state):
         raise TypeError(
             f"state: expected a step to keep {describe(state)}, got {describe(after)} after "
             "one step; make `update` (or the bare step) return the structure, shapes and "
@@ -106,7 +106,8 @@ def advance(
     return after
 
 
-def _signature(state: State) -> Any:
+def signature(state: State) -> Any:
+    """What two states must have in common: structure, shapes and dtypes."""
     leaves, structure = jax.tree.flatten(state)
     return structure, [(jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves]
 

@@ -5,13 +5,12 @@ included, acts on each gate's `[H, H]` alone. Biases are drawn as `[G, H]`, one 
 a gate, so that one may depend on another.
 """
 
-from collections.abc import Callable
+from typing import Any
 
 import chex
 import jax
 import jax.numpy as jnp
 from jax.nn.initializers import Initializer, orthogonal
-from jax.typing import DTypeLike
 
 __all__ = ["by_gate", "chrono", "orthogonal", "scaled_identity"]
 
@@ -30,7 +29,9 @@ def by_gate(init: Initializer, gates: int) -> Initializer:
       ValueError: the last axis does not divide into `gates`.
     """
 
-    def draw(key: chex.PRNGKey, shape: tuple[int, ...], dtype: DTypeLike = float) -> jax.Array:
+    def draw(
+        key: chex.PRNGKey, shape: Any, dtype: Any = float, out_sharding: Any = None
+    ) -> jax.Array:
         if shape[-1] % gates:
             raise ValueError(
                 f"shape: expected a last axis that divides into {gates} gates, got {shape}; "
@@ -44,13 +45,15 @@ def by_gate(init: Initializer, gates: int) -> Initializer:
 
 
 def scaled_identity(scale: float = 1.0) -> Initializer:
-    """scale · I (Le, Jaitly and Hinton 2015, section 2: ReLU with the identity).
+    """Scale · I (Le, Jaitly and Hinton 2015, section 2: ReLU with the identity).
 
     Raises:
       ValueError: the shape asked for is not square.
     """
 
-    def draw(key: chex.PRNGKey, shape: tuple[int, ...], dtype: DTypeLike = float) -> jax.Array:
+    def draw(
+        key: chex.PRNGKey, shape: Any, dtype: Any = float, out_sharding: Any = None
+    ) -> jax.Array:
         del key
         if len(shape) != 2 or shape[0] != shape[1]:
             raise ValueError(
@@ -85,13 +88,12 @@ def chrono(longest: float, *, forget: int, remember: int | None = None) -> Initi
             "dependency to be learned"
         )
 
-    def draw(key: chex.PRNGKey, shape: tuple[int, ...], dtype: DTypeLike = float) -> jax.Array:
+    def draw(
+        key: chex.PRNGKey, shape: Any, dtype: Any = float, out_sharding: Any = None
+    ) -> jax.Array:
         steps = jax.random.uniform(key, shape[1:], dtype, minval=1.0, maxval=longest - 1.0)
         b_forget = jnp.log(steps)
         bias = jnp.zeros(shape, dtype).at[forget].set(b_forget)
         return bias if remember is None else bias.at[remember].set(-b_forget)
 
     return draw
-
-
-BiasInitializer = Callable[..., jax.Array]

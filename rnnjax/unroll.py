@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from rnnjax import folds
-from rnnjax.cell import Batch, Cell, Inputs, Params, State, step
+from rnnjax.cell import Batch, Cell, Inputs, Params, State, signature, step
 from rnnjax.folds.sequence import Fold, length_of
 from rnnjax.tree import describe, floating
 from rnnjax.wrappers import masked, probed, resetting, select
@@ -123,9 +123,9 @@ def trajectory(
     )
     final, states = fold(run.cell, params, run.inputs, run.state)
     outputs = jax.vmap(cell.output)(states)
-    if run.mask is not None:
+    if (valid := run.mask) is not None:
         # Zeros, and no gradient, where there is nothing to show.
-        outputs = jax.tree.map(lambda y: select(run.mask, y, jnp.zeros_like(y), y), outputs)
+        outputs = jax.tree.map(lambda y: select(valid, y, jnp.zeros_like(y), y), outputs)
     return Trajectory(final, _turn(states, reverse), _turn(outputs, reverse))
 
 
@@ -276,7 +276,7 @@ def _batch_shape(
         return flags.shape[1:]
     if state is not None:
         alone = jax.tree.leaves(jax.eval_shape(lambda p: cell.start(p, ()), params))
-        for leaf, one in zip(jax.tree.leaves(state), alone):
+        for leaf, one in zip(jax.tree.leaves(state), alone, strict=False):
             extra = jnp.ndim(leaf) - len(one.shape)
             if extra > 0:
                 return jnp.shape(leaf)[:extra]
@@ -285,13 +285,8 @@ def _batch_shape(
 
 
 def _check_state(state: State, start: State, batch: Batch) -> None:
-    same = jax.tree.structure(state) == jax.tree.structure(start)
-    if same:
-        pairs = list(zip(jax.tree.leaves(state), jax.tree.leaves(start)))
-        same = all(a.shape == b.shape and a.dtype == b.dtype for a, b in pairs)
-    if not same:
-        error = TypeError if jax.tree.structure(state) != jax.tree.structure(start) else ValueError
-        raise error(
+    if signature(state) != signature(start):
+        raise TypeError(
             f"state: expected {describe(start)} for batch axes {batch}, got {describe(state)}; "
             "begin with `cell.start(params, batch_shape)` or with a final state"
         )
@@ -320,8 +315,8 @@ def _check_probes(probes: State, state: State, length: int) -> None:
     expected = jax.tree.map(
         lambda s: jax.ShapeDtypeStruct((length, *s.shape), s.dtype), floating(state)
     )
-    if describe(probes) != describe(expected):
-        raise ValueError(
+    if signature(probes) != signature(expected):
+        raise TypeError(
             f"probes: expected {describe(expected)}, got {describe(probes)}; take zeros like "
             "`rnnjax.states(...)`, with None for leaves that carry no gradient"
         )

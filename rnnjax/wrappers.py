@@ -66,7 +66,7 @@ def _with_extra(
         assert cell.hidden is not None
         return cell.hidden(before(state, drive[1]), drive[0])
 
-    def update(params: Params, state: State, drive: Drive, mixed: jax.Array | None) -> State:
+    def update(params: Params, state: State, drive: Drive, mixed: Any) -> State:
         state = before(state, drive[1])
         return after(state, cell.update(params, state, drive[0], mixed), drive[1])
 

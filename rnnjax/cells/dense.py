@@ -52,7 +52,7 @@ def affine(inputs: jax.Array, W_xh: jax.Array, b_h: jax.Array) -> jax.Array:
 
 
 def add_bias(x: jax.Array, bias: jax.Array) -> jax.Array:
-    """x `[..., M]` + bias `[M]`, in the precision of x."""
+    """X `[..., M]` + bias `[M]`, in the precision of x."""
     return x + jnp.broadcast_to(bias.astype(x.dtype), x.shape)
 
 

@@ -1,6 +1,8 @@
-"""The simple recurrent network (Elman 1990).
+"""The simple recurrent network (Elman 1990), for vectors that are rows.
 
     h_t = f(h_{t-1} W_hh + x_t W_xh + b_h)
+
+f is tanh or ReLU in most of the literature.
 """
 
 from collections.abc import Callable

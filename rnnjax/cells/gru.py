@@ -4,8 +4,11 @@
     n    = tanh(x_t W_xh + b_h + r (h_{t-1} W_hh + b_hn))     reset after the product
     n    = tanh(x_t W_xh + b_h + (r h_{t-1}) W_hh)            reset before it
     h_t  = (1 - z) n + z h_{t-1}
+
+The gates' columns stand in the order r z n.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import chex
@@ -98,7 +101,7 @@ def gru(
         return (1 - z) * n + z * h
 
     def update_before(
-        params: GRUParams, h: jax.Array, drive: list[jax.Array], mixed: None
+        params: GRUParams, h: jax.Array, drive: list[jax.Array], _: None
     ) -> jax.Array:
         x_r, x_z, x_n = drive
         W_rz, W_n = jnp.split(kernel(params), [2 * hidden_size], axis=-1)
@@ -107,12 +110,13 @@ def gru(
         n = jnp.tanh(x_n + (r * h) @ W_n)
         return (1 - z) * n + z * h
 
+    update: Callable[..., jax.Array] = update_after if reset_after else update_before
     return Cell(
         init=init,
         start=start,
         project=project,
         kernel=kernel if reset_after else None,
         hidden=(lambda state, drive: state) if reset_after else None,
-        update=update_after if reset_after else update_before,
+        update=update,
         output=lambda state: state,
     )

@@ -1,9 +1,11 @@
 """Long short-term memory (Hochreiter and Schmidhuber 1997; forget gate, Gers 2000).
 
-    i, f, o = σ(h_{t-1} W_hh + x_t W_xh + b_h)     one block of columns a gate
+    i, f, o = σ(h_{t-1} W_hh + x_t W_xh + b_h)          one block of columns a gate
     g       = tanh(h_{t-1} W_hh + x_t W_xh + b_h)
     c_t     = f c_{t-1} + i g
     h_t     = o tanh(c_t)
+
+The gates' columns stand in the order i f g o.
 """
 
 from typing import NamedTuple
@@ -97,7 +99,9 @@ def lstm(
     def update(
         params: LSTMParams, state: LSTMState, drive: list[jax.Array], mixed: jax.Array
     ) -> LSTMState:
-        a_i, a_f, a_g, a_o = (d + m for d, m in zip(drive, jnp.split(mixed, 4, axis=-1)))
+        a_i, a_f, a_g, a_o = (
+            d + m for d, m in zip(drive, jnp.split(mixed, 4, axis=-1), strict=True)
+        )
         c = jax.nn.sigmoid(a_f) * state.c + jax.nn.sigmoid(a_i) * jnp.tanh(a_g)
         return LSTMState(c=c, h=jax.nn.sigmoid(a_o) * jnp.tanh(c))
 

@@ -16,7 +16,9 @@ from rnnjax.unroll import Trajectory, trajectory
 class Loss(Protocol):
     """`loss(params, *args, unroll=...) -> scalar`, calling `unroll` as `rnnjax.unroll`."""
 
-    def __call__(self, params: Params, *args: Any, unroll: Callable[..., Any]) -> jax.Array: ...
+    def __call__(self, params: Params, *args: Any, unroll: Callable[..., Any]) -> jax.Array:
+        """The loss of `args` at `params`."""
+        ...
 
 
 class NonFinite(NamedTuple):

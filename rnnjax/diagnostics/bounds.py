@@ -29,4 +29,4 @@ def norm_bound(kernel: jax.Array, *, slope: float = 1.0) -> jax.Array:
         )
     if slope < 0:
         raise ValueError(f"slope: expected the supremum of |f'|, at least 0, got {slope}")
-    return slope * jnp.linalg.norm(kernel, 2)
+    return jnp.multiply(slope, jnp.linalg.norm(kernel, 2))

@@ -1,5 +1,6 @@
 """Jacobians of the steps, and the singular values of their products."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -78,7 +79,7 @@ def jacobian_product_spectrum(
 ) -> jax.Array:
     """Log singular values of ∂s_T/∂s_t = J_T ... J_{t+1} for every t.
 
-    The product is kept as Q diag(exp(l)) M with orthogonal columns Q, logarithms l
+    The product is kept as Q diag(exp(logs)) M with orthogonal columns Q, logarithms `logs`
     and a well-scaled M, so that no length over- or underflows. Each step multiplies
     it by J_t and takes one turn of the QLP iteration (Stewart 1999, section 3), which
     draws M towards the identity. The values within the square root of the precision
@@ -106,13 +107,15 @@ def jacobian_product_spectrum(
     """
     run = prepare(cell, params, inputs, state, mask=mask, resets=resets)
     final, before = states_before(run, params, fold)
-    S = to_vectors(final, run.batch)
     rows = to_vectors(block(final), run.batch)
     eye = jnp.broadcast_to(jnp.eye(rows.shape[-1], dtype=rows.dtype), (*rows.shape, rows.shape[-1]))
 
     def values(product: _Graded) -> jax.Array:
         """Of the rows of the product that `block` selects."""
-        column = lambda c: to_vectors(block(from_vectors(c, final, run.batch)), run.batch)  # noqa: E731
+
+        def column(q: jax.Array) -> jax.Array:
+            return to_vectors(block(from_vectors(q, final, run.batch)), run.batch)
+
         selected = jax.vmap(column, in_axes=-1, out_axes=-1)(product.Q)
         return _log_singular_values(_refine(_orthogonalise(product._replace(Q=selected))))
 
@@ -125,31 +128,30 @@ def jacobian_product_spectrum(
 
     pullback = vector_pullback(block, final, run.batch)
     chosen = jax.vmap(pullback, in_axes=-1, out_axes=-1)(eye)
-    assert chosen.shape == (*S.shape, rows.shape[-1])
-    start = _Graded(Q=chosen, l=jnp.zeros_like(rows), M=eye)
+    start = _Graded(Q=chosen, logs=jnp.zeros_like(rows), M=eye)
     _, logs = lax.scan(body, start, (before, run.inputs), reverse=True)
     return jnp.concatenate([logs, jnp.zeros_like(rows)[None]])
 
 
 class _Graded(NamedTuple):
-    """A matrix Q diag(exp(l)) M, up to an orthogonal factor on its right.
+    """A matrix Q diag(exp(logs)) M, up to an orthogonal factor on its right.
 
     Attributes:
       Q: `[B, S, R]`.
-      l: `[B, R]`.
+      logs: `[B, R]`.
       M: `[B, R, R]`.
     """
 
     Q: jax.Array
-    l: jax.Array  # noqa: E741
+    logs: jax.Array
     M: jax.Array
 
 
 def _orthogonalise(product: _Graded) -> _Graded:
-    """Makes the columns of Q orthonormal, passing what they were into l and M."""
+    """Makes the columns of Q orthonormal, passing what they were into logs and M."""
     Q, triangle = jnp.linalg.qr(product.Q)
-    # Row i of triangle diag(exp(l)), relative to its own largest entry.
-    size = jnp.log(jnp.abs(triangle)) + product.l[..., None, :]
+    # Row i of triangle diag(exp(logs)), relative to its own largest entry.
+    size = jnp.log(jnp.abs(triangle)) + product.logs[..., None, :]
     size = jnp.maximum(size, _LOG_ZERO)
     largest = size.max(axis=-1, keepdims=True)
     M = jnp.sign(triangle) * jnp.exp(size - largest) @ product.M
@@ -158,40 +160,40 @@ def _orthogonalise(product: _Graded) -> _Graded:
 
 def _refine(product: _Graded) -> _Graded:
     """One turn of QLP: QR of the transpose, then QR of what comes out, in log scale."""
-    order = jnp.argsort(-product.l, axis=-1)
-    l = jnp.take_along_axis(product.l, order, axis=-1)  # noqa: E741
+    order = jnp.argsort(-product.logs, axis=-1)
+    logs = jnp.take_along_axis(product.logs, order, axis=-1)
     Q = jnp.take_along_axis(product.Q, order[..., None, :], axis=-1)
     M = jnp.take_along_axis(product.M, order[..., :, None], axis=-2)
-    # diag(exp(l)) M = L W with orthogonal W, L = N diag(exp(l)) lower triangular; the
-    # logarithms descend, so N's entries exp(l_i - l_j), i >= j, are at most one.
+    # diag(exp(logs)) M = L W with orthogonal W, L = N diag(exp(logs)) lower triangular; the
+    # logarithms descend, so N's entries exp(logs_i - logs_j), i >= j, are at most one.
     upper = jnp.linalg.qr(jnp.swapaxes(M, -1, -2), mode="r")
-    ratio = jnp.exp(jnp.minimum(l[..., :, None] - l[..., None, :], 0.0))
+    ratio = jnp.exp(jnp.minimum(logs[..., :, None] - logs[..., None, :], 0.0))
     N = jnp.tril(jnp.swapaxes(upper, -1, -2) * ratio)
     rotation, upper = jnp.linalg.qr(N)
     M = jnp.triu(upper * jnp.swapaxes(ratio, -1, -2))
-    return _rescaled(Q @ rotation, l, M)
+    return _rescaled(Q @ rotation, logs, M)
 
 
-def _rescaled(Q: jax.Array, l: jax.Array, M: jax.Array) -> _Graded:  # noqa: E741
-    """Moves the size of each row of M into l."""
+def _rescaled(Q: jax.Array, logs: jax.Array, M: jax.Array) -> _Graded:
+    """Moves the size of each row of M into logs."""
     size = jnp.abs(M).max(axis=-1)
     dead = size == 0
     M = M / jnp.where(dead, 1.0, size)[..., None]
-    l = jnp.maximum(l + jnp.log(size), _LOG_ZERO)  # noqa: E741
-    return _Graded(Q, l, M)
+    logs = jnp.maximum(logs + jnp.log(size), _LOG_ZERO)
+    return _Graded(Q, logs, M)
 
 
 def _log_singular_values(product: _Graded) -> jax.Array:
     """`[B, R]`, descending."""
-    l, M = product.l, product.M  # noqa: E741
-    top = l.max(axis=-1, keepdims=True)
-    exact = jnp.linalg.svd(jnp.exp(l - top)[..., None] * M, compute_uv=False)
+    logs, M = product.logs, product.M
+    top = logs.max(axis=-1, keepdims=True)
+    exact = jnp.linalg.svd(jnp.exp(logs - top)[..., None] * M, compute_uv=False)
+    trusted = exact > math.sqrt(jnp.finfo(logs.dtype).eps) * exact[..., :1]
     diagonal = jnp.abs(jnp.diagonal(M, axis1=-2, axis2=-1))
-    graded = jnp.maximum(l + jnp.log(diagonal), _LOG_ZERO)
+    graded = jnp.maximum(logs + jnp.log(diagonal), _LOG_ZERO)
     graded = -jnp.sort(-graded, axis=-1)
-    trusted = exact > jnp.sqrt(jnp.finfo(l.dtype).eps) * exact[..., :1]
-    logs = jnp.where(trusted, top + jnp.log(exact), graded)
-    return jnp.where(logs <= _LOG_ZERO / 2, -jnp.inf, logs)
+    values = jnp.where(trusted, top + jnp.log(exact), graded)
+    return jnp.where(values <= _LOG_ZERO / 2, -jnp.inf, values)
 
 
 def _identity(vectors: jax.Array) -> jax.Array:

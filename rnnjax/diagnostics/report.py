@@ -131,9 +131,9 @@ def gradient_report(
         scale = jnp.where(norm == 0, 1.0, norm)
         return rows / scale[None, ..., None], log_norm + jnp.log(norm)
 
-    def body(carry: tuple[jax.Array, jax.Array], step_of: tuple[State, Inputs]) -> tuple[
-        tuple[jax.Array, jax.Array], jax.Array
-    ]:
+    def body(
+        carry: tuple[jax.Array, jax.Array], step_of: tuple[State, Inputs]
+    ) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
         pullback = step_pullback(run.cell, params, *step_of, run.batch)
         carry = rescaled(jax.vmap(pullback)(carry[0]), carry[1])
         return carry, carry[1]

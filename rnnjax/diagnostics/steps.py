@@ -50,10 +50,8 @@ def from_vectors(vectors: jax.Array, like: Any, batch: Batch) -> Any:
 
     for leaf in leaves:
         count = math.prod(leaf.shape[len(batch) :])
-        if jnp.iscomplexobj(leaf):
-            flat = jax.lax.complex(take(count), take(count))
-        else:
-            flat = take(count)
+        complex_ = jnp.iscomplexobj(leaf)
+        flat = jax.lax.complex(take(count), take(count)) if complex_ else take(count)
         restored.append(flat.reshape(leaf.shape).astype(leaf.dtype))
     return combine(jax.tree.unflatten(structure, restored), rest(like))
 

@@ -56,19 +56,23 @@ def blocked(*, size: int = 16) -> Fold:
         whole = length - length % size
         pieces = []
         # The steps after the last whole block are a block of their own.
-        for begin, end in ((0, whole), (whole, length)):
+        for begin, end, steps in ((0, whole, size), (whole, length, length - whole)):
             if begin < end:
-                steps = min(size, end - begin)
-                blocks = jax.tree.map(
-                    lambda x: x[begin:end].reshape(-1, steps, *x.shape[1:]), inputs
-                )
-                state, states = run(cell, params, blocks, state)
-                pieces.append(
-                    jax.tree.map(lambda s: s.reshape(-1, *s.shape[2:]), states)
-                )
+                state, states = run(cell, params, _split(inputs, begin, end, steps), state)
+                pieces.append(_join(states))
         return state, jax.tree.map(lambda *parts: jnp.concatenate(parts), *pieces)
 
     return fold
+
+
+def _split(inputs: Inputs, begin: int, end: int, steps: int) -> Inputs:
+    """`[T, B, ...]` from begin to end, in blocks `[(end - begin) / steps, steps, B, ...]`."""
+    blocks = (end - begin) // steps
+    return jax.tree.map(lambda x: x[begin:end].reshape(blocks, steps, *x.shape[1:]), inputs)
+
+
+def _join(states: State) -> State:
+    return jax.tree.map(lambda s: s.reshape(s.shape[0] * s.shape[1], *s.shape[2:]), states)
 
 
 def _checkpointed_blocks(
@@ -104,15 +108,15 @@ def _close(
     drive = jax.eval_shape(
         lambda p, x: jax.tree.map(lambda d: d[0], cell.project(p, x)), params, block
     )
-    assert cell.kernel is not None and cell.hidden is not None
-    mixed = jax.eval_shape(
-        lambda p, s, d: cell.hidden(s, d) @ cell.kernel(p), params, state, drive
-    )
+    kernel, hidden = cell.kernel, cell.hidden
+    assert kernel is not None and hidden is not None
+    mixed = jax.eval_shape(lambda p, s, d: hidden(s, d) @ kernel(p), params, state, drive)
     functions, constants = zip(
         _hoist(cell.project, params, block),
-        _hoist(cell.kernel, params),
-        _hoist(lambda _, s, d: cell.hidden(s, d), params, state, drive),
+        _hoist(kernel, params),
+        _hoist(lambda _, s, d: hidden(s, d), params, state, drive),
         _hoist(cell.update, params, state, drive, mixed),
+        strict=True,
     )
     return _Explicit(*(partial(_call, f, i) for i, f in enumerate(functions))), constants
 
@@ -180,12 +184,16 @@ def _backward(functions: _Explicit, residuals: Any, cotangents: Any) -> Any:
 
         def linearise(state: State, drive: Drive, mixed: jax.Array) -> Any:
             fixed = rest(state)
-            update = lambda s, m: floating(  # noqa: E731
-                functions.update(theta, combine(s, fixed), drive, m)
-            )
-            hidden = lambda s: functions.hidden(theta, combine(s, fixed), drive)  # noqa: E731
-            s = floating(state)
-            return jax.vjp(update, s, mixed)[1], jax.vjp(hidden, s)[1]
+
+            def update(moving: State, mixed: jax.Array) -> State:
+                return floating(functions.update(theta, combine(moving, fixed), drive, mixed))
+
+            def hidden(moving: State) -> jax.Array:
+                mixing: jax.Array = functions.hidden(theta, combine(moving, fixed), drive)
+                return mixing
+
+            moving = floating(state)
+            return jax.vjp(update, moving, mixed)[1], jax.vjp(hidden, moving)[1]
 
         def step(dL_ds: Any, step_of: Any) -> Any:
             (update_pullback, hidden_pullback), dL_dafter_t = step_of
@@ -200,7 +208,7 @@ def _backward(functions: _Explicit, residuals: Any, cotangents: Any) -> Any:
         def update_all(theta: Any, drives: Drive) -> State:
             return _over_steps(functions.update)(theta, previous, drives, mixed)
 
-        def hidden_all(theta: Any, drives: Drive) -> jax.Array:
+        def hidden_all(theta: Any, drives: Drive) -> Any:
             return _over_steps(functions.hidden)(theta, previous, drives)
 
         by_update = _pullback(update_all, theta, drives)[1](g)
@@ -216,10 +224,8 @@ def _backward(functions: _Explicit, residuals: Any, cotangents: Any) -> Any:
         )  # fmt: skip
         return (dL_ds, dL_dtheta, dL_dkernel), by_project[1]
 
-    zeros = jax.tree.map(
-        # Many blocks add up: not in the precision of bfloat16 weights.
-        lambda t: jnp.zeros_like(t, at_least_float32(t.dtype)), floating(theta)
-    )
+    # Many blocks add up: not in the precision of bfloat16 weights.
+    zeros = jax.tree.map(lambda t: jnp.zeros_like(t, at_least_float32(t.dtype)), floating(theta))
     carry = vary_together((dL_dfinal, zeros, jnp.zeros_like(kernel)), params)[0]
     (dL_dstart, dL_dtheta, dL_dkernel), dL_dblocks = lax.scan(
         body, carry, (before, blocks, states, dL_dstates), reverse=True
@@ -252,6 +258,4 @@ def _pullback(function: Callable[..., Any], *args: Any) -> tuple[Any, Any]:
 
 def _drop_float0(cotangents: Any, primals: Any) -> Any:
     """None in place of the cotangents of leaves that carry no gradient."""
-    return jax.tree.map(
-        lambda d, p: d if floating(p) is not None else None, cotangents, primals
-    )
+    return jax.tree.map(lambda d, p: d if floating(p) is not None else None, cotangents, primals)

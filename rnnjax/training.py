@@ -1,0 +1,253 @@
+"""Training: many steps compiled into one call, watched from outside."""
+
+import contextlib
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from os import PathLike
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+
+from rnnjax.cell import Cell, Inputs, Params
+from rnnjax.diagnostics import adjoints, gradient_report
+from rnnjax.diagnostics.adjoints import Loss
+from rnnjax.tree import combine, floating, rest
+from rnnjax.unroll import unroll
+
+
+class Fitted(NamedTuple):
+    """What training leaves.
+
+    Attributes:
+      params: the trained parameters.
+      optimizer_state: optax's, to go on from.
+      losses: `[steps]`, each before its update.
+    """
+
+    params: Params
+    optimizer_state: optax.OptState
+    losses: jax.Array
+
+
+class NonFiniteError(ArithmeticError):
+    """A loss or a gradient turned infinite or NaN; nothing was updated with it.
+
+    Attributes:
+      step: the training step, from 0.
+      time: the time index at which it began, or None where every state and adjoint
+        is finite.
+      direction: "forward" or "backward", or None likewise.
+      params: the parameters before that step.
+    """
+
+    def __init__(
+        self, message: str, step: int, time: int | None, direction: str | None, params: Params
+    ) -> None:
+        super().__init__(message)
+        self.step, self.time, self.direction, self.params = step, time, direction, params
+
+
+def fit(
+    loss: Loss,
+    params: Params,
+    sample: Callable[[chex.PRNGKey], Any],
+    optimizer: optax.GradientTransformation,
+    *,
+    steps: int,
+    key: chex.PRNGKey,
+    chunk: int = 100,
+    clip: float | None = None,
+    monitor: Callable[[Params], Any] | None = None,
+    metrics: str | PathLike[str] | None = None,
+    description: str = "training",
+    quiet: bool = False,
+) -> Fitted:
+    """Minimises a loss over sampled batches.
+
+        batch = sample(fold_in(key, step))
+        params += optimizer(∂ loss(params, batch) / ∂ params)
+
+    The same key gives the same result. A chunk of steps is compiled into one call.
+
+    Args:
+      loss: `loss(params, batch, unroll=rnnjax.unroll) -> scalar`, calling the
+        `unroll` it is given; should it turn non-finite, that one tells where.
+      params: any pytree; leaves that are not floating stay as they are.
+      sample: `key -> batch`, pure; it is compiled into the loop.
+      optimizer: any optax optimiser.
+      steps: how many updates.
+      key: drawn from once a step, by `fold_in`.
+      chunk: steps between two looks at the progress, at most.
+      clip: largest global norm of the gradient, or None.
+      monitor: `params -> pytree of scalars`, recorded at the start and after every
+        chunk; see `gradient_monitor`.
+      metrics: a JSON Lines file to append to: step, loss (the chunk's mean), the
+        gradient's norm (the chunk's largest, before clipping), and the monitor's
+        scalars. What is not finite is written as null, beside `"finite": false`.
+      description: what the progress bar says.
+      quiet: no progress bar; there is none either where standard error is not a
+        terminal.
+
+    Returns:
+      `Fitted`.
+
+    Raises:
+      NonFiniteError: the loss or a gradient turned non-finite.
+      ValueError: steps or chunk below one, or clip not above zero.
+    """
+    if steps < 1 or chunk < 1:
+        raise ValueError(f"steps, chunk: expected at least 1 of each, got {steps} and {chunk}")
+    if clip is not None:
+        if clip <= 0:
+            raise ValueError(f"clip: expected a norm above zero, got {clip}; None does not clip")
+        optimizer = optax.chain(optax.clip_by_global_norm(clip), optimizer)
+
+    fixed = rest(params)
+    moving = floating(params)
+    state = optimizer.init(moving)
+
+    def update(carry: Any, step: jax.Array) -> Any:
+        moving, state, failed = carry
+        batch = sample(jax.random.fold_in(key, step))
+        value, gradient = jax.value_and_grad(
+            lambda m: loss(combine(m, fixed), batch, unroll=unroll)
+        )(moving)
+        norm = optax.tree.norm(gradient)
+        bad = ~(jnp.isfinite(value) & jnp.isfinite(norm))
+        failed = jnp.where((failed < 0) & bad & (step < steps), step, failed)
+        updates, new_state = optimizer.update(gradient, state, moving)
+        new = optax.apply_updates(moving, updates), new_state
+        # From the first failure on, and beyond the last step, everything stays as it was.
+        goes_on = (failed < 0) & (step < steps)
+        kept = jax.tree.map(partial(jnp.where, goes_on), new, (moving, state))
+        return (*kept, failed), (value, norm)
+
+    # Chunks of one size, so that one loop is compiled.
+    size = math.ceil(steps / math.ceil(steps / chunk))
+
+    @jax.jit
+    def run(moving: Params, state: optax.OptState, first: jax.Array) -> Any:
+        return lax.scan(update, (moving, state, jnp.asarray(-1)), first + jnp.arange(size))
+
+    watch = jax.jit(lambda m: None if monitor is None else monitor(combine(m, fixed)))
+    losses: list[np.ndarray] = []
+    with _Log(metrics) as log, _progress(steps, description, quiet) as advance:
+        log.write(0, watch(moving))
+        for first in range(0, steps, size):
+            count = min(size, steps - first)
+            (moving, state, failed), (values, norms) = run(moving, state, first)
+            values, norms = np.asarray(values[:count]), np.asarray(norms[:count])
+            if failed >= 0:
+                step = int(failed)
+                value, norm = float(values[step - first]), float(norms[step - first])
+                log.write(step, loss=value, gradient_norm=norm)
+                batch = sample(jax.random.fold_in(key, step))
+                raise _explained(loss, combine(moving, fixed), batch, step, value)
+            losses.append(values)
+            mean, largest = float(values.mean()), float(norms.max())
+            log.write(first + count, watch(moving), loss=mean, gradient_norm=largest)
+            advance(count, mean)
+    return Fitted(combine(moving, fixed), state, jnp.concatenate(losses))
+
+
+def gradient_monitor(
+    cell: Cell,
+    inputs: Inputs,
+    *,
+    select: Callable[[Params], Params] = lambda params: params,
+    mask: jax.Array | None = None,
+    resets: jax.Array | None = None,
+) -> Callable[[Params], dict[str, jax.Array]]:
+    """A monitor for `fit`: rate and horizon of the `gradient_report` as training goes.
+
+    Args:
+      cell: the recurrence to watch.
+      inputs: what to watch it on, leaves `[T, B, ...]`.
+      select: finds the cell's parameters among those that are trained.
+      mask: `[T, B]`, as in `unroll`.
+      resets: `[T, B]`, as in `unroll`.
+
+    Returns:
+      `params -> {"rate": ..., "horizon": ...}`, medians over the batch.
+    """
+
+    def monitor(params: Params) -> dict[str, jax.Array]:
+        report = gradient_report(cell, select(params), inputs, mask=mask, resets=resets)
+        return {"rate": jnp.median(report.rate), "horizon": jnp.median(report.horizon)}
+
+    return monitor
+
+
+def _explained(loss: Loss, params: Params, batch: Any, step: int, value: float) -> NonFiniteError:
+    """Repeats the step that failed, and asks it where."""
+    found = jax.jit(partial(adjoints, loss))(params, batch)
+    came = f"a loss of {value}" + (" and a gradient beyond" if math.isfinite(value) else "")
+    begins = f"loss: expected finite values, got {came} in training step {step}"
+    for direction, what, remedy in (
+        ("forward", "state", "look at its input, lower the learning rate, or clip the gradient"),
+        ("backward", "adjoint ∂L/∂s_t", "look at the target there, or clip the gradient"),
+    ):
+        for call, nonfinite in enumerate(found.nonfinite):
+            time = int(getattr(nonfinite, direction))
+            if time >= 0:
+                which = f" of unroll {call}" if len(found.nonfinite) > 1 else ""
+                return NonFiniteError(
+                    f"{begins}; going {direction}, the {what}{which} is first not finite at time "
+                    f"index {time}; {remedy}",
+                    step, time, direction, params,
+                )  # fmt: skip
+    return NonFiniteError(
+        f"{begins}, though every state and adjoint is finite; look at the inputs, and at what the "
+        "loss does with the outputs",
+        step, None, None, params,
+    )  # fmt: skip
+
+
+class _Log:
+    """Appends one JSON object a line, or nothing if there is no file."""
+
+    def __init__(self, path: str | PathLike[str] | None) -> None:
+        self.path = path
+
+    def __enter__(self) -> "_Log":
+        self.file = None if self.path is None else open(self.path, "a", encoding="utf-8")
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.file is not None:
+            self.file.close()
+
+    def write(self, step: int, watched: Any = None, **scalars: float) -> None:
+        if self.file is None:
+            return
+        paths = jax.tree_util.tree_flatten_with_path(watched)[0]
+        for path, leaf in paths:
+            scalars[jax.tree_util.keystr(path, simple=True, separator=".")] = float(leaf)
+        finite = all(math.isfinite(value) for value in scalars.values())
+        clean = {name: x if math.isfinite(x) else None for name, x in scalars.items()}
+        record = {"step": step, **clean, **({} if finite else {"finite": False})}
+        self.file.write(json.dumps(record, allow_nan=False) + "\n")
+        self.file.flush()
+
+
+@contextlib.contextmanager
+def _progress(steps: int, description: str, quiet: bool) -> Iterator[Callable[[int, float], None]]:
+    if quiet or not sys.stderr.isatty():
+        yield lambda count, value: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(description, total=steps)
+        yield lambda count, value: bar.update(
+            task, advance=count, description=f"{description}: loss {value:.4g}"
+        )
