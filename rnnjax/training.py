@@ -189,7 +189,9 @@ def gradient_monitor(
 def _explained(loss: Loss, params: Params, batch: Any, step: int, value: float) -> NonFiniteError:
     """Repeats the step that failed, and asks it where."""
     found = jax.jit(partial(adjoints, loss))(params, batch)
-    came = f"a loss of {value}" + (" and a gradient beyond" if math.isfinite(value) else "")
+    came = f"a loss of {value}"
+    if math.isfinite(value):
+        came = f"a gradient that is infinite or NaN (at {came})"
     begins = f"loss: expected finite values, got {came} in training step {step}"
     for direction, what, remedy in (
         ("forward", "state", "look at its input, lower the learning rate, or clip the gradient"),

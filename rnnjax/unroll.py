@@ -305,8 +305,9 @@ def _check_step(cell: Cell, params: Params, state: State, inputs: Inputs, batch:
         jax.eval_shape(lambda p, s, x: step(cell, p, s, x), params, state, x)
     except (TypeError, ValueError) as error:
         error.add_note(
-            f"One step was tried with batch axes {batch} (from the mask or resets if given, else "
-            f"the state, else inputs.shape[1:-1]), state {describe(state)} and x {describe(x)}."
+            f"inputs: one step was tried with batch axes {batch}, state {describe(state)} and x "
+            f"{describe(x)}; the batch axes are those of the mask or resets if given, else of the "
+            "state, else inputs.shape[1:-1]"
         )
         raise
 

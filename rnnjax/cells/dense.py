@@ -43,7 +43,7 @@ def affine(inputs: jax.Array, W_xh: jax.Array, b_h: jax.Array) -> jax.Array:
     if jnp.ndim(inputs) == 0 or inputs.shape[-1] != input_size:
         raise ValueError(
             f"inputs: expected [T, B, {input_size}] to match input_size={input_size}, got "
-            f"{jnp.shape(inputs)} at one step; put the features on the last axis"
+            f"steps x_t of shape {jnp.shape(inputs)}; put the features on the last axis"
         )
     dtype = state_dtype(W_xh)
     if inputs.dtype != W_xh.dtype:

@@ -1,0 +1,46 @@
+# `make demo` and `make test` need Python 3.11 or newer, and make; they install the rest.
+
+VENV ?= .venv
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+BIN := $(VENV)/bin
+
+.PHONY: help demo test test-slow lint clean
+
+help:
+	@echo 'make demo       train five recurrent networks on real weather and draw their gradients'
+	@echo 'make test       run the tests (test-slow: those that take longer)'
+	@echo 'make lint       ruff and mypy'
+	@echo 'make clean      remove the virtual environment and the results'
+
+demo: $(VENV)/.installed-experiments
+	@echo '== Training five networks on Seattle weather; the figure goes to results/vanishing_gradients'
+	$(BIN)/python -m experiments.vanishing_gradients --force
+
+test: $(VENV)/.installed-test
+	@echo '== Running the tests; this takes a few minutes'
+	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/.installed-test
+	@echo '== Running the slow tests'
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/.installed-dev
+	@echo '== Checking style and types'
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) results
+
+$(BIN)/pip:
+	@test -n '$(PYTHON)' || { echo 'No Python 3.11 or newer was found; install one, or say where: make PYTHON=...'; exit 1; }
+	@echo '== Making a virtual environment in $(VENV) with $(PYTHON)'
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo 'python -m venv failed; on Debian: apt install python3-venv'; exit 1; }
+	@$(BIN)/pip install --quiet --upgrade pip
+
+$(VENV)/.installed-%: pyproject.toml | $(BIN)/pip
+	@echo '== Installing rnnjax and what "$*" needs into $(VENV); the first time takes a minute'
+	@$(BIN)/pip install --quiet --editable '.[$*]'
+	@touch $@
