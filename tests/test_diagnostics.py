@@ -1,0 +1,373 @@
+"""Jacobians, spectra, adjoints, bounds and the report, against closed forms and the laws."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from laws import CELLS, CLOSED, draw, floats
+
+import rnnjax
+from rnnjax import cells, from_step
+from rnnjax.diagnostics.steps import from_vectors, to_vectors
+
+F64 = jnp.float64
+
+
+def linear(kernel: np.ndarray, activation=lambda a: a):
+    """An Elman cell with a given W_hh in the equation's own sense (columns from units)."""
+    H = len(kernel)
+    cell = cells.elman(1, H, activation=activation, dtype=F64)
+    params = cell.init(jax.random.key(0))
+    return cell, params._replace(W_hh=jnp.asarray(kernel, F64).T)
+
+
+def spectrum(cell, params, inputs, **options):
+    return np.asarray(
+        jax.jit(lambda p, x: rnnjax.jacobian_product_spectrum(cell, p, x, **options))(
+            params, inputs
+        )
+    )
+
+
+def random_kernel(seed: int, H: int, gain: float = 1.0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(H, H)) * gain / math.sqrt(H)
+
+
+def product_from(jacobians: np.ndarray, t: int) -> np.ndarray:
+    """J_T ... J_{t+1} of one member, multiplied out."""
+    product = np.eye(jacobians.shape[-1])
+    for J in jacobians[t:]:
+        product = J @ product
+    return product
+
+
+# Facts ------------------------------------------------------------------------------
+
+
+def test_a_linear_cell_has_the_power_of_its_kernel():
+    W, T = random_kernel(1, 4), 9
+    cell, params = linear(W)
+    J = rnnjax.step_jacobians(cell, params, jnp.zeros((T, 1)))
+    np.testing.assert_allclose(J, np.broadcast_to(W, (T, 4, 4)), atol=1e-14)
+    want = np.log(np.linalg.svd(np.linalg.matrix_power(W, T), compute_uv=False))
+    np.testing.assert_allclose(spectrum(cell, params, jnp.zeros((T, 1)))[0], want, atol=1e-9)
+
+
+def test_an_orthogonal_kernel_keeps_every_singular_value_at_one():
+    Q = np.linalg.qr(random_kernel(2, 5))[0]
+    cell, params = linear(Q)
+    logs = spectrum(cell, params, jnp.zeros((10_000, 1)))
+    np.testing.assert_allclose(logs, 0, atol=1e-9)
+
+
+@pytest.mark.parametrize("c", [0.5, 3.0])
+@pytest.mark.parametrize("activation", [lambda a: a, jax.nn.relu])
+def test_a_scaled_identity_gives_c_to_the_t_and_neither_over_nor_underflows(c, activation):
+    T = 10_000
+    cell, params = linear(c * np.eye(3), activation)
+    # Held at one from outside, so that every unit is active and none grows.
+    cell = cell._replace(
+        update=lambda p, s, d, m: activation(d + m - jax.lax.stop_gradient(m) + 1)
+    )
+    logs = spectrum(cell, params, jnp.zeros((T, 1)))
+    assert logs.shape == (T + 1, 3)
+    lags = np.arange(T + 1)[::-1, None]
+    np.testing.assert_allclose(logs, np.broadcast_to(lags * math.log(c), logs.shape), rtol=1e-12)
+    report = rnnjax.gradient_report(cell, params, jnp.zeros((T, 1)))
+    assert report.rate == pytest.approx(math.log(c))
+    assert report.verdict == ("vanishing" if c < 1 else "exploding")
+    assert report.horizon == (math.ceil(math.log(100) / math.log(2)) if c < 1 else math.inf)
+
+
+def test_a_tanh_cell_has_one_minus_h_squared_times_the_kernel():
+    W, x = random_kernel(3, 4), jax.random.normal(jax.random.key(1), (6, 2, 1), F64)
+    cell, params = linear(W, jnp.tanh)
+    J = rnnjax.step_jacobians(cell, params, x)
+    h = np.asarray(rnnjax.states(cell, params, x))
+    np.testing.assert_allclose(J, (1 - h[..., None] ** 2) * W, atol=1e-14)
+
+
+def test_dead_relus_give_minus_infinity_and_no_nan():
+    cell, params = linear(random_kernel(4, 3), jax.nn.relu)
+    params = params._replace(b_h=jnp.full(3, -100.0))
+    logs = spectrum(cell, params, jnp.zeros((5, 1)))
+    assert np.all(logs[:5] == -np.inf)
+    assert np.all(logs[5] == 0)
+    report = rnnjax.gradient_report(cell, params, jnp.zeros((5, 1)))
+    assert report.rate == -np.inf
+    assert report.horizon == 1
+    assert report.verdict == "vanishing"
+    assert "nan" not in str(report)
+
+
+@pytest.mark.parametrize(("activation", "slope"), [(jnp.tanh, 1.0), (jax.nn.sigmoid, 0.25)])
+def test_the_bound_holds_and_is_about_the_singular_value(activation, slope):
+    cell, params = linear(random_kernel(5, 8, gain=1.3), activation)
+    x = jax.random.normal(jax.random.key(2), (30, 3, 1), F64)
+    logs = spectrum(cell, params, x)[..., 0]
+    bound = rnnjax.norm_bound(params.W_hh, slope=slope)
+    lags = np.arange(31)[::-1, None]
+    assert np.all(logs <= lags * np.log(bound) + 1e-12)
+    assert bound == pytest.approx(slope * np.linalg.svd(params.W_hh, compute_uv=False)[0])
+
+
+def test_a_matrix_that_decays_may_grow_first():
+    W = np.array([[0.9, 10.0], [0.0, 0.9]])
+    cell, params = linear(W)
+    logs = spectrum(cell, params, jnp.zeros((2000, 1)))[::-1, 0]
+    assert logs[1] > 2
+    assert logs[200] - logs[199] == pytest.approx(math.log(0.9), abs=0.01)
+    # Two values further apart than the precision: their sum is the determinant's.
+    both = spectrum(cell, params, jnp.zeros((2000, 1)))[0]
+    assert both.sum() == pytest.approx(2000 * 2 * math.log(0.9), rel=1e-12)
+
+
+def test_an_lstm_without_recurrent_weights_remembers_by_its_forget_gate():
+    T, b_f = 50, math.log(49)
+    cell = cells.lstm(1, 3, forget_bias=b_f, kernel_init=jax.nn.initializers.zeros, dtype=F64)
+    params = cell.init(jax.random.key(0))
+    logs = spectrum(cell, params, jnp.zeros((T, 1)), block=lambda s: s.c)
+    np.testing.assert_allclose(logs[0], T * math.log(1 - 1 / T), rtol=1e-12)
+
+
+# Laws -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", list(CELLS))
+def test_the_product_of_step_jacobians_is_the_jacobian_of_the_run(name):
+    args = draw(name, 6, (2,))
+    cell = CELLS[name].make(jnp.asarray(CLOSED))
+    params, inputs = jax.tree.map(jnp.asarray, (args.params, args.inputs))
+    jacobians = jax.jit(lambda p, x, s: rnnjax.step_jacobians(cell, p, x, s))(
+        params, inputs, args.state
+    )
+
+    def final(vectors):
+        state = from_vectors(vectors, args.state, (2,))
+        return to_vectors(rnnjax.unroll(cell, params, inputs, state)[0], (2,))
+
+    whole = jax.jit(jax.jacrev(final))(to_vectors(args.state, (2,)))
+    for b in range(2):
+        np.testing.assert_allclose(
+            product_from(np.asarray(jacobians)[:, b], 0), whole[b, :, b], atol=1e-12
+        )
+    logs = jax.jit(lambda p, x, s: rnnjax.jacobian_product_spectrum(cell, p, x, s))(
+        params, inputs, args.state
+    )
+    for t in range(7):
+        for b in range(2):
+            values = np.linalg.svd(product_from(np.asarray(jacobians)[:, b], t), compute_uv=False)
+            np.testing.assert_allclose(np.exp(logs[t, b]), values, atol=1e-10 * values[0])
+
+
+def test_a_block_is_a_block_of_the_product():
+    cell = cells.lstm(3, 4, dtype=F64)
+    params, x = cell.init(jax.random.key(0)), jax.random.normal(jax.random.key(1), (8, 2, 3), F64)
+    J = np.asarray(rnnjax.step_jacobians(cell, params, x))
+    for part, cut in ((lambda s: s.c, slice(0, 4)), (lambda s: s.h, slice(4, 8))):
+        logs = spectrum(cell, params, x, block=part)
+        want = np.linalg.svd(product_from(J[:, 1], 0)[cut, cut], compute_uv=False)
+        np.testing.assert_allclose(np.exp(logs[0, 1]), want, rtol=1e-8)
+
+
+def test_small_singular_values_are_right_where_a_plain_product_has_lost_them():
+    """Against the determinant: Σ ln σ = Σ_t ln |det J_t|, far below the precision."""
+    cell, params = linear(random_kernel(6, 6, gain=1.5), jnp.tanh)
+    x = jax.random.normal(jax.random.key(3), (400, 2, 1), F64)
+    logs = spectrum(cell, params, x)
+    J = np.asarray(rnnjax.step_jacobians(cell, params, x))
+    want = np.linalg.slogdet(J)[1].sum(axis=0)
+    np.testing.assert_allclose(logs[0].sum(axis=-1), want, rtol=1e-10)
+    assert np.all(np.diff(logs, axis=-1) <= 0)
+    assert np.all(logs[0, :, 0] - logs[0, :, -1] > 100)
+
+
+@pytest.mark.parametrize("diagnostic", ["jacobians", "spectrum", "report"])
+def test_masks_and_resets_are_honoured(diagnostic):
+    cell = cells.gru(2, 3, dtype=F64)
+    params = cell.init(jax.random.key(0))
+    x = jax.random.normal(jax.random.key(1), (7, 2, 2), F64)
+    mask = jnp.ones((7, 2), bool).at[2, 0].set(False).at[5, 0].set(False)
+    resets = jnp.zeros((7, 2), bool).at[3, 1].set(True)
+    x = jnp.where(mask[..., None], x, jnp.nan)
+    kept = x[np.array([0, 1, 3, 4, 6]), 0]
+    if diagnostic == "jacobians":
+        J = rnnjax.step_jacobians(cell, params, x, mask=mask, resets=resets)
+        np.testing.assert_array_equal(J[2, 0], np.eye(3))
+        np.testing.assert_array_equal(J[3, 1], np.zeros((3, 3)))
+        alone = rnnjax.step_jacobians(cell, params, kept)
+        np.testing.assert_allclose(J[np.array([0, 1, 3, 4, 6]), 0], alone, atol=1e-14)
+    elif diagnostic == "spectrum":
+        logs = spectrum(cell, params, x, mask=mask, resets=resets)
+        np.testing.assert_allclose(logs[0, 0], spectrum(cell, params, kept)[0], atol=1e-9)
+        assert np.all(logs[:4, 1] == -np.inf)
+        assert np.all(np.isfinite(logs[4:, 1]))
+    else:
+        report = rnnjax.gradient_report(cell, params, x, mask=mask, resets=resets)
+        alone = rnnjax.gradient_report(cell, params, kept)
+        assert report.rate[0] == pytest.approx(float(alone.rate))
+        assert report.lags[0].tolist() == [5, 7]
+        assert report.rate[1] == -np.inf
+        assert report.horizon[1] == 4
+
+
+# The report -------------------------------------------------------------------------
+
+
+def test_the_report_takes_any_recurrence():
+    """A bare function of three lines, with everything else from the library."""
+
+    def leaky(params, h, x):
+        return params["a"] * h + x[..., 0]
+
+    cell = from_step(
+        leaky,
+        init=lambda key: {"a": jnp.asarray(0.9, F64)},
+        start=lambda p, batch: jnp.zeros(batch),
+    )
+    report = rnnjax.gradient_report(cell, {"a": jnp.asarray(0.9)}, jnp.ones((100, 4, 1)))
+    np.testing.assert_allclose(report.rate, math.log(0.9))
+    assert report.horizon.tolist() == [44] * 4
+    assert str(report).splitlines()[0] == "verdict   vanishing over 100 steps"
+
+
+def test_the_report_agrees_with_the_products_and_with_fewer_directions():
+    cell = cells.lstm(2, 8, dtype=F64)
+    params = cell.init(jax.random.key(0))
+    x = jax.random.normal(jax.random.key(1), (12, 3, 2), F64)
+    report = jax.jit(lambda p, x: rnnjax.gradient_report(cell, p, x, directions=8))(params, x)
+    J = np.asarray(rnnjax.step_jacobians(cell, params, x))
+    for t in (0, 5, 11):
+        rows = product_from(J[:, 2], t)[8:]  # h stands second in the state
+        assert report.log_norms[t, 2] == pytest.approx(math.log(np.linalg.norm(rows)), abs=1e-12)
+    few = rnnjax.gradient_report(cell, params, x, directions=4)
+    np.testing.assert_allclose(few.log_norms[-1], report.log_norms[-1], atol=1e-12)
+    # A part of the rows, scaled up for those left out.
+    assert np.all(few.log_norms <= report.log_norms + math.log(2) / 2 + 1e-12)
+    assert np.all(few.log_norms >= report.log_norms - 1.5)
+
+
+@pytest.mark.parametrize(
+    ("a", "verdict", "horizon"),
+    [(0.99, "stable", math.log(100) / -math.log(0.99)), (0.5, "vanishing", 7), (1.5, "exploding", math.inf)],
+)  # fmt: skip
+def test_the_verdict_rests_on_what_happens_within_the_sequence(a, verdict, horizon):
+    cell, params = linear(np.eye(1) * a)
+    report = rnnjax.gradient_report(cell, params, jnp.zeros((20, 1)))
+    assert report.verdict == verdict
+    assert report.horizon == pytest.approx(horizon)
+    assert bool(report.reached) == (verdict == "vanishing")
+    assert ("by the rate" in str(report)) == (verdict != "vanishing")
+
+
+def test_sequences_without_valid_steps_have_no_rate():
+    cell, params = linear(np.eye(2) * 0.5)
+    mask = rnnjax.lengths_to_mask(jnp.array([0, 9]), 9)
+    report = rnnjax.gradient_report(cell, params, jnp.zeros((9, 2, 1)), mask=mask)
+    assert report.rate[0] == 0
+    assert report.rate[1] == pytest.approx(math.log(0.5))
+    empty = rnnjax.gradient_report(cell, params, jnp.zeros((0, 2, 1)))
+    assert empty.rate.tolist() == [0, 0]
+
+
+# Adjoints ---------------------------------------------------------------------------
+
+
+def mean_square(cell):
+    def loss(params, x, y, unroll=rnnjax.unroll):
+        _, outputs = unroll(cell, params, x)
+        return jnp.mean((outputs - y) ** 2)
+
+    return loss
+
+
+def test_adjoints_are_the_chain_of_pull_backs_and_the_gradient_that_trains():
+    cell = cells.gru(2, 3, dtype=F64)
+    params = cell.init(jax.random.key(0))
+    x, y = jax.random.normal(jax.random.key(1), (2, 6, 2, 3), F64)
+    x = x[..., :2]
+    loss = mean_square(cell)
+    found = jax.jit(lambda p: rnnjax.adjoints(loss, p, x, y))(params)
+    value, gradient = jax.value_and_grad(loss)(params, x, y)
+    assert found.value == pytest.approx(float(value))
+    for a, b in zip(floats(found.gradient), floats(gradient), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-14)
+
+    J = np.asarray(rnnjax.step_jacobians(cell, params, x))
+    outputs = np.asarray(rnnjax.unroll(cell, params, x)[1])
+    direct = 2 * (outputs - y) / outputs.size
+    g = np.zeros((2, 3))
+    for t in range(5, -1, -1):
+        g = direct[t] + (np.einsum("bij,bi->bj", J[t + 1], g) if t < 5 else 0)
+        np.testing.assert_allclose(found.adjoints[0][t], g, atol=1e-14)
+    np.testing.assert_allclose(found.states[0], outputs, atol=1e-14)
+
+
+def test_adjoints_name_every_run_of_a_loss_with_readout_and_integers():
+    first, second = cells.lstm(2, 3, dtype=F64), cells.elman(3, 4, dtype=F64)
+    params = {
+        "first": first.init(jax.random.key(0)),
+        "second": second.init(jax.random.key(1)),
+        "readout": jnp.ones(4),
+        "steps": jnp.asarray(3),
+    }
+
+    def loss(params, x, unroll=rnnjax.unroll):
+        _, h = unroll(first, params["first"], x)
+        final, _ = unroll(second, params["second"], h, reverse=True)
+        return jnp.sum(final @ params["readout"]) * params["steps"].astype(F64)
+
+    found = rnnjax.adjoints(loss, params, jnp.ones((5, 2, 2)))
+    assert jax.tree.map(jnp.shape, found.adjoints) == (
+        cells.LSTMState(c=(5, 2, 3), h=(5, 2, 3)),
+        (5, 2, 4),
+    )
+    assert found.gradient["steps"] is None
+    # The second run ends at time 0, where the loss reads it.
+    np.testing.assert_allclose(found.adjoints[1][0], np.full((2, 4), 3.0))
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_the_first_step_that_is_not_finite_is_named(reverse):
+    cell = cells.elman(2, 3, dtype=F64)
+    params = cell.init(jax.random.key(0))
+
+    def loss(params, x, y, unroll=rnnjax.unroll):
+        return jnp.mean((unroll(cell, params, x, reverse=reverse)[1] - y) ** 2)
+
+    x, y = jnp.ones((8, 2, 2)), jnp.zeros((8, 2, 3))
+    (fine,) = rnnjax.adjoints(loss, params, x, y).nonfinite
+    assert (int(fine.forward), int(fine.backward)) == (-1, -1)
+    (forward,) = rnnjax.adjoints(loss, params, x.at[5, 1, 0].set(jnp.nan), y).nonfinite
+    assert int(forward.forward) == 5
+    (backward,) = rnnjax.adjoints(loss, params, x, y.at[3, 0, 0].set(jnp.inf)).nonfinite
+    assert int(backward.forward) == -1
+    # A backward pass comes from the end of the run.
+    assert int(backward.backward) == 3
+
+
+# Bad input --------------------------------------------------------------------------
+
+
+def test_errors_say_what_was_expected():
+    cell, params = linear(np.eye(2))
+    x = jnp.ones((3, 1))
+    with pytest.raises(ValueError, match=r"kernel: expected W_hh \[H, H\], got \(2, 6\)"):
+        rnnjax.norm_bound(jnp.ones((2, 6)), slope=1.0)
+    with pytest.raises(ValueError, match=r"slope: expected the supremum of .*, got -1"):
+        rnnjax.norm_bound(jnp.ones((2, 2)), slope=-1.0)
+    with pytest.raises(ValueError, match="directions: expected at least 1, got 0"):
+        rnnjax.gradient_report(cell, params, x, directions=0)
+    with pytest.raises(TypeError, match=r"loss: expected a floating scalar, got float64\[3, 2\]"):
+        rnnjax.adjoints(lambda p, unroll: unroll(cell, p, x)[1], params)
+    with pytest.raises(ValueError, match="loss: expected it to call the `unroll` it is given"):
+        rnnjax.adjoints(lambda p, unroll: jnp.sum(p.W_hh), params)
+    shared = from_step(
+        lambda p, s, x: (s[0] + x, s[1] * 0.9),
+        init=lambda key: (),
+        start=lambda p, batch: (jnp.zeros((*batch, 1)), jnp.zeros(7)),
+    )
+    with pytest.raises(TypeError, match="state: expected every floating leaf to begin with the"):
+        rnnjax.step_jacobians(shared, (), jnp.ones((3, 2, 1)))

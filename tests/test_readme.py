@@ -1,0 +1,47 @@
+"""The README shows only what runs."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import jax
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def test_the_code_runs_in_the_order_it_stands(capsys):
+    namespace: dict[str, object] = {}
+    with (
+        jax.numpy_dtype_promotion("standard"),
+        jax.numpy_rank_promotion("allow"),
+        jax.enable_x64(False),
+    ):
+        for block in blocks("python"):
+            exec(compile(block, "README.md", "exec"), namespace)
+    printed = capsys.readouterr().out
+    assert printed.count("verdict") == 2
+    assert "(100, 16, 32)" in printed
+    assert namespace["result"].losses[-1] < 0.5 * namespace["result"].losses[0]
+
+
+def test_the_first_example_is_about_twenty_lines():
+    lines = [line for line in blocks("python")[0].splitlines() if line.strip()]
+    assert len(lines) <= 20
+
+
+def test_the_commands_are_there():
+    targets = re.findall(r"make (\w[\w-]*)", README)
+    assert {"demo", "test", "lint"} <= set(targets)
+    for target in set(targets) - {"demo"}:
+        subprocess.run(["make", "--dry-run", target], cwd=ROOT, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("path", re.findall(r"\]\(([^)]+)\)", README))
+def test_what_it_links_to_is_there(path):
+    assert (ROOT / path).exists()

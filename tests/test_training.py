@@ -1,0 +1,213 @@
+"""Training: it learns, it repeats itself, and it says where it broke."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import rnnjax
+from rnnjax import cells, from_step, training
+
+
+@pytest.fixture(autouse=True)
+def _relaxed():
+    """Optax itself relies on promotion between integers and floats."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+CELL = cells.elman(1, 4, dtype=jnp.float64)
+
+
+def sample(key):
+    x = jax.random.normal(key, (12, 8, 1), jnp.float64)
+    return x, jnp.roll(x, 1, axis=0)
+
+
+def loss(params, batch, unroll=rnnjax.unroll):
+    x, y = batch
+    _, h = unroll(CELL, params["cell"], x)
+    return jnp.mean((h @ params["readout"] - y)[1:] ** 2)
+
+
+def start():
+    return {"cell": CELL.init(jax.random.key(0)), "readout": jnp.zeros((4, 1)), "tag": np.int32(7)}
+
+
+def fit(**options):
+    options = {"steps": 30, "key": jax.random.key(1), "chunk": 10, **options}
+    return training.fit(loss, start(), sample, optax.adam(1e-2), **options)
+
+
+def test_it_learns_and_leaves_integers_alone():
+    result = fit(steps=300)
+    assert result.losses.shape == (300,)
+    assert result.losses[-20:].mean() < 0.1 < 0.8 < result.losses[0]
+    assert result.params["tag"] == 7
+
+
+def test_one_key_gives_one_result_whatever_the_chunk():
+    first, second, other = fit(), fit(chunk=7), fit(key=jax.random.key(2))
+    for a, b in zip(*(jax.tree.leaves(r.params) for r in (first, second)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12)
+    np.testing.assert_allclose(first.losses, second.losses, rtol=1e-12)
+    assert not np.allclose(first.losses, other.losses)
+
+
+def test_it_is_the_plain_optax_loop():
+    params, key = start(), jax.random.key(1)
+    tag = params.pop("tag")
+    optimizer = optax.chain(optax.clip_by_global_norm(0.5), optax.adam(1e-2))
+    state, losses = optimizer.init(params), []
+    value_and_grad = jax.jit(jax.value_and_grad(lambda p, b: loss({**p, "tag": tag}, b)))
+    for i in range(30):
+        value, gradient = value_and_grad(params, sample(jax.random.fold_in(key, i)))
+        updates, state = optimizer.update(gradient, state, params)
+        params = optax.apply_updates(params, updates)
+        losses.append(value)
+    result = fit(clip=0.5)
+    np.testing.assert_allclose(result.losses, losses, rtol=1e-10)
+    np.testing.assert_allclose(result.params["readout"], params["readout"], rtol=1e-10)
+
+
+def test_a_bare_step_trains():
+    cell = from_step(
+        lambda params, h, x: params["a"] * h + x,
+        init=lambda key: {"a": jnp.asarray(0.1, jnp.float64)},
+        start=lambda params, batch: jnp.zeros((*batch, 1)),
+    )
+
+    def loss(params, batch, unroll=rnnjax.unroll):
+        x, y = batch
+        return jnp.mean((unroll(cell, params, x)[1] - y) ** 2)
+
+    weights = np.tril(0.7 ** np.abs(np.subtract.outer(np.arange(6.0), np.arange(6.0))))
+
+    def sample(key):
+        x = jax.random.normal(key, (6, 16, 1), jnp.float64)
+        return x, jnp.einsum("ts,sbd->tbd", weights, x)
+
+    result = training.fit(
+        loss, cell.init(jax.random.key(0)), sample, optax.adam(0.05), steps=200, key=jax.random.key(0)
+    )  # fmt: skip
+    assert result.params["a"] == pytest.approx(0.7, abs=0.01)
+
+
+def test_metrics_are_lines_of_json_with_the_monitor_in_them(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"before": 1}\n')
+    monitor = training.gradient_monitor(
+        CELL, sample(jax.random.key(3))[0], select=lambda params: params["cell"]
+    )
+    result = fit(monitor=monitor, metrics=path, steps=25)
+    kept, *records = [json.loads(line) for line in path.read_text().splitlines()]
+    assert kept == {"before": 1}
+    assert [r["step"] for r in records] == [0, 9, 18, 25]
+    assert records[1]["loss"] == pytest.approx(float(result.losses[:9].mean()))
+    report = rnnjax.gradient_report(CELL, result.params["cell"], sample(jax.random.key(3))[0])
+    assert records[-1]["rate"] == pytest.approx(float(jnp.median(report.rate)))
+    assert records[-1]["horizon"] == pytest.approx(float(jnp.median(report.horizon)))
+    assert records[-1]["gradient_norm"] > 0
+
+
+def test_json_stays_json_where_numbers_are_not_finite(tmp_path):
+    fit(monitor=lambda p: {"horizon": jnp.inf}, metrics=tmp_path / "m", steps=1)
+    first = (tmp_path / "m").read_text().splitlines()[0]
+    assert json.loads(first, parse_constant=pytest.fail) == {
+        "step": 0,
+        "horizon": None,
+        "finite": False,
+    }
+
+
+def broken(where):
+    """Batches of which the fifth to be drawn is broken at time index 4."""
+
+    def draw(key):
+        x, y = sample(key)
+        bad = jnp.array_equal(
+            jax.random.key_data(key), jax.random.key_data(jax.random.fold_in(jax.random.key(1), 5))
+        )
+        hit = jnp.where(bad, jnp.nan, 0.0)
+        return (x.at[4, 2].add(hit), y) if where == "input" else (x, y.at[4, 2].add(hit))
+
+    return draw
+
+
+@pytest.mark.parametrize(("where", "direction"), [("input", "forward"), ("target", "backward")])
+def test_what_turns_non_finite_is_named(where, direction, tmp_path):
+    path = tmp_path / "m"
+    with pytest.raises(training.NonFiniteError) as caught:
+        training.fit(
+            loss, start(), broken(where), optax.adam(1e-2),
+            steps=30, key=jax.random.key(1), chunk=10, metrics=path,
+        )  # fmt: skip
+    error = caught.value
+    assert (error.step, error.time, error.direction) == (5, 4, direction)
+    for part in ("loss: expected finite", "training step 5", "time index 4", direction, "look at"):
+        assert part in str(error)
+    # The parameters are those that the good steps left.
+    good = fit(steps=5)
+    np.testing.assert_allclose(error.params["readout"], good.params["readout"], rtol=1e-12)
+    assert json.loads(path.read_text().splitlines()[-1]) == {
+        "step": 5, "loss": None, "gradient_norm": None, "finite": False,
+    }  # fmt: skip
+
+
+def test_a_gradient_that_breaks_outside_the_recurrence_is_told_apart():
+    def root(params, batch, unroll=rnnjax.unroll):
+        # Finite itself, with an infinite derivative at zero.
+        return loss(params, batch, unroll=unroll) + jnp.sqrt(params["readout"] ** 2).sum()
+
+    with pytest.raises(training.NonFiniteError, match="a gradient that is infinite or NaN") as caught:
+        training.fit(root, start(), sample, optax.sgd(1.0), steps=3, key=jax.random.key(0))
+    assert (caught.value.step, caught.value.time, caught.value.direction) == (0, None, None)
+    assert "though every state and adjoint is finite" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"steps": 0}, "steps, chunk: expected at least 1 of each, got 0 and 10"),
+        ({"chunk": 0}, "steps, chunk: expected at least 1 of each, got 30 and 0"),
+        ({"clip": 0.0}, "clip: expected a norm above zero, got 0.0"),
+    ],
+)
+def test_options_out_of_range(options, message):
+    with pytest.raises(ValueError, match=message):
+        fit(**options)
+
+
+SCRIPT = """
+import jax, jax.numpy as jnp, optax, rnnjax
+from rnnjax import cells, training
+cell = cells.elman(1, 2)
+training.fit(
+    lambda p, x, unroll: jnp.mean(unroll(cell, p, x)[1] ** 2), cell.init(jax.random.key(0)),
+    lambda key: jax.random.normal(key, (3, 1)), optax.sgd(0.1),
+    steps=4, key=jax.random.key(0), chunk=2, description="learning",
+)
+"""
+
+
+def test_the_bar_is_for_terminals_only():
+    piped = subprocess.run(
+        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True
+    )
+    assert (piped.stdout, piped.stderr) == ("", "")
+    terminal, end = pty.openpty()
+    subprocess.run(
+        [sys.executable, "-c", SCRIPT], stdout=subprocess.PIPE, stderr=end, check=True,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "100"},
+    )  # fmt: skip
+    os.close(end)
+    shown = os.read(terminal, 1 << 16).decode(errors="replace")
+    os.close(terminal)
+    assert "learning: loss" in shown
