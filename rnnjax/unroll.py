@@ -134,6 +134,8 @@ def lengths_to_mask(lengths: jax.Array, length: int) -> jax.Array:
 
     Args:
       lengths: `[B]`, integers; a length of zero gives a sequence without valid steps.
+        Under `jit` their values are not known: there a length above T counts as T,
+        and one below zero as zero.
       length: T.
 
     Raises:

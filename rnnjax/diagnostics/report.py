@@ -69,7 +69,7 @@ class GradientReport(NamedTuple):
                         + ("" if np.all(self.reached) else
                            f" (beyond the sequence for {np.mean(~np.asarray(self.reached)):.0%},"
                            " by the rate)")),
-            ("whole lag", f"{_spread(gain / math.log(10), '{:+.2f}')} powers of ten"),
+            ("left", f"{_spread(gain / math.log(10), '10^{:+.2f}')} of it at the longest lag"),
         ]  # fmt: skip
         return "\n".join(f"{name:<10}{text}" for name, text in lines)
 
