@@ -1,0 +1,36 @@
+"""`python -m experiments` lists the experiments; with a name, it runs one.
+
+Any file in this folder is an experiment.
+"""
+
+import runpy
+import sys
+from pathlib import Path
+
+from experiments.common.harness import USAGE, describe
+from experiments.common.output import say
+
+
+def main() -> int:
+    """Lists, or hands over to an experiment's own command line."""
+    files = sorted(Path(__file__).parent.glob("[!_]*.py"))
+    names = [file.stem for file in files]
+    if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
+        print("python -m experiments NAME [OPTION...], or NAME --help for what it tells and takes")
+        for file in files:
+            found = describe(file)
+            print(f"\n{found.name}\n  {found.claim}\n  {found.run_time}")
+        return 0
+    name = sys.argv[1].replace("-", "_")
+    if name not in names:
+        say(
+            f"error: NAME: expected one of {', '.join(names)}, got {sys.argv[1]}; "
+            "python -m experiments tells what each is about"
+        )
+        return USAGE
+    del sys.argv[1]
+    runpy.run_module(f"experiments.{name}", run_name="__main__", alter_sys=True)
+    return 0
+
+
+sys.exit(main())

@@ -1,0 +1,289 @@
+"""The command line of every experiment.
+
+An experiment is one file: a docstring whose first line is the claim, with a line
+`Run time: ...`; a frozen dataclass `Options`; and `run(options, out) -> Result`.
+"""
+
+import ast
+import dataclasses
+import importlib
+import importlib.metadata
+import platform
+import statistics
+import sys
+import time
+import traceback
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, NoReturn
+
+import tyro
+
+from experiments.common.data import DatasetError, Provenance
+from experiments.common.output import Output, UsageError, say
+
+if TYPE_CHECKING:
+    import jax
+
+DONE, UNEXPECTED, USAGE, DATA_MISSING, DIVERGED, INTERRUPTED = 0, 1, 2, 3, 4, 130
+SCHEMA = 1
+
+_Seeds = Annotated[
+    tuple[int, ...],
+    tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="INT,INT,...",
+        instance_from_str=lambda words: tuple(int(word) for word in words[0].split(",")),
+        is_instance=lambda value: isinstance(value, tuple),
+        str_from_instance=lambda value: [",".join(map(str, value))],
+    ),
+    tyro.conf.arg(help_behavior_hint="(default: the one --seed)"),
+]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What every experiment can be told."""
+
+    seed: int = 0
+    """Everything random follows from it."""
+    seeds: _Seeds = ()
+    """Several seeds: mean and deviation instead of one run."""
+    out: Path = Path("results")
+    """Folder for the results."""
+    quick: bool = False
+    """A smaller run, to see that it works; its defaults are shown by --quick --help."""
+    resume: bool = False
+    """Finish the run that is in the folder."""
+    force: bool = False
+    """Replace the run that is in the folder."""
+    json: bool = False
+    """Print one JSON object instead of a table."""
+
+    QUICK: ClassVar[dict[str, Any]] = {}
+
+    def __post_init__(self) -> None:
+        """Refuses values that no experiment can use.
+
+        Raises:
+          ValueError: naming the option.
+        """
+        if self.resume and self.force:
+            raise ValueError("--resume, --force: expected one of them, got both; choose")
+        for seed in self.all_seeds:
+            if not 0 <= seed < 2**32:
+                raise ValueError(f"--seed: expected 0 to 2**32 - 1, got {seed}; choose another")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"--seeds: expected different seeds, got {self.seeds}; drop doubles")
+
+    @property
+    def all_seeds(self) -> tuple[int, ...]:
+        """The seeds to run."""
+        return self.seeds or (self.seed,)
+
+    def config(self, experiment: str) -> dict[str, Any]:
+        """What the results depend on."""
+        apart = {"seed", "seeds", "out", "resume", "force", "json"}
+        own = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return {
+            "schema": SCHEMA,
+            "experiment": experiment,
+            "seeds": list(self.all_seeds),
+            **{name: value for name, value in own.items() if name not in apart},
+        }
+
+
+class Column(NamedTuple):
+    """A number to show of every row.
+
+    Attributes:
+      name: its name in the rows.
+      header: what stands above it, units included.
+      form: format specification.
+    """
+
+    name: str
+    header: str
+    form: str
+
+
+class Result(NamedTuple):
+    """What an experiment found.
+
+    Attributes:
+      finding: in words.
+      rows: for each row of the table, one mapping per seed of names to numbers.
+      baselines: for each naive method, its numbers.
+      columns: what to print.
+      data: what it was found on, None for synthetic tasks.
+    """
+
+    finding: str
+    rows: Mapping[str, Sequence[Mapping[str, float]]]
+    baselines: Mapping[str, Mapping[str, float]]
+    columns: Sequence[Column]
+    data: Provenance | None = None
+
+
+class Description(NamedTuple):
+    """What is said of an experiment before it is run."""
+
+    name: str
+    claim: str
+    run_time: str
+
+
+def describe(file: Path) -> Description:
+    """Reads an experiment's docstring without running the file."""
+    text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+    claim, _, rest = text.partition("\n")
+    found = [line for line in rest.splitlines() if line.startswith("Run time:")]
+    return Description(
+        file.stem, claim, found[0].removeprefix("Run time:").strip() if found else ""
+    )
+
+
+def key(seed: int, purpose: str) -> "jax.Array":
+    """One key per purpose, so that a new use of chance changes no other."""
+    import jax
+
+    return jax.random.fold_in(jax.random.key(seed), zlib.crc32(purpose.encode()))
+
+
+def main(file: str, doc: str | None, options_type: type[Options]) -> NoReturn:
+    """The command line of an experiment; does not return.
+
+    Called before the experiment's file imports jax, so that `--help` and mistakes are
+    answered at once. The file is then imported by its name, and its `run` called.
+
+    Args:
+      file: the experiment's `__file__`.
+      doc: its `__doc__`, shown by `--help`.
+      options_type: its `Options`.
+    """
+    began = time.perf_counter()
+    name = Path(file).stem
+    smaller = options_type.QUICK if "--quick" in sys.argv[1:] else {}
+    options = tyro.cli(
+        options_type,
+        prog=f"python -m experiments.{name}",
+        description=doc,
+        default=options_type(out=Path("results") / name, **smaller),
+        config=(tyro.conf.FlagCreatePairsOff,),
+    )
+    sys.exit(_run(name, options, began))
+
+
+def _run(name: str, options: Options, began: float) -> int:
+    try:
+        config = options.config(name)
+        out = Output(options.out, name, config, resume=options.resume, force=options.force)
+        say(f"{name}: results go to {options.out}")
+        experiment = importlib.import_module(f"experiments.{name}")
+        try:
+            result = experiment.run(options, out)
+        except importlib.import_module("rnnjax.training").NonFiniteError as error:
+            say(f"error: diverged where it should not: {error}")
+            return DIVERGED
+        _report(experiment, options, out, result, began)
+    except UsageError as error:
+        say(f"error: {error}")
+        return USAGE
+    except DatasetError as error:
+        say(f"error: {error}")
+        return DATA_MISSING
+    except KeyboardInterrupt:
+        say(f"interrupted; what is finished stays in {options.out}, and --resume goes on from there")
+        return INTERRUPTED
+    except Exception:
+        traceback.print_exc()
+        return UNEXPECTED
+    return DONE
+
+
+def _report(
+    experiment: Any, options: Options, out: Output, result: Result, began: float
+) -> None:
+    import jax
+
+    device = jax.devices()[0]
+    text = out.write_json(
+        "result.json",
+        {
+            **options.config(out.experiment),
+            "claim": describe(Path(experiment.__file__)).claim,
+            "finding": result.finding,
+            "results": {row: _over_seeds(seeds) for row, seeds in result.rows.items()},
+            "baselines": result.baselines,
+            "data": None if result.data is None else result.data._asdict(),
+            "device": {"platform": device.platform, "kind": device.device_kind},
+            "versions": _versions(),
+            "wall_seconds": round(time.perf_counter() - began, 2),
+            "parts_taken_from_before": out.resumed,
+        },
+    )
+    if options.json:
+        sys.stdout.write(text)
+    else:
+        _print_table(result)
+    say(f"written to {out.folder}")
+
+
+def _over_seeds(seeds: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    """Every seed's numbers, their mean, and from two seeds on their deviation."""
+    columns = {name: [float(seed[name]) for seed in seeds] for name in seeds[0]}
+    found: dict[str, Any] = {
+        "each": [dict(seed) for seed in seeds],
+        "mean": {name: statistics.fmean(values) for name, values in columns.items()},
+    }
+    if len(seeds) > 1:
+        found["deviation"] = {name: _deviation(values) for name, values in columns.items()}
+    return found
+
+
+def _deviation(values: list[float]) -> float:
+    """Of a sample; not a number where a value is infinite."""
+    mean = statistics.fmean(values)
+    return (sum((value - mean) ** 2 for value in values) / (len(values) - 1)) ** 0.5
+
+
+def _print_table(result: Result) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    # A pipe has no width: leave room for every column.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    table.add_column("")
+    for column in result.columns:
+        table.add_column(column.header, justify="right")
+    for row, seeds in result.rows.items():
+        table.add_row(row, *(_cell(_over_seeds(seeds), column) for column in result.columns))
+    table.add_section()
+    for row, numbers in result.baselines.items():
+        table.add_row(
+            row,
+            *(format(numbers[c.name], c.form) if c.name in numbers else "" for c in result.columns),
+        )
+    console.print(table)
+    console.print(result.finding)
+
+
+def _cell(found: Mapping[str, Any], column: Column) -> str:
+    text = format(found["mean"][column.name], column.form)
+    if "deviation" in found:
+        text += f" ± {found['deviation'][column.name]:{column.form}}"
+    return text
+
+
+def _versions() -> dict[str, str | None]:
+    versions: dict[str, str | None] = {"python": platform.python_version()}
+    for package in ("rnnjax", "jax", "jaxlib", "optax", "numpy"):
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = None
+    return versions
