@@ -1,0 +1,38 @@
+"""Strict numerics for every test, on four virtual devices."""
+
+import os
+
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
+)
+
+import hypothesis
+import jax
+import pytest
+
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Every example compiles a program of its own.
+hypothesis.settings.register_profile(
+    "rnnjax",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    max_examples=12,
+    suppress_health_check=list(hypothesis.HealthCheck),
+)
+hypothesis.settings.load_profile("rnnjax")
+
+_compiled: list[str] = []
+jax.monitoring.register_event_duration_secs_listener(
+    lambda event, duration, **_: _compiled.append(event) if "backend_compile" in event else None
+)
+
+
+@pytest.fixture
+def compilations() -> list[str]:
+    """What XLA has compiled since the test began; grows as it goes."""
+    _compiled.clear()
+    return _compiled

@@ -1,0 +1,667 @@
+"""The tables of cells and folds, and the slow oracle that both are held against.
+
+A new cell is a row of `CELLS`, a new fold a row of `FOLDS`; the laws of the other
+files then hold for it, or fail. The oracle runs each member of a batch alone, in a
+plain loop over `rnnjax.step`, and knows what masks and resets mean; its gradient is
+the chain of the steps' pull-backs, written out.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnnjax import Cell, cells, folds, from_step, step
+
+Tree = Any
+Leaves = list[Any]
+
+D, H = 5, 4
+CLOSED = np.array([0.9, 1.1, 0.8, 1.2, 0.7, 0.3])
+
+
+# Cells ------------------------------------------------------------------------------
+
+
+class CellRow(NamedTuple):
+    """One recurrence of the table.
+
+    Attributes:
+      make: `closed -> cell`; closed `[6]` is there to be closed over, traced.
+      inputs: `(rng, [T, *B]) -> inputs`.
+      takes_zeros: whether the step is finite, and its gradient, where its input is zero.
+    """
+
+    make: Callable[[jax.Array], Cell]
+    inputs: Callable[[np.random.Generator, tuple[int, ...]], Tree] = lambda rng, shape: rng.normal(
+        size=(*shape, D)
+    )
+    takes_zeros: bool = True
+
+
+class Counted(NamedTuple):
+    """A state with leaves that carry no gradient, one of them without batch axes."""
+
+    h: jax.Array
+    seen: jax.Array
+    keys: jax.Array
+    clock: jax.Array
+
+
+def _wide(x: jax.Array) -> jax.Array:
+    return jnp.broadcast_to(x[..., None], (*x.shape, H))
+
+
+def _weights(key: jax.Array, **shapes: tuple[int, ...]) -> dict[str, jax.Array]:
+    keys = jax.random.split(key, len(shapes))
+    return {
+        name: jax.random.normal(k, shape, jnp.float64) / np.sqrt(H)
+        for k, (name, shape) in zip(keys, shapes.items(), strict=True)
+    }
+
+
+def _zeros(params: Tree, batch: tuple[int, ...]) -> jax.Array:
+    return jnp.zeros((*batch, H))
+
+
+def _bare(closed: jax.Array) -> Cell:
+    def step(params: Tree, h: jax.Array, x: jax.Array) -> jax.Array:
+        proposal = jnp.tanh(h @ params["W"] + x @ params["U"])
+        return (1 - params["leak"]) * h + params["leak"] * proposal
+
+    return from_step(
+        step,
+        init=lambda key: (
+            _weights(key, W=(H, H), U=(D, H)) | {"leak": jnp.asarray(0.6, jnp.float64)}
+        ),
+        start=_zeros,
+    )
+
+
+def _bare_closure(closed: jax.Array) -> Cell:
+    def step(params: Tree, h: jax.Array, x: jax.Array) -> jax.Array:
+        return jnp.tanh(closed[0] * (h @ params["W"]) + x @ params["U"]) + closed[1] * h
+
+    return from_step(
+        step,
+        init=lambda key: _weights(key, W=(H, H), U=(D, H)),
+        start=lambda params, batch: closed[2] * jnp.ones((*batch, H)),
+        output=lambda h: closed[3] * h,
+    )
+
+
+def _closure(closed: jax.Array) -> Cell:
+    return Cell(
+        init=lambda key: _weights(key, W=(H, H), U=(D, H)),
+        start=lambda params, batch: closed[4] * jnp.ones((*batch, H)),
+        project=lambda params, inputs: closed[0] * (inputs @ params["U"]),
+        kernel=lambda params: closed[1] * params["W"],
+        hidden=lambda state, drive: state + closed[2] * drive,
+        update=lambda params, state, drive, mixed: jnp.tanh(drive + mixed) + closed[3] * state,
+        output=lambda state: closed[5] * state,
+    )
+
+
+def _counted(closed: jax.Array) -> Cell:
+    def start(params: Tree, batch: tuple[int, ...]) -> Counted:
+        return Counted(
+            h=_zeros(params, batch),
+            seen=jnp.zeros(batch, jnp.int32),
+            keys=jnp.broadcast_to(jax.random.key(3), batch),
+            clock=jnp.zeros((), jnp.int32),
+        )
+
+    def update(params: Tree, state: Counted, drive: jax.Array, mixed: jax.Array) -> Counted:
+        # A generator of one line: the real one takes long to compile.
+        data = jax.random.key_data(state.keys) * np.uint32(1664525) + np.uint32(1013904223)
+        noise = data[..., 0].astype(jnp.float64) / 2**32
+        age = (state.seen + 2 * state.clock).astype(jnp.float64)
+        return Counted(
+            h=jnp.tanh(drive + mixed + _wide(0.2 * noise + 0.1 * jnp.cos(age))),
+            seen=state.seen + 1,
+            keys=jax.random.wrap_key_data(data),
+            clock=state.clock + 1,
+        )
+
+    return Cell(
+        init=lambda key: _weights(key, W=(H, H), U=(D, H)),
+        start=start,
+        project=lambda params, inputs: inputs @ params["U"],
+        kernel=lambda params: params["W"],
+        hidden=lambda state, drive: state.h,
+        update=update,
+        output=lambda state: {"h": state.h, "seen": state.seen},
+    )
+
+
+def _learned_start(closed: jax.Array) -> Cell:
+    inner = cells.elman(D, H, dtype=jnp.float64)
+
+    def start(params: Tree, batch: tuple[int, ...]) -> jax.Array:
+        return jnp.broadcast_to(params["start"], (*batch, H))
+
+    return Cell(
+        init=lambda key: {"start": jnp.linspace(-1.0, 1.0, H), "inner": inner.init(key)},
+        start=start,
+        project=lambda params, inputs: inner.project(params["inner"], inputs),
+        kernel=lambda params: inner.kernel(params["inner"]),
+        hidden=inner.hidden,
+        update=lambda params, *args: inner.update(params["inner"], *args),
+        output=inner.output,
+    )
+
+
+def _switched(closed: jax.Array) -> Cell:
+    """Inputs, drive and parameters with integers and booleans among their leaves."""
+
+    def project(params: Tree, inputs: Tree) -> Tree:
+        return inputs | {"x": inputs["x"] @ params["U"] + params["E"][inputs["token"]]}
+
+    def update(params: Tree, h: jax.Array, drive: Tree, mixed: jax.Array) -> jax.Array:
+        new = jnp.tanh(drive["x"] + mixed)[..., params["order"]]
+        return jnp.where(_wide(drive["open"]), new, 0.5 * h)
+
+    return Cell(
+        init=lambda key: (
+            _weights(key, W=(H, H), U=(D, H), E=(3, H)) | {"order": jnp.arange(H)[::-1]}
+        ),
+        start=_zeros,
+        project=project,
+        kernel=lambda params: params["W"],
+        hidden=lambda state, drive: jnp.where(_wide(drive["token"] == 0), -state, state),
+        update=update,
+        output=lambda state: state,
+    )
+
+
+def _switched_inputs(rng: np.random.Generator, shape: tuple[int, ...]) -> Tree:
+    return {
+        "x": rng.normal(size=(*shape, D)),
+        "token": rng.integers(0, 3, shape, np.int32),
+        "open": rng.random(shape) < 0.8,
+    }
+
+
+def _normalising(closed: jax.Array) -> Cell:
+    """Zeros in its inputs give NaN, in values and gradients."""
+
+    def project(params: Tree, inputs: jax.Array) -> jax.Array:
+        return (inputs / jnp.linalg.norm(inputs, axis=-1, keepdims=True)) @ params["U"]
+
+    return Cell(
+        init=lambda key: _weights(key, W=(H, H), U=(D, H)),
+        start=_zeros,
+        project=project,
+        kernel=lambda params: params["W"],
+        hidden=lambda state, drive: state,
+        update=lambda params, state, drive, mixed: jnp.tanh(drive + mixed),
+        output=lambda state: state,
+    )
+
+
+def _complex(closed: jax.Array) -> Cell:
+    def kernel(params: Tree) -> jax.Array:
+        return jax.lax.complex(params["W"], params["V"])
+
+    def update(params: Tree, z: jax.Array, drive: jax.Array, mixed: jax.Array) -> jax.Array:
+        a = mixed + jax.lax.complex(drive, jnp.zeros_like(drive))
+        return a / (1 + jnp.abs(a)).astype(a.dtype)
+
+    return Cell(
+        init=lambda key: _weights(key, W=(H, H), V=(H, H), U=(D, H)),
+        start=lambda params, batch: jnp.full((*batch, H), 0.1 + 0.2j),
+        project=lambda params, inputs: inputs @ params["U"],
+        kernel=kernel,
+        hidden=lambda state, drive: state,
+        update=update,
+        output=lambda state: jnp.concatenate([state.real, state.imag], axis=-1),
+    )
+
+
+CELLS: dict[str, CellRow] = {
+    "elman": CellRow(lambda closed: cells.elman(D, H, dtype=jnp.float64)),
+    "elman-relu": CellRow(
+        lambda closed: cells.elman(D, H, activation=jax.nn.relu, dtype=jnp.float64)
+    ),
+    "lstm": CellRow(lambda closed: cells.lstm(D, H, dtype=jnp.float64)),
+    "gru": CellRow(lambda closed: cells.gru(D, H, dtype=jnp.float64)),
+    "gru-before": CellRow(lambda closed: cells.gru(D, H, reset_after=False, dtype=jnp.float64)),
+    "bare": CellRow(_bare),
+    "bare-closure": CellRow(_bare_closure),
+    "closure": CellRow(_closure),
+    "counted": CellRow(_counted),
+    "learned-start": CellRow(_learned_start),
+    "switched": CellRow(_switched, _switched_inputs),
+    "normalising": CellRow(_normalising, takes_zeros=False),
+    "complex": CellRow(_complex),
+}
+
+
+def has_kernel(name: str) -> bool:
+    """Whether the cell has a kernel, and so takes a fold's own reverse rule."""
+    return CELLS[name].make(jnp.asarray(CLOSED)).kernel is not None
+
+
+# Folds ------------------------------------------------------------------------------
+
+
+class FoldRow(NamedTuple):
+    """One way of folding.
+
+    Attributes:
+      fold: the fold.
+      lengths: the T at which something about it changes.
+      exact: whether its gradient is that of the loop; else only its states are held.
+      forward: whether cells with a kernel have a forward-mode derivative.
+      own: whether the dear laws are held for it: not for JAX's own rules, nor for a
+        fold that stands in another row with another number.
+    """
+
+    fold: folds.Fold
+    lengths: tuple[int, ...]
+    exact: bool = True
+    forward: bool = True
+    own: bool = False
+
+
+FOLDS: dict[str, FoldRow] = {
+    "scan()": FoldRow(folds.scan(), (0, 1, 7)),
+    "scan(unroll=4)": FoldRow(folds.scan(unroll=4), (7,)),
+    "blocked()": FoldRow(folds.blocked(), (0, 1, 16, 37), forward=False),
+    "blocked(size=1)": FoldRow(folds.blocked(size=1), (1, 7), forward=False),
+    "blocked(size=3)": FoldRow(folds.blocked(size=3), (2, 7), forward=False, own=True),
+    "blocked(size=5)": FoldRow(folds.blocked(size=5), (16,), forward=False),
+}
+OWN_FOLDS = [fold for fold, row in FOLDS.items() if row.own]
+
+# The batch that goes with each length.
+BATCH = {0: (3,), 1: (2, 3), 2: (3,), 6: (3,), 7: (3,), 16: (), 37: (2, 3)}
+
+
+# Leaves -----------------------------------------------------------------------------
+
+
+def floats(tree: Tree) -> Leaves:
+    """The leaves that carry a gradient."""
+    return [leaf for leaf in jax.tree.leaves(tree) if _is_float(leaf)]
+
+
+def refill(tree: Tree, leaves: Leaves) -> Tree:
+    """`tree` with other floating leaves."""
+    given: Iterator[Any] = iter(leaves)
+    return jax.tree.map(lambda leaf: next(given) if _is_float(leaf) else leaf, tree)
+
+
+def _is_float(leaf: Any) -> bool:
+    return bool(jnp.issubdtype(jnp.result_type(leaf), jnp.inexact))
+
+
+def plain(leaf: Any) -> np.ndarray:
+    """A leaf as numpy; a key as its data."""
+    if jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key):
+        leaf = jax.random.key_data(leaf)
+    return np.asarray(leaf)
+
+
+def assert_close(got: Tree, want: Tree, tolerance: float = 1e-12) -> None:
+    """Leaf by leaf, relative to the largest entry of a leaf that is wanted, or to one."""
+    got_leaves, want_leaves = jax.tree.leaves(got), jax.tree.leaves(want)
+    assert len(got_leaves) == len(want_leaves)
+    for number, (a, b) in enumerate(zip(got_leaves, want_leaves, strict=True)):
+        a, b = plain(a), plain(b)
+        assert a.shape == b.shape, f"leaf {number}: {a.shape} instead of {b.shape}"
+        assert a.dtype == b.dtype, f"leaf {number}: {a.dtype} instead of {b.dtype}"
+        scale = max(1.0, float(np.max(np.abs(b), initial=0.0))) if _is_float(b) else 0.0
+        np.testing.assert_allclose(
+            a, b, rtol=0, atol=tolerance * scale, err_msg=f"leaf {number} of {len(got_leaves)}"
+        )
+
+
+# Arguments --------------------------------------------------------------------------
+
+
+class Arguments(NamedTuple):
+    """What a run depends on, and may be differentiated by.
+
+    Attributes:
+      closed: `[6]`, what the cell closes over.
+      params: the cell's parameters, biases included, drawn at random.
+      inputs: leaves `[T, B, ...]`.
+      state: leaves `[B, ...]`; None to begin at `cell.start`.
+    """
+
+    closed: np.ndarray
+    params: Tree
+    inputs: Tree
+    state: Tree
+
+
+def draw(name: str, length: int, batch: tuple[int, ...], seed: int = 0) -> Arguments:
+    """Arguments for a row of the table."""
+    rng = np.random.default_rng(seed)
+    cell = CELLS[name].make(jnp.asarray(CLOSED))
+    params = cell.init(jax.random.key(seed))
+    params = refill(params, [p + 0.3 * like(p, rng) for p in floats(params)])
+
+    def other(leaf: Any) -> Any:
+        if _is_float(leaf):
+            return 0.5 * like(leaf, rng)
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return jax.random.split(jax.random.key(seed), leaf.shape)
+        return jnp.asarray(rng.integers(0, 9, leaf.shape, leaf.dtype))
+
+    state = jax.tree.map(other, cell.start(params, batch))
+    return Arguments(CLOSED, params, CELLS[name].inputs(rng, (length, *batch)), state)
+
+
+def like(leaf: Any, rng: np.random.Generator) -> np.ndarray:
+    """Normal numbers of a leaf's shape and dtype."""
+    shape, dtype = np.shape(leaf), jnp.result_type(leaf)
+    value = np.asarray(rng.normal(size=shape))
+    if jnp.issubdtype(dtype, jnp.complexfloating):
+        value = value + 1j * rng.normal(size=shape)
+    return np.asarray(value, dtype)
+
+
+def weights_like(tree: Tree, seed: int = 1) -> Leaves:
+    """Random weights for the floating leaves of a result: the loss is their product."""
+    rng = np.random.default_rng(seed)
+    return [like(leaf, rng) for leaf in floats(tree)]
+
+
+def shifted(args: Arguments, direction: Leaves, step: float) -> Arguments:
+    """`args` moved along a direction of `floats(args)`."""
+    moved = [np.asarray(x) + step * d for x, d in zip(floats(args), direction, strict=True)]
+    return refill(args, moved)
+
+
+def pairing(weights: Leaves, leaves: Leaves) -> float:
+    """Re Σ weights · leaves, the loss whose gradient a pull-back of the weights is."""
+    return float(
+        sum(
+            np.sum(np.asarray(w) * np.asarray(x)).real for w, x in zip(weights, leaves, strict=True)
+        )
+    )
+
+
+def value_and_pullback(
+    function: Callable[..., Tree], args: Tree, weights: Leaves
+) -> tuple[Tree, Leaves]:
+    """`function(*args)`, and the gradient of its pairing with `weights` to `floats(args)`."""
+
+    def moving(leaves: Leaves) -> tuple[Leaves, Tree]:
+        value = function(*refill(args, leaves))
+        return floats(value), value
+
+    _, pullback, value = jax.vjp(moving, floats(args), has_aux=True)
+    return value, pullback(weights)[0]
+
+
+# The oracle -------------------------------------------------------------------------
+
+
+class Path(NamedTuple):
+    """A run: final state `[B, ...]`, states `[T, B, ...]`, outputs `[T, B, ...]`."""
+
+    final: Tree
+    states: Tree
+    outputs: Tree
+
+
+class Gradient(NamedTuple):
+    """The gradient of the pairing of a `Path` with weights.
+
+    Attributes:
+      args: to `floats(args)`.
+      adjoints: to every state, `[T, B, ...]`, as `floats(states)`.
+    """
+
+    args: Leaves
+    adjoints: Leaves
+
+
+def loop(name: str, args: Arguments, **flags: Any) -> Path:
+    """Each sequence of the batch alone, step by step; flags as `loop_gradient`."""
+    path, _ = loop_gradient(name, args, None, **flags)
+    return path
+
+
+def loop_gradient(
+    name: str,
+    args: Arguments,
+    weights: Leaves | None,
+    *,
+    mask: np.ndarray | None = None,
+    resets: np.ndarray | None = None,
+    reverse: bool = False,
+) -> tuple[Path, Gradient]:
+    """`loop`, and the way back through the pull-back of each step in turn.
+
+    Args:
+      name: the row of `CELLS`.
+      args: its arguments.
+      weights: of `floats(path)`; None for no gradient.
+      mask: `[T, B]`, True where a step is to be taken.
+      resets: `[T, B]`, True where t-1 and t are to be parted.
+      reverse: from the last step to the first.
+    """
+    shape = jax.tree.leaves(args.inputs)[0].shape
+    length, batch = shape[0], _batch(name, args)
+    mask = np.ones((length, *batch), bool) if mask is None else mask
+    resets = np.zeros((length, *batch), bool) if resets is None else resets
+    order = range(length)[::-1] if reverse else range(length)
+    batched = _batched(name, args.params)
+    params = jax.tree.map(jnp.asarray, args.params)
+
+    def state_of(state: Tree, b: tuple[int, ...]) -> Tree:
+        leaves, structure = jax.tree.flatten(state)
+        picked = [s[b] if own else s for s, own in zip(leaves, batched, strict=True)]
+        return jax.tree.unflatten(structure, picked)
+
+    members, member_gradients = [], []
+    for b in np.ndindex(batch):
+        one = _Member(
+            functions=_one(name),
+            closed=args.closed,
+            params=params,
+            inputs=jax.tree.map(lambda x: np.asarray(x)[(slice(None), *b)], args.inputs),  # noqa: B023
+            state=None if args.state is None else state_of(args.state, b),
+            batched=batched,
+        )
+        # In reverse, what parts t from t+1 comes before the step at t.
+        cut = np.append(resets[1:], np.zeros((1, *batch), bool), axis=0) if reverse else resets
+        path, turns = one.forward(order, mask[(slice(None), *b)], cut[(slice(None), *b)])
+        members.append(path)
+        if weights is not None:
+            final, states, outputs = split(weights, path)
+            member_gradients.append(
+                one.backward(
+                    turns,
+                    [w[b] for w in final],
+                    [w[(slice(None), *b)] for w in states],
+                    [w[(slice(None), *b)] for w in outputs],
+                )
+            )
+
+    def stack(leaves: tuple[np.ndarray, ...], axis: int, own: bool = True) -> np.ndarray:
+        if not own:
+            return leaves[0]
+        shape = leaves[0].shape
+        return np.stack(leaves, axis).reshape((*shape[:axis], *batch, *shape[axis:]))
+
+    def stack_states(trees: list[Tree], axis: int) -> Tree:
+        columns = zip(*(jax.tree.leaves(tree) for tree in trees), strict=True)
+        stacked = [stack(c, axis, own) for c, own in zip(columns, batched, strict=True)]
+        return jax.tree.unflatten(jax.tree.structure(trees[0]), stacked)
+
+    path = Path(
+        stack_states([m.final for m in members], 0),
+        stack_states([m.states for m in members], 1),
+        jax.tree.map(lambda *leaves: stack(leaves, 1), *[m.outputs for m in members]),
+    )
+    if weights is None:
+        return path, Gradient([], [])
+
+    def total(column: int) -> Leaves:
+        return [sum(leaves) for leaves in zip(*(g[column] for g in member_gradients), strict=True)]
+
+    def every(column: int, axis: int) -> Leaves:
+        return [stack(c, axis) for c in zip(*(g[column] for g in member_gradients), strict=True)]
+
+    return path, Gradient(total(0) + every(1, 1) + every(2, 0), every(3, 1))
+
+
+def _batch(name: str, args: Arguments) -> tuple[int, ...]:
+    leaf = jax.tree.leaves(args.inputs)[0]
+    one = jax.tree.leaves(CELLS[name].inputs(np.random.default_rng(0), (1,)))[0]
+    return leaf.shape[1 : 1 + leaf.ndim - one.ndim]
+
+
+def _batched(name: str, params: Tree) -> list[bool]:
+    """For each leaf of the state, whether it has the batch axes."""
+    cell = CELLS[name].make(jnp.asarray(CLOSED))
+    alone, many = (jax.tree.leaves(cell.start(params, batch)) for batch in ((), (7,)))
+    return [a.shape != b.shape for a, b in zip(alone, many, strict=True)]
+
+
+def split(weights: Leaves, parts: tuple[Tree, ...]) -> list[Leaves]:
+    """`floats(parts)` cut into the floats of each part."""
+    rest = iter(weights)
+    return [[next(rest) for _ in floats(part)] for part in parts]
+
+
+class _Turn(NamedTuple):
+    """One step of one sequence, remembered for the way back."""
+
+    t: int
+    valid: bool
+    reset: bool
+    before: Tree
+    x: Tree
+    after: Tree
+
+
+class _Member(NamedTuple):
+    """One sequence: its arguments without batch axes, and the functions of one step."""
+
+    functions: "_Functions"
+    closed: np.ndarray
+    params: Tree
+    inputs: Tree
+    state: Tree
+    batched: list[bool]
+
+    def forward(self, order: range, mask: np.ndarray, cut: np.ndarray) -> tuple[Path, list[_Turn]]:
+        one = self.functions
+        start = one.start(self.closed, self.params)
+        state = start if self.state is None else self.state
+        states: dict[int, Any] = dict.fromkeys(range(len(mask)))
+        outputs, turns = dict(states), []
+        nothing = jax.tree.map(np.zeros_like, one.output(self.closed, state))
+        for t in order:
+            x = jax.tree.map(lambda leaf: leaf[t], self.inputs)  # noqa: B023
+            before = self._choose(start, state) if cut[t] else state
+            state = before
+            if mask[t] or not all(self.batched):
+                after = one.step(self.closed, self.params, before, x)
+                state = after if mask[t] else self._choose(before, after)
+            turns.append(_Turn(t, bool(mask[t]), bool(cut[t]), before, x, state))
+            states[t] = state
+            outputs[t] = one.output(self.closed, state) if mask[t] else nothing
+        return (
+            Path(
+                jax.tree.map(plain, state),
+                _over_time(list(states.values()), state),
+                _over_time(list(outputs.values()), nothing),
+            ),
+            turns,
+        )
+
+    def _choose(self, theirs: Tree, common: Tree) -> Tree:
+        """`theirs`, but for the leaves that belong to no member of the batch."""
+        leaves, structure = jax.tree.flatten(theirs)
+        chosen = [
+            a if own else b
+            for a, b, own in zip(leaves, jax.tree.leaves(common), self.batched, strict=True)
+        ]
+        return jax.tree.unflatten(structure, chosen)
+
+    def backward(
+        self, turns: list[_Turn], final: Leaves, states: Leaves, outputs: Leaves
+    ) -> tuple[Leaves, Leaves, Leaves, Leaves]:
+        """The gradient to closed and params, inputs, state, and every state."""
+        one = self.functions
+        theta = [np.zeros_like(x) for x in floats((self.closed, self.params))]
+        dL_dx = [np.zeros_like(x) for x in floats(self.inputs)]
+        adjoints = [np.zeros_like(x) for x in states]
+        g = [np.array(x) for x in final]
+        g_start = [np.zeros_like(x) for x in final]
+        for turn in reversed(turns):
+            g = _sum(g, [w[turn.t] for w in states])
+            if turn.valid:
+                shown = [w[turn.t] for w in outputs]
+                by_output = one.output_pullback((self.closed, turn.after), shown)
+                theta[0] = theta[0] + by_output[0]
+                g = _sum(g, by_output[1:])
+            for total, value in zip(adjoints, g, strict=True):
+                total[turn.t] = value
+            if turn.valid:
+                examples = (self.closed, self.params, turn.before, turn.x)
+                by_step = split(one.step_pullback(examples, g), examples)
+                theta = _sum(theta, by_step[0] + by_step[1])
+                g = by_step[2]
+                for total, value in zip(dL_dx, by_step[3], strict=True):
+                    total[turn.t] = value
+            if turn.reset:
+                g_start, g = _sum(g_start, g), [np.zeros_like(x) for x in g]
+        if self.state is None:
+            g_start = _sum(g_start, g)
+        theta = _sum(theta, one.start_pullback((self.closed, self.params), g_start))
+        return theta, dL_dx, [] if self.state is None else g, adjoints
+
+
+def _sum(first: Leaves, second: Leaves) -> Leaves:
+    return [np.asarray(a) + np.asarray(b) for a, b in zip(first, second, strict=True)]
+
+
+def _over_time(trees: list[Tree], example: Tree) -> Tree:
+    if not trees:
+        return jax.tree.map(lambda leaf: np.zeros_like(plain(leaf))[None][:0], example)
+    return jax.tree.map(lambda *leaves: np.stack([plain(leaf) for leaf in leaves]), *trees)
+
+
+class _Functions(NamedTuple):
+    """What a single step of a single sequence is made of, compiled."""
+
+    step: Callable[..., Tree]
+    step_pullback: Callable[..., Leaves]
+    output: Callable[..., Tree]
+    output_pullback: Callable[..., Leaves]
+    start: Callable[..., Tree]
+    start_pullback: Callable[..., Leaves]
+
+
+@lru_cache
+def _one(name: str) -> _Functions:
+    make = CELLS[name].make
+
+    def one_step(closed: Any, params: Tree, state: Tree, x: Tree) -> Tree:
+        return step(make(closed), params, state, x)
+
+    def output(closed: Any, state: Tree) -> Tree:
+        return make(closed).output(state)
+
+    def start(closed: Any, params: Tree) -> Tree:
+        return make(closed).start(params, ())
+
+    def pullback(function: Callable[..., Tree]) -> Callable[..., Leaves]:
+        return jax.jit(lambda args, weights: value_and_pullback(function, args, weights)[1])
+
+    return _Functions(
+        jax.jit(one_step), pullback(one_step),
+        jax.jit(output), pullback(output),
+        jax.jit(start), pullback(start),
+    )  # fmt: skip

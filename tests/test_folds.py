@@ -1,0 +1,413 @@
+"""The laws of folds, over the whole table cell × fold."""
+
+import re
+from collections.abc import Iterator
+from functools import lru_cache, partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import laws
+import numpy as np
+import pytest
+from laws import BATCH, CELLS, FOLDS, OWN_FOLDS, Arguments, Gradient, Leaves, Path
+
+from rnnjax import cells, folds, from_step
+from rnnjax.cell import Cell
+
+CELL_LENGTH_FOLD = [
+    (cell, length, fold)
+    for cell in CELLS
+    for length in BATCH
+    for fold, row in FOLDS.items()
+    if length in row.lengths
+]
+CELL_FOLD = [(cell, fold) for cell in CELLS for fold in OWN_FOLDS] + [
+    (cell, "scan()") for cell in ("elman", "counted", "closure")
+]
+EXACT = [fold for fold in OWN_FOLDS if FOLDS[fold].exact]
+
+
+def refuses(cell: str, fold: str) -> bool:
+    """Whether forward mode is not defined."""
+    return laws.has_kernel(cell) and not FOLDS[fold].forward
+
+
+def folded(cell: str, fold: str, *args: Any) -> Path:
+    """A fold, with the cell's outputs beside its states."""
+    closed, params, inputs, state = args
+    made = CELLS[cell].make(closed)
+    final, states = FOLDS[fold].fold(made, params, inputs, state)
+    return Path(final, states, jax.vmap(made.output)(states))
+
+
+def path_of(cell: str, fold: str, args: Arguments, leaves: Leaves) -> Leaves:
+    """The floating leaves of the path, as a function of those of the arguments."""
+    return laws.floats(folded(cell, fold, *laws.refill(args, leaves)))
+
+
+def gradient_of(cell: str, fold: str, weights: Leaves, *args: Any) -> Leaves:
+    """The gradient of the pairing of the path with `weights`, to `floats(args)`."""
+    return laws.value_and_pullback(partial(folded, cell, fold), args, weights)[1]
+
+
+@lru_cache(maxsize=16)
+def expected(cell: str, length: int, seed: int = 0) -> tuple[Arguments, Leaves, Path, Gradient]:
+    """Arguments, weights of the loss, and what the loop makes of them."""
+    args = laws.draw(cell, length, BATCH[length], seed)
+    weights = laws.weights_like(laws.loop(cell, args))
+    return args, weights, *laws.loop_gradient(cell, args, weights)
+
+
+@lru_cache(maxsize=4)
+def bent(cell: str, length: int) -> tuple[Leaves, Leaves]:
+    """A direction, and the change of the loop's gradient along it, by central differences."""
+    args, weights, _, _ = expected(cell, length)
+    direction = laws.weights_like(args, seed=5)
+    up, down = (
+        laws.loop_gradient(cell, laws.shifted(args, direction, step), weights)[1].args
+        for step in (1e-5, -1e-5)
+    )
+    return direction, [(u - d) / 2e-5 for u, d in zip(up, down, strict=True)]
+
+
+# Values and gradients ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("cell", "length", "fold"), CELL_LENGTH_FOLD)
+def test_states_and_gradient_are_those_of_the_loop(cell: str, length: int, fold: str) -> None:
+    """The loop runs each member of the batch alone: a batch is the stack of its members."""
+    args, weights, path, gradient = expected(cell, length)
+    got = jax.jit(partial(laws.value_and_pullback, partial(folded, cell, fold)))(args, weights)
+    laws.assert_close(got[0], path)
+    if FOLDS[fold].exact:
+        laws.assert_close(got[1], gradient.args)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_gradient_of_the_loop_agrees_with_finite_differences(cell: str) -> None:
+    """Leaf by leaf, along a random direction; every fold is held against the loop."""
+    args, weights, _, gradient = expected(cell, 7)
+    directions = laws.weights_like(args, seed=3)
+    for number, (g, direction) in enumerate(zip(gradient.args, directions, strict=True)):
+        alone = [direction if n == number else np.zeros_like(d) for n, d in enumerate(directions)]
+        up, down = (
+            laws.pairing(weights, laws.floats(laws.loop(cell, laws.shifted(args, alone, step))))
+            for step in (1e-5, -1e-5)
+        )
+        np.testing.assert_allclose(
+            laws.pairing([direction], [g]), (up - down) / 2e-5, rtol=1e-7, atol=1e-8
+        )
+
+
+@pytest.mark.parametrize("fold", EXACT)
+@pytest.mark.parametrize("cell", CELLS)
+def test_reverse_and_forward_over_reverse(cell: str, fold: str) -> None:
+    """Both give the change of the gradient along a direction."""
+    args, weights, _, _ = expected(cell, 6)
+    direction, wanted = bent(cell, 6)
+    gradient = partial(gradient_of, cell, fold, weights)
+
+    @jax.jit
+    def second(args: Arguments, direction: Leaves) -> tuple[Leaves, Leaves]:
+        reverse = laws.value_and_pullback(gradient, args, direction)[1]
+        forward = jax.jvp(
+            lambda leaves: gradient(*laws.refill(args, leaves)),
+            (laws.floats(args),),
+            (direction,),
+        )[1]
+        return reverse, forward
+
+    reverse, forward = second(args, direction)
+    laws.assert_close(reverse, forward, 1e-11)
+    laws.assert_close(forward, wanted, 1e-7)
+
+
+@pytest.mark.parametrize("fold", EXACT)
+@pytest.mark.parametrize("cell", CELLS)
+def test_vmap_of_grad_and_grad_of_vmap(cell: str, fold: str) -> None:
+    """Over parameters, closed-over values, inputs and start state, all at once."""
+    runs = [expected(cell, 6, seed) for seed in (0, 1)]
+    weights = runs[0][1]
+    wanted = [laws.loop_gradient(cell, args, weights)[1].args for args, *_ in runs]
+    # Keys and counters stay those of the first run.
+    stacked = [
+        np.stack(pair) for pair in zip(*(laws.floats(args) for args, *_ in runs), strict=True)
+    ]
+    first = runs[0][0]
+    wanted[1] = laws.loop_gradient(cell, laws.refill(first, [x[1] for x in stacked]), weights)[
+        1
+    ].args
+
+    path = partial(path_of, cell, fold, first)
+
+    @jax.jit
+    def both(stacked: Leaves) -> tuple[Leaves, Leaves]:
+        inner = jax.vmap(lambda leaves: jax.vjp(path, leaves)[1](weights)[0])(stacked)
+        every = [jnp.stack([w, w]) for w in weights]
+        outer = jax.vjp(jax.vmap(path), stacked)[1](every)[0]
+        return inner, outer
+
+    for got in both(stacked):
+        laws.assert_close(got, [np.stack(pair) for pair in zip(*wanted, strict=True)])
+
+
+@pytest.mark.parametrize(("cell", "fold"), [pair for pair in CELL_FOLD if not refuses(*pair)])
+def test_forward_mode(cell: str, fold: str) -> None:
+    """The tangent, weighted as the loss does, is the gradient along the direction."""
+    args, weights, _, gradient = expected(cell, 6)
+    direction = laws.weights_like(args, seed=7)
+
+    @jax.jit
+    def tangent(x: Leaves, dx: Leaves) -> Leaves:
+        return jax.jvp(partial(path_of, cell, fold, args), (x,), (dx,))[1]
+
+    np.testing.assert_allclose(
+        laws.pairing(weights, tangent(laws.floats(args), direction)),
+        laws.pairing(direction, gradient.args),
+        rtol=1e-10,
+    )
+
+
+@pytest.mark.parametrize(("cell", "fold"), [pair for pair in CELL_FOLD if refuses(*pair)])
+def test_forward_mode_names_the_fold_that_has_it(cell: str, fold: str) -> None:
+    """By jvp, jacfwd, and linearize, which may wait until its result is called."""
+    args = expected(cell, 6)[0]
+    x = laws.floats(args)
+    path = partial(path_of, cell, fold, args)
+    remedy = re.escape("fold=rnnjax.folds.scan()")
+    with pytest.raises(TypeError, match=remedy):
+        jax.jvp(path, (x,), (x,))
+    with pytest.raises(TypeError, match=remedy):
+        jax.jit(lambda x: jax.jvp(path, (x,), (x,)))(x)
+    with pytest.raises(TypeError, match=remedy):
+        # By the first of the parameters: jacfwd takes no complex ones.
+        jax.jacfwd(lambda one: path([x[0], one, *x[2:]]))(x[1])
+    with pytest.raises(TypeError, match=remedy):
+        jax.linearize(path, x)[1](x)
+
+
+# Around a fold ----------------------------------------------------------------------
+
+
+def small_loss(fold: folds.Fold, weight: Any, params: Any, inputs: Any) -> jax.Array:
+    """A loss whose cell closes over `weight` in every place where it can."""
+    closed = weight * jnp.asarray(laws.CLOSED)
+    cell = CELLS["closure"].make(closed)
+    final, states = fold(cell, params, inputs, cell.start(params, inputs.shape[1:-1]))
+    return jnp.sum(jnp.sin(cell.output(states))) + jnp.sum(final)
+
+
+@pytest.mark.parametrize("fold", ["scan()", *OWN_FOLDS])
+def test_closed_over_values_leak_nothing(fold: str) -> None:
+    """Under vmap alone, under grad of something else, and inside another loop's body."""
+    loss = partial(small_loss, FOLDS[fold].fold)
+    reference = partial(small_loss, folds.scan())
+    _, params, inputs, _ = laws.draw("closure", 6, (3,))
+    weights = np.array([0.5, 1.0, 1.5])
+
+    def by_vmap(loss: Any) -> Any:
+        return jax.vmap(jax.grad(loss, argnums=1), (0, None, None))(weights, params, inputs)
+
+    def by_loop(loss: Any) -> Any:
+        def body(total: Any, weight: jax.Array) -> tuple[Any, Any]:
+            return total + jax.grad(loss)(weight, params, inputs), None
+
+        return jax.lax.scan(body, jnp.zeros(()), weights)[0]
+
+    def by_outer(loss: Any) -> Any:
+        def total(weights: Any) -> Any:
+            return sum(
+                jax.checkpoint(loss)(weight, params, inputs) for weight in jnp.split(weights, 3)
+            )
+
+        return jax.grad(lambda w: jnp.sum(total(w)))(weights)
+
+    for way in (by_vmap, by_loop, by_outer):
+        with jax.checking_leaks():
+            got = jax.jit(lambda: way(loss))()  # noqa: B023
+        laws.assert_close(got, jax.jit(lambda: way(reference))())  # noqa: B023
+
+
+@pytest.mark.parametrize("fold", ["scan()", *OWN_FOLDS])
+def test_closed_over_integers_and_keys(fold: str) -> None:
+    """Traced values that carry no gradient may be closed over too, mapped or not."""
+    _, params, inputs, _ = laws.draw("closure", 6, (3,))
+
+    def loss(fold: folds.Fold, params: Any, number: jax.Array, key: jax.Array) -> jax.Array:
+        def update(params: Any, h: jax.Array, drive: jax.Array, mixed: jax.Array) -> jax.Array:
+            noise = jax.random.uniform(key, h.shape, jnp.float64)
+            return jnp.where(number > 1, jnp.tanh(drive + mixed + noise), jnp.sin(drive + mixed))
+
+        cell = (
+            CELLS["elman"]
+            .make(jnp.asarray(laws.CLOSED))
+            ._replace(
+                kernel=lambda params: params["W"],
+                project=lambda params, inputs: inputs @ params["U"],
+                update=update,
+            )
+        )
+        _, states = fold(cell, params, inputs, jnp.zeros((3, laws.H)))
+        return jnp.sum(states**2)
+
+    numbers, keys = jnp.arange(3), jax.random.split(jax.random.key(0), 3)
+
+    def mapped(fold: folds.Fold) -> Any:
+        return jax.vmap(jax.grad(partial(loss, fold)), (None, 0, 0))
+
+    got = jax.jit(mapped(FOLDS[fold].fold))(params, numbers, keys)
+    laws.assert_close(got, jax.jit(mapped(folds.scan()))(params, numbers, keys))
+
+
+@pytest.mark.parametrize("fold", ["scan()", *OWN_FOLDS])
+def test_without_jit(fold: str) -> None:
+    """Eagerly, and with every loop run by Python, the numbers are the same."""
+    args, weights, _, gradient = expected("elman", 6)
+    laws.assert_close(gradient_of("elman", fold, weights, *args), gradient.args)
+    with jax.disable_jit():
+        laws.assert_close(gradient_of("elman", fold, weights, *args), gradient.args)
+
+
+@pytest.mark.parametrize("fold", ["scan()", *OWN_FOLDS])
+@pytest.mark.parametrize("cell", ["elman", "closure", "counted", "bare"])
+def test_second_call_compiles_nothing(cell: str, fold: str, compilations: list[str]) -> None:
+    """With the same shapes and other values."""
+    gradient = jax.jit(partial(gradient_of, cell, fold))
+    first, second = (expected(cell, 6, seed) for seed in (0, 1))
+    jax.block_until_ready(gradient(first[1], *first[0]))
+    assert compilations
+    compilations.clear()
+    jax.block_until_ready(gradient(second[1], *second[0]))
+    assert not compilations
+
+
+# Only the states are stored ---------------------------------------------------------
+
+B, D, H = 32, 16, 64
+LARGE = {
+    "elman": cells.elman(D, H),
+    "gru": cells.gru(D, H),
+    "lstm": cells.lstm(D, H),
+    "gru-before": cells.gru(D, H, reset_after=False),
+}
+
+
+@lru_cache
+def training_step(cell: str, length: int, fold: str) -> Any:
+    """The compiled gradient of the mean square of all outputs, float32."""
+    made = LARGE[cell]
+    params = jax.eval_shape(made.init, jax.random.key(0))
+    inputs = jax.ShapeDtypeStruct((length, B, D), jnp.float32)
+
+    def loss(params: Any, inputs: jax.Array) -> jax.Array:
+        _, states = FOLDS[fold].fold(made, params, inputs, made.start(params, (B,)))
+        return jnp.mean(made.output(states) ** 2)
+
+    return jax.jit(jax.grad(loss)).lower(params, inputs).compile()
+
+
+def temporary_bytes(*args: Any) -> int:
+    return training_step(*args).memory_analysis().temp_size_in_bytes
+
+
+@pytest.mark.parametrize(
+    ("cell", "fraction"), [("elman", 0.4), ("gru", 0.15), ("lstm", 0.16), ("gru-before", 0.13)]
+)
+def test_only_the_states_are_stored(cell: str, fraction: float) -> None:
+    """A step more costs the bytes of its state and of the loss's gradient to its output."""
+    short, long = (temporary_bytes(cell, length, "blocked()") for length in (512, 1024))
+    assert long < fraction * temporary_bytes(cell, 1024, "scan()")
+    made = LARGE[cell]
+    state = made.start(made.init(jax.random.key(0)), (B,))
+    held = sum(leaf.nbytes for leaf in jax.tree.leaves((state, made.output(state))))
+    assert (long - short) / 512 < 1.1 * held
+
+
+def loops_over_steps(hlo: str) -> Iterator[list[str]]:
+    """The instructions of each loop's body that holds no other loop, fusions included."""
+    computations: dict[str, list[str]] = {}
+    lines: list[str] = []
+    for line in hlo.splitlines():
+        if head := re.match(r"(?:ENTRY )?%([\w.\-]+) .*\{$", line):
+            lines = computations.setdefault(head[1], [])
+        elif " = " in line:
+            lines.append(line.strip())
+
+    def within(name: str) -> list[str]:
+        called = re.findall(
+            r"(?:calls|to_apply|body|condition)=%([\w.\-]+)", "\n".join(computations[name])
+        )
+        return computations[name] + [line for other in called for line in within(other)]
+
+    for body in set(re.findall(r"body=%([\w.\-]+)", hlo)):
+        inside = within(body)
+        if not any(" while(" in line for line in inside):
+            yield inside
+
+
+def weight_sized(loop: list[str], shape: tuple[int, int]) -> list[str]:
+    """Instructions that compute, not only pass on, an array of the kernel's shape."""
+    either = f"{shape[0]},{shape[1]}", f"{shape[1]},{shape[0]}"
+    computing = rf"= f32\[(?:{'|'.join(either)})\]\S* (?:dot|transpose|add|fusion|custom-call)\("
+    return [line for line in loop if re.search(computing, line)]
+
+
+@pytest.mark.parametrize(("cell", "gates"), [("elman", 1), ("gru", 3), ("lstm", 4)])
+def test_steps_compute_nothing_of_the_kernels_size(cell: str, gates: int) -> None:
+    """No outer product, no accumulation, no transpose: JAX's own rule has one a step."""
+
+    def found(fold: str) -> list[str]:
+        loops = list(loops_over_steps(training_step(cell, 1024, fold).as_text()))
+        assert len(loops) == 2, "one loop forward, one back"
+        return [line for loop in loops for line in weight_sized(loop, (H, gates * H))]
+
+    assert found("scan()")
+    assert not found("blocked()")
+
+
+# Bad input --------------------------------------------------------------------------
+
+
+def test_numbers_below_one() -> None:
+    """A block of no steps, and a loop unrolled by none."""
+    with pytest.raises(ValueError, match="size: expected a block of at least 1 step, got 0"):
+        folds.blocked(size=0)
+    with pytest.raises(ValueError, match="unroll: expected at least 1 step, got -2"):
+        folds.scan(unroll=-2)
+
+
+@pytest.mark.parametrize("fold", FOLDS)
+def test_inputs_without_a_common_length(fold: str) -> None:
+    """No leaf, a leaf without axes, leaves of two lengths."""
+    cell = from_step(
+        lambda params, h, x: h, init=lambda key: (), start=lambda params, b: jnp.zeros(b)
+    )
+
+    def run(inputs: Any) -> Any:
+        return FOLDS[fold].fold(cell, (), inputs, jnp.zeros(3))
+
+    with pytest.raises(ValueError, match=r"inputs: expected at least one array .* \[T, B, 0\]"):
+        run({})
+    with pytest.raises(ValueError, match=r"inputs: expected every leaf .* shapes \[\(\)\]"):
+        run(jnp.zeros(()))
+    with pytest.raises(ValueError, match=r"same T, got shapes \[\(5, 3\), \(4, 3\)\]; put time"):
+        run((jnp.zeros((5, 3)), jnp.zeros((4, 3))))
+
+
+@pytest.mark.parametrize("fold", FOLDS)
+def test_a_step_that_changes_its_state(fold: str) -> None:
+    """Shape, dtype or structure: what was, what came, and what to do."""
+    for change, came in (
+        (lambda h: h[:, :1], "float64[3,1]"),
+        (lambda h: h.astype(jnp.float32), "float32[3,4]"),
+        (lambda h: (h, h), "(float64[3,4], float64[3,4])"),
+    ):
+        cell: Cell = from_step(
+            lambda params, h, x: change(h),  # noqa: B023
+            init=lambda key: (),
+            start=lambda params, b: jnp.zeros((*b, 4)),
+        )
+        told = f"state: expected a step to keep float64[3,4], got {came} after one step; make"
+        with pytest.raises(TypeError, match=re.escape(told)):
+            FOLDS[fold].fold(cell, (), jnp.zeros((5, 3, 1)), jnp.zeros((3, 4)))
