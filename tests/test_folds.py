@@ -187,6 +187,15 @@ def test_forward_mode_names_the_fold_that_has_it(cell: str, fold: str) -> None:
         jax.linearize(path, x)[1](x)
 
 
+@pytest.mark.parametrize("fold", [fold for fold in OWN_FOLDS if refuses("closure", fold)])
+def test_forward_mode_by_what_a_cell_closes_over(fold: str) -> None:
+    """Nothing but a closed-over value moves: the remedy is named all the same."""
+    x = laws.floats(expected("closure", 6)[0])
+    path = partial(path_of, "closure", fold, expected("closure", 6)[0])
+    with pytest.raises(TypeError, match=re.escape("fold=rnnjax.folds.scan()")):
+        jax.jvp(lambda closed: path([closed, *x[1:]]), (x[0],), (x[0],))
+
+
 # Around a fold ----------------------------------------------------------------------
 
 

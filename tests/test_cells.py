@@ -1,0 +1,382 @@
+"""The cells themselves: their equations, their layouts, their precision."""
+
+import re
+from functools import lru_cache, partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import laws
+import numpy as np
+import pytest
+from flax import linen, nnx
+from laws import CELLS, FOLDS, OWN_FOLDS
+
+import rnnjax
+from rnnjax import cells, from_step
+
+KEY = jax.random.key(0)
+T, B, D, H = 12, 2, 5, 6
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))
+
+
+# Laws of the table ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_project_commutes_with_slicing_time(cell: str) -> None:
+    """A drive of many steps is the drives of the steps."""
+    made, args = CELLS[cell].make(jnp.asarray(laws.CLOSED)), laws.draw(cell, 7, (2, 3))
+    project = jax.jit(made.project)
+    every = project(args.params, args.inputs)
+    for t in (0, 6):
+        one = project(args.params, jax.tree.map(lambda x: x[t], args.inputs))  # noqa: B023
+        laws.assert_close(one, jax.tree.map(lambda d: d[t], every))  # noqa: B023
+    some = project(args.params, jax.tree.map(lambda x: x[2:5], args.inputs))
+    laws.assert_close(some, jax.tree.map(lambda d: d[2:5], every))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_step_is_the_cells_parts_put_together(cell: str) -> None:
+    """mixed = hidden @ kernel, drive = project, state = update, and the state keeps its kind."""
+    made, args = CELLS[cell].make(jnp.asarray(laws.CLOSED)), laws.draw(cell, 1, (3,))
+    params, state, x = args.params, args.state, jax.tree.map(lambda x: x[0], args.inputs)
+    drive = made.project(params, x)
+    mixed = made.hidden(state, drive) @ made.kernel(params) if made.kernel else None
+    after = rnnjax.step(made, params, state, x)
+    laws.assert_close(after, made.update(params, state, drive, mixed))
+    start = made.start(params, (3,))
+    assert jax.tree.structure(after) == jax.tree.structure(start)
+    for a, s in zip(jax.tree.leaves(after), jax.tree.leaves(start), strict=True):
+        assert (a.shape, a.dtype) == (s.shape, s.dtype)
+
+
+# Equations --------------------------------------------------------------------------
+
+
+def test_elman_equation() -> None:
+    """h_t = relu(h_{t-1} W_hh + x_t W_xh + b_h)."""
+    cell = cells.elman(D, H, activation=jax.nn.relu, dtype=jnp.float64)
+    rng = np.random.default_rng(0)
+    p = jax.tree.map(lambda w: laws.like(w, rng), cell.init(KEY))
+    h, x = rng.normal(size=(B, H)), rng.normal(size=(B, D))
+    wanted = np.maximum(h @ p.W_hh + x @ p.W_xh + p.b_h, 0)
+    laws.assert_close(rnnjax.step(cell, p, h, x), wanted)
+
+
+def test_lstm_equation() -> None:
+    """Gates i f g o, in this order of columns."""
+    cell = cells.lstm(D, H, dtype=jnp.float64)
+    rng = np.random.default_rng(0)
+    p = jax.tree.map(lambda w: laws.like(w, rng), cell.init(KEY))
+    state = cells.LSTMState(rng.normal(size=(B, H)), rng.normal(size=(B, H)))
+    x = rng.normal(size=(B, D))
+    i, f, g, o = np.split(state.h @ p.W_hh + x @ p.W_xh + p.b_h, 4, axis=-1)
+    c = sigmoid(f) * state.c + sigmoid(i) * np.tanh(g)
+    wanted = cells.LSTMState(c, sigmoid(o) * np.tanh(c))
+    laws.assert_close(rnnjax.step(cell, p, state, x), wanted)
+
+
+@pytest.mark.parametrize("reset_after", [True, False])
+def test_gru_equation(reset_after: bool) -> None:
+    """Gates r z n, in this order of columns; n's reset after the product or before it."""
+    cell = cells.gru(D, H, reset_after=reset_after, dtype=jnp.float64)
+    rng = np.random.default_rng(0)
+    p = jax.tree.map(lambda w: laws.like(w, rng), cell.init(KEY))
+    h, x = rng.normal(size=(B, H)), rng.normal(size=(B, D))
+    W_r, W_z, W_n = np.split(p.W_hh, 3, axis=-1)
+    x_r, x_z, x_n = np.split(x @ p.W_xh + p.b_h, 3, axis=-1)
+    r, z = sigmoid(x_r + h @ W_r), sigmoid(x_z + h @ W_z)
+    n = np.tanh(x_n + (r * (h @ W_n + p.b_hn) if reset_after else (r * h) @ W_n))
+    laws.assert_close(rnnjax.step(cell, p, h, x), (1 - z) * n + z * h)
+
+
+@pytest.mark.parametrize(
+    ("make", "rows"),
+    [(cells.elman, 1), (cells.gru, 3), (cells.lstm, 4)],
+)
+def test_initialisers_are_used(make: Any, rows: int) -> None:
+    """The kernel's for each `[H, H]`, the input's for each `[D, H]`, the bias's for `[G, H]`."""
+    asked: list[tuple[str, tuple[int, ...]]] = []
+
+    def constant(name: str, value: float) -> Any:
+        def draw(key: Any, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+            asked.append((name, shape))
+            return jnp.full(shape, value, dtype)
+
+        return draw
+
+    cell = make(
+        D,
+        H,
+        kernel_init=constant("kernel", 2.0),
+        input_init=constant("input", 3.0),
+        bias_init=constant("bias", 4.0),
+    )
+    params = cell.init(KEY)
+    assert set(asked) == {("kernel", (H, H)), ("input", (D, H)), ("bias", (rows, H))}
+    assert params.W_hh.shape == (H, rows * H) and (params.W_hh == 2).all()
+    assert params.W_xh.shape == (D, rows * H) and (params.W_xh == 3).all()
+    wanted = np.full((rows, H), 4.0)
+    if make is cells.lstm:
+        wanted[1] += 1.0
+    np.testing.assert_array_equal(params.b_h, wanted.reshape(-1))
+    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype(jnp.float32)}
+
+
+def test_forget_bias_and_second_bias() -> None:
+    """The LSTM's forget gate begins open; the GRU has a second bias of n only where it serves."""
+    assert cells.lstm(D, H, forget_bias=2.5).init(KEY).b_h.reshape(4, H)[1].tolist() == [2.5] * H
+    np.testing.assert_array_equal(cells.gru(D, H).init(KEY).b_hn, np.zeros(H))
+    assert cells.gru(D, H, reset_after=False).init(KEY).b_hn is None
+
+
+def test_a_bare_step_is_a_cell() -> None:
+    """Three lines; the output is the state unless told."""
+
+    def step(params: Any, h: Any, x: Any) -> Any:
+        return jnp.tanh(h @ params["W"] + x @ params["U"])
+
+    args = laws.draw("bare", 7, (3,))
+    parts = {
+        "init": lambda key: args.params,
+        "start": lambda params, batch: jnp.zeros((*batch, laws.H)),
+    }
+    final, outputs = rnnjax.unroll(from_step(step, **parts), args.params, args.inputs)
+    h = np.zeros((3, laws.H))
+    for t in range(7):
+        h = np.tanh(h @ args.params["W"] + args.inputs[t] @ args.params["U"])
+        np.testing.assert_allclose(outputs[t], h, atol=1e-12)
+    np.testing.assert_array_equal(final, outputs[-1])
+    shown = from_step(step, **parts, output=lambda h: h[..., 0])
+    laws.assert_close(rnnjax.unroll(shown, args.params, args.inputs)[1], outputs[..., 0])
+
+
+def test_a_cell_without_input() -> None:
+    """Inputs of no features carry the time."""
+    cell = cells.elman(0, H, dtype=jnp.float64)
+    params = cell.init(KEY)
+    final, outputs = rnnjax.unroll(cell, params, jnp.zeros((T, B, 0)), jnp.ones((B, H)))
+    h = np.ones((B, H))
+    for _ in range(T):
+        h = np.tanh(h @ params.W_hh)
+    np.testing.assert_allclose(final, h, atol=1e-12)
+    assert outputs.shape == (T, B, H)
+
+
+# Flax -------------------------------------------------------------------------------
+
+
+def run_linen(cell: Any, inputs: jax.Array) -> tuple[Any, Any]:
+    """Outputs of a linen cell with random weights and biases, and these."""
+    carry = cell.initialize_carry(KEY, inputs.shape[1:])
+    params = jiggled(cell.init(KEY, carry, inputs[0])["params"])
+    return over_time(
+        lambda carry, x: cell.apply({"params": params}, carry, x), carry, inputs
+    ), params
+
+
+def run_nnx(make: Any, inputs: jax.Array) -> tuple[Any, Any]:
+    """The same of an nnx cell."""
+    graph, weights, others = nnx.split(make(D, H, rngs=nnx.Rngs(0)), nnx.Param, ...)
+    params = jiggled(nnx.to_pure_dict(weights))
+    nnx.replace_by_pure_dict(weights, params)
+    cell = nnx.merge(graph, weights, others)
+    carry = cell.initialize_carry(inputs.shape[1:], nnx.Rngs(0))
+    return over_time(cell, carry, inputs), params
+
+
+def over_time(step: Any, carry: Any, inputs: jax.Array) -> jax.Array:
+    outputs = []
+    for x in inputs:
+        carry, y = step(carry, x)
+        outputs.append(y)
+    return jnp.stack(outputs)
+
+
+def jiggled(params: Any) -> Any:
+    rng = np.random.default_rng(0)
+    return jax.tree.map(lambda w: w + 0.3 * laws.like(w, rng).astype(w.dtype), params)
+
+
+def gates(params: Any, side: str, what: str, names: str) -> jax.Array:
+    """Flax's gates, named `hi` or `if_`, side by side."""
+    found = {name.rstrip("_"): leaf for name, leaf in params.items()}
+    return jnp.concatenate([found[side + gate][what] for gate in names], axis=-1)
+
+
+def lstm_by_gate(p: Any) -> cells.LSTMParams:
+    kernels = (gates(p, side, "kernel", "ifgo") for side in "ih")
+    return cells.LSTMParams(*kernels, gates(p, "h", "bias", "ifgo"))
+
+
+def gru_by_gate(p: Any) -> cells.GRUParams:
+    kernels = (gates(p, side, "kernel", "rzn") for side in "ih")
+    return cells.GRUParams(*kernels, gates(p, "i", "bias", "rzn"), p["hn"]["bias"])
+
+
+# How to run Flax's cell, ours, and Flax's weights as ours.
+FLAX = {
+    "linen-simple": (
+        partial(run_linen, linen.SimpleCell(H)),
+        cells.elman,
+        lambda p: cells.ElmanParams(p["i"]["kernel"], p["h"]["kernel"], p["i"]["bias"]),
+    ),
+    "linen-lstm": (partial(run_linen, linen.LSTMCell(H)), cells.lstm, lstm_by_gate),
+    "linen-lstm-optimized": (
+        partial(run_linen, linen.OptimizedLSTMCell(H)),
+        cells.lstm,
+        lstm_by_gate,
+    ),
+    "linen-gru": (partial(run_linen, linen.GRUCell(H)), cells.gru, gru_by_gate),
+    "nnx-simple": (
+        partial(run_nnx, nnx.SimpleCell),
+        cells.elman,
+        lambda p: cells.ElmanParams(
+            p["dense_i"]["kernel"], p["dense_h"]["kernel"], p["dense_i"]["bias"]
+        ),
+    ),
+    "nnx-lstm": (partial(run_nnx, nnx.LSTMCell), cells.lstm, lstm_by_gate),
+    "nnx-lstm-optimized": (
+        partial(run_nnx, nnx.OptimizedLSTMCell),
+        cells.lstm,
+        lambda p: cells.LSTMParams(
+            p["dense_i"]["kernel"], p["dense_h"]["kernel"], p["dense_h"]["bias"]
+        ),
+    ),
+    "nnx-gru": (
+        partial(run_nnx, nnx.GRUCell),
+        cells.gru,
+        lambda p: cells.GRUParams(
+            p["dense_i"]["kernel"],
+            p["dense_h"]["kernel"],
+            p["dense_i"]["bias"],
+            jnp.zeros(H, jnp.float32),
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FLAX)
+def test_agrees_with_flax(name: str) -> None:
+    """The outputs of a sequence, float32, with the same weights."""
+    run, make, ours = FLAX[name]
+    inputs = jax.random.normal(KEY, (T, B, D), jnp.float32)
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        wanted, params = run(inputs)
+    _, got = jax.jit(partial(rnnjax.unroll, make(D, H)))(ours(params), inputs)
+    assert got.dtype == wanted.dtype == jnp.float32
+    np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-6)
+
+
+# Precision --------------------------------------------------------------------------
+
+MAKERS = {
+    "elman": cells.elman,
+    "gru": cells.gru,
+    "gru-before": partial(cells.gru, reset_after=False),
+    "lstm": cells.lstm,
+}
+# The step from one number to the next, relative.
+EPSILON = {np.dtype(d): float(jnp.finfo(d).eps) for d in (jnp.bfloat16, jnp.float32, jnp.float64)}
+
+
+@lru_cache
+def mixed(make: str, fold: str, weights: Any, inputs: Any) -> tuple[Any, Any, Any, Any]:
+    """State, outputs and gradients in mixed precision, of numbers that bfloat16 can hold."""
+    cell = MAKERS[make](D, H, dtype=weights)
+    rounded = jax.tree.map(lambda w: w.astype(jnp.bfloat16), MAKERS[make](D, H).init(KEY))
+    params = jax.tree.map(lambda w: w.astype(weights), rounded)
+    x = jax.random.normal(KEY, (40, B, D), jnp.bfloat16).astype(inputs)
+
+    @jax.jit
+    def run(params: Any, x: jax.Array) -> Any:
+        def loss(params: Any, x: jax.Array) -> Any:
+            final, outputs = rnnjax.unroll(cell, params, x, fold=FOLDS[fold].fold)
+            return jnp.mean(outputs**2), (final, outputs)
+
+        return jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(params, x)
+
+    (_, (final, outputs)), (dL_dparams, dL_dx) = run(params, x)
+    return final, outputs, dL_dparams, dL_dx
+
+
+@pytest.mark.parametrize("fold", OWN_FOLDS)
+@pytest.mark.parametrize(
+    ("weights", "inputs"),
+    [
+        (jnp.bfloat16, jnp.bfloat16),
+        (jnp.float32, jnp.bfloat16),
+        (jnp.bfloat16, jnp.float32),
+        (jnp.float32, jnp.float64),
+    ],
+)
+@pytest.mark.parametrize("make", MAKERS)
+def test_mixed_precision(make: str, weights: Any, inputs: Any, fold: str) -> None:
+    """The state and every sum stay in float32: only what is stored is rounded."""
+    final, outputs, dL_dparams, dL_dx = mixed(make, fold, weights, inputs)
+    _, exact, dL_dexact, dL_dx_exact = mixed(make, "scan()", jnp.float32, jnp.float32)
+    assert {leaf.dtype for leaf in jax.tree.leaves((final, outputs))} == {np.dtype(np.float32)}
+    # Weights and inputs are exact in bfloat16, and products of two are exact in float32.
+    np.testing.assert_allclose(outputs, exact, atol=2e-6)
+    pairs = zip(
+        jax.tree.leaves((dL_dparams, dL_dx)), jax.tree.leaves((dL_dexact, dL_dx_exact)), strict=True
+    )
+    for got, wanted in pairs:
+        scale = np.abs(wanted).max() + 1e-6
+        tolerance = max(4 * EPSILON[got.dtype], 1e-5) * scale
+        np.testing.assert_allclose(got.astype(np.float32), wanted, atol=tolerance)
+    assert {leaf.dtype for leaf in jax.tree.leaves(dL_dparams)} == {np.dtype(weights)}
+    assert dL_dx.dtype == np.dtype(inputs)
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_bfloat16_stays_near_float32(make: str) -> None:
+    """Rounding weights and inputs moves the outputs by about one part in 2^8."""
+    x = jax.random.normal(KEY, (40, B, D), jnp.float32)
+    params = MAKERS[make](D, H).init(KEY)
+
+    @jax.jit
+    def both(params: Any, x: jax.Array) -> Any:
+        low = jax.tree.map(lambda w: w.astype(jnp.bfloat16), params)
+        small = MAKERS[make](D, H, dtype=jnp.bfloat16)
+        return (
+            rnnjax.unroll(MAKERS[make](D, H), params, x)[1],
+            rnnjax.unroll(small, low, x.astype(jnp.bfloat16))[1],
+        )
+
+    exact, rounded = both(params, x)
+    difference = np.abs(exact - rounded).max()
+    assert 0 < difference < 8 * 2**-8
+
+
+# Bad input --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [cells.elman, cells.gru, cells.lstm])
+def test_sizes_and_dtypes_that_no_cell_can_have(make: Any) -> None:
+    """Refused where the cell is made, before any weight is drawn."""
+    told = "input_size, hidden_size: expected at least 0 and at least 1, got {} and {}"
+    with pytest.raises(ValueError, match=told.format(-1, 4)):
+        make(-1, 4)
+    with pytest.raises(ValueError, match=told.format(3, 0)):
+        make(3, 0)
+    with pytest.raises(TypeError, match="dtype: expected a floating dtype, got int32"):
+        make(3, 4, dtype=jnp.int32)
+
+
+def test_a_step_refuses_inputs_that_do_not_fit() -> None:
+    """As `unroll` does, with the shape of the one step."""
+    cell = cells.lstm(D, H)
+    params, state = cell.init(KEY), cell.start(cell.init(KEY), (B,))
+    told = f"inputs: expected [T, B, {D}] to match input_size={D}, got steps x_t of shape (2, 6)"
+    with pytest.raises(ValueError, match=re.escape(told)):
+        rnnjax.step(cell, params, state, jnp.zeros((B, 6), jnp.float32))
+    with pytest.raises(TypeError, match="inputs: expected a floating dtype, got int64"):
+        rnnjax.step(cell, params, state, jnp.zeros((B, D), jnp.int64))
+    grown = cell._replace(update=lambda params, state, drive, mixed: (*state, state.h))
+    with pytest.raises(TypeError, match="state: expected a step to keep LSTMState"):
+        rnnjax.step(grown, params, state, jnp.zeros((B, D), jnp.float32))
