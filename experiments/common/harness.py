@@ -261,10 +261,10 @@ def _print_table(result: Result) -> None:
 
     # A pipe has no width: leave room for every column.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
-    table = Table(box=box.SIMPLE, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("", no_wrap=True)
     for column in result.columns:
-        table.add_column(column.header, justify="right", no_wrap=True)
+        table.add_column(column.header, justify="right")
     for row, seeds in (result.rows | {name: [x] for name, x in result.baselines.items()}).items():
         table.add_row(row, *(_cell(_over_seeds(seeds), column) for column in result.columns))
     console.print(table)
