@@ -269,7 +269,7 @@ class FoldRow(NamedTuple):
 
 FOLDS: dict[str, FoldRow] = {
     "scan()": FoldRow(folds.scan(), (0, 1, 7)),
-    "scan(unroll=4)": FoldRow(folds.scan(unroll=4), (7,)),
+    "scan(unroll=2)": FoldRow(folds.scan(unroll=2), (7,)),
     "blocked()": FoldRow(folds.blocked(), (0, 1, 16, 37), forward=False),
     "blocked(size=1)": FoldRow(folds.blocked(size=1), (1, 7), forward=False),
     "blocked(size=3)": FoldRow(folds.blocked(size=3), (2, 7), forward=False, own=True),
@@ -342,8 +342,7 @@ class Arguments(NamedTuple):
 def draw(name: str, length: int, batch: tuple[int, ...], seed: int = 0) -> Arguments:
     """Arguments for a row of the table."""
     rng = np.random.default_rng(seed)
-    cell = CELLS[name].make(jnp.asarray(CLOSED))
-    params = cell.init(jax.random.key(seed))
+    cell, params = _drawn(name)
     params = refill(params, [p + 0.3 * like(p, rng) for p in floats(params)])
 
     def other(leaf: Any) -> Any:
@@ -355,6 +354,12 @@ def draw(name: str, length: int, batch: tuple[int, ...], seed: int = 0) -> Argum
 
     state = jax.tree.map(other, cell.start(params, batch))
     return Arguments(CLOSED, params, CELLS[name].inputs(rng, (length, *batch)), state)
+
+
+@lru_cache
+def _drawn(name: str) -> tuple[Cell, Tree]:
+    cell = CELLS[name].make(jnp.asarray(CLOSED))
+    return cell, jax.tree.map(np.asarray, cell.init(jax.random.key(0)))
 
 
 def like(leaf: Any, rng: np.random.Generator) -> np.ndarray:
