@@ -95,7 +95,14 @@ def advance(
     mixed = None
     if kernel is not None:
         assert cell.hidden is not None
-        mixed = jnp.matmul(cell.hidden(state, drive), kernel)
+        h = cell.hidden(state, drive)
+        if h.dtype != kernel.dtype or h.shape[-1:] != kernel.shape[:1]:
+            raise TypeError(
+                "kernel: expected [K, M] in the precision of hidden(state, drive), "
+                f"{describe(h)}, got {describe(kernel)}; cast it where the cell builds it, and "
+                "pass the parameters that this cell's `init` gives"
+            )
+        mixed = h @ kernel
     after = cell.update(params, state, drive, mixed)
     if signature(after) != signature(state):
         raise TypeError(

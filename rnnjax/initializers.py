@@ -12,11 +12,16 @@ import jax
 import jax.numpy as jnp
 from jax.nn.initializers import Initializer, orthogonal
 
+from rnnjax.tree import at_least_float32
+
 __all__ = ["by_gate", "chrono", "orthogonal", "scaled_identity"]
 
 
 def by_gate(init: Initializer, gates: int) -> Initializer:
     """Draws `[K, G * H]` as G independent `[K, H]` side by side.
+
+    They are drawn in float32 at least and then rounded: a QR decomposition, and so an
+    orthogonal matrix, is not to be had in bfloat16.
 
     Args:
       init: initialiser of one gate's matrix.
@@ -38,8 +43,11 @@ def by_gate(init: Initializer, gates: int) -> Initializer:
                 "pass [K, gates * H]"
             )
         one = (*shape[:-1], shape[-1] // gates)
-        keys = jax.random.split(key, gates)
-        return jnp.concatenate([init(k, one, dtype) for k in keys], axis=-1)
+        if 0 in one:
+            return jnp.zeros(shape, dtype)
+        precise = at_least_float32(dtype)
+        drawn = [init(k, one, precise) for k in jax.random.split(key, gates)]
+        return jnp.concatenate(drawn, axis=-1).astype(dtype)
 
     return draw
 
@@ -80,7 +88,7 @@ def chrono(longest: float, *, forget: int, remember: int | None = None) -> Initi
       A bias initialiser for shapes `[G, H]`; the other rows are zero.
 
     Raises:
-      ValueError: `longest` is below 2.
+      ValueError: `longest` is below 2, or a gate is not a row of the shape asked for.
     """
     if longest < 2:
         raise ValueError(
@@ -91,6 +99,12 @@ def chrono(longest: float, *, forget: int, remember: int | None = None) -> Initi
     def draw(
         key: chex.PRNGKey, shape: Any, dtype: Any = float, out_sharding: Any = None
     ) -> jax.Array:
+        rows = [forget] if remember is None else [forget, remember]
+        if not all(0 <= row < shape[0] for row in rows):
+            raise ValueError(
+                f"forget, remember: expected rows of biases [G, H] = {tuple(shape)}, got {rows}; "
+                "pass the rows of this cell's gates"
+            )
         steps = jax.random.uniform(key, shape[1:], dtype, minval=1.0, maxval=longest - 1.0)
         b_forget = jnp.log(steps)
         bias = jnp.zeros(shape, dtype).at[forget].set(b_forget)

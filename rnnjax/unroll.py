@@ -125,7 +125,12 @@ def trajectory(
     outputs = jax.vmap(cell.output)(states)
     if (valid := run.mask) is not None:
         # Zeros, and no gradient, where there is nothing to show.
-        outputs = jax.tree.map(lambda y: select(valid, y, jnp.zeros_like(y), y), outputs)
+        outputs = jax.tree.map(
+            lambda y: (
+                select(valid, y, jnp.zeros_like(y)) if y.shape[: valid.ndim] == valid.shape else y
+            ),
+            outputs,
+        )
     return Trajectory(final, _turn(states, reverse), _turn(outputs, reverse))
 
 
@@ -152,8 +157,9 @@ def lengths_to_mask(lengths: jax.Array, length: int) -> jax.Array:
                 f"lengths: expected values from 0 to T = {length}, got {low} to {high}; pass "
                 "the number of valid steps of each sequence"
             )
-    times = jnp.arange(length, dtype=lengths.dtype)
-    return times.reshape(length, *(1,) * lengths.ndim) < lengths[None]
+    # A narrow dtype may not hold T.
+    times = jnp.arange(length, dtype=jnp.int32).reshape(length, *(1,) * lengths.ndim)
+    return times < lengths.astype(jnp.int32)[None]
 
 
 class Run(NamedTuple):
@@ -194,8 +200,9 @@ def prepare(
         raise ValueError(
             f"resets: expected the shape of the mask, {mask.shape}, got {resets.shape}"
         )
-    batch = _batch_shape(cell, params, inputs, state, mask, resets)
-    start = cell.start(params, batch)
+    batched = _batched(cell, params)
+    batch = _batch_shape(batched, inputs, state, mask, resets)
+    start = jax.tree.map(jnp.asarray, cell.start(params, batch))
     if state is None:
         state = start
     else:
@@ -203,12 +210,12 @@ def prepare(
         _check_state(state, start, batch)
 
     if mask is not None:
-        cell, inputs = masked(cell), (_fill(inputs, mask), mask)
+        cell, inputs = masked(cell, batched), (_fill(inputs, mask), mask)
     if resets is not None:
         if reverse:
             # What parts t-1 from t stands, backward, before t-1.
             resets = jnp.concatenate([resets[1:], jnp.zeros_like(resets[:1])])
-        cell, inputs = resetting(cell, start), (inputs, resets)
+        cell, inputs = resetting(cell, start, batched), (inputs, resets)
     inputs, mask = _turn((inputs, mask), reverse)
     _check_step(cell, params, state, inputs, batch)
     if probes is not None:
@@ -265,9 +272,20 @@ def _check_flags(name: str, flags: jax.Array | None, inputs: Inputs) -> jax.Arra
     return flags
 
 
+def _batched(cell: Cell, params: Params) -> State:
+    """For each leaf of the state, the axes it has besides those of the batch; -1 if shared.
+
+    Told by what `start` does with two batches, never by a shape that happens to fit.
+    """
+    one, two = (
+        jax.eval_shape(lambda p, n=n: jax.tree.map(jnp.asarray, cell.start(p, (n,))), params)
+        for n in (1, 2)
+    )
+    return jax.tree.map(lambda a, b: -1 if a.shape == b.shape else a.ndim - 1, one, two)
+
+
 def _batch_shape(
-    cell: Cell,
-    params: Params,
+    batched: State,
     inputs: Inputs,
     state: State | None,
     mask: jax.Array | None,
@@ -275,13 +293,16 @@ def _batch_shape(
 ) -> Batch:
     flags = mask if mask is not None else resets
     if flags is not None:
+        if all(own < 0 for own in jax.tree.leaves(batched)):
+            raise ValueError(
+                "mask, resets: expected a state whose leaves begin with the batch axes, got none "
+                "that does; make `start(params, batch_shape)` use its batch_shape"
+            )
         return flags.shape[1:]
     if state is not None:
-        alone = jax.tree.leaves(jax.eval_shape(lambda p: cell.start(p, ()), params))
-        for leaf, one in zip(jax.tree.leaves(state), alone, strict=False):
-            extra = jnp.ndim(leaf) - len(one.shape)
-            if extra > 0:
-                return jnp.shape(leaf)[:extra]
+        for leaf, own in zip(jax.tree.leaves(state), jax.tree.leaves(batched), strict=False):
+            if own >= 0:
+                return jnp.shape(leaf)[: max(jnp.ndim(leaf) - own, 0)]
         return ()
     return tuple(jax.tree.leaves(inputs)[0].shape[1:-1])
 
@@ -307,8 +328,8 @@ def _check_step(cell: Cell, params: Params, state: State, inputs: Inputs, batch:
         jax.eval_shape(lambda p, s, x: step(cell, p, s, x), params, state, x)
     except (TypeError, ValueError) as error:
         error.add_note(
-            f"inputs: one step was tried with batch axes {batch}, state {describe(state)} and x "
-            f"{describe(x)}; the batch axes are those of the mask or resets if given, else of the "
+            f"inputs: one step was tried with batch axes {batch}, state {describe(state)}, x "
+            f"{describe(x)} and params {describe(params)}; the batch axes are those of the mask or resets if given, else of the "
             "state, else inputs.shape[1:-1]"
         )
         raise

@@ -15,14 +15,36 @@ from rnnjax.cell import Cell, Drive, Inputs, Params, State
 from rnnjax.tree import combine, floating, rest
 
 
-def masked(cell: Cell) -> Cell:
-    """Inputs `(inputs, mask)`, mask `[T, B]`: a step where it is False keeps the state."""
-    return _with_extra(cell, after=lambda old, new, valid: select(valid, new, old, new))
+def masked(cell: Cell, batched: State) -> Cell:
+    """Inputs `(inputs, mask)`, mask `[T, B]`: a step where it is False keeps the state.
+
+    Args:
+      cell: the recurrence.
+      batched: for each leaf of the state, a number below zero where it belongs to no
+        member of the batch; such a leaf counts every step.
+    """
+
+    def after(old: State, new: State, valid: jax.Array) -> State:
+        return jax.tree.map(lambda n, a, b: a if n < 0 else select(valid, a, b), batched, new, old)
+
+    return _with_extra(cell, after=after)
 
 
-def resetting(cell: Cell, start: State) -> Cell:
-    """Inputs `(inputs, resets)`, resets `[T, B]`: where True, the step begins at `start`."""
-    return _with_extra(cell, before=lambda state, reset: select(reset, start, state, state))
+def resetting(cell: Cell, start: State, batched: State) -> Cell:
+    """Inputs `(inputs, resets)`, resets `[T, B]`: where True, the step begins at `start`.
+
+    Args:
+      cell: the recurrence.
+      start: the state to begin at.
+      batched: as in `masked`; a leaf that belongs to no member is never reset.
+    """
+
+    def before(state: State, reset: jax.Array) -> State:
+        return jax.tree.map(
+            lambda n, a, b: b if n < 0 else select(reset, a, b), batched, start, state
+        )
+
+    return _with_extra(cell, before=before)
 
 
 def probed(cell: Cell) -> Cell:
@@ -38,19 +60,9 @@ def probed(cell: Cell) -> Cell:
     return _with_extra(cell, after=add)
 
 
-def select(where: jax.Array, this: Any, that: Any, otherwise: Any) -> Any:
-    """`this` where `where` `[..., B]` is True, else `that`, leaf by leaf.
-
-    A leaf that does not begin with the axes of `where` belongs to no member of the
-    batch; it is taken from `otherwise`.
-    """
-
-    def choose(a: jax.Array, b: jax.Array, c: jax.Array) -> jax.Array:
-        if a.shape[: where.ndim] != where.shape:
-            return c
-        return jnp.where(where.reshape(where.shape + (1,) * (a.ndim - where.ndim)), a, b)
-
-    return jax.tree.map(choose, this, that, otherwise)
+def select(where: jax.Array, this: jax.Array, that: jax.Array) -> jax.Array:
+    """`this` `[..., B, ...]` where `where` `[..., B]` is True, else `that`."""
+    return jnp.where(where.reshape(where.shape + (1,) * (this.ndim - where.ndim)), this, that)
 
 
 def _with_extra(

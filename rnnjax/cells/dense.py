@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from rnnjax.tree import at_least_float32
+from rnnjax.tree import at_least_float32, describe
 
 
 def state_dtype(weights: jax.Array) -> Any:
@@ -31,10 +31,15 @@ def affine(inputs: jax.Array, W_xh: jax.Array, b_h: jax.Array) -> jax.Array:
       `[..., M]`.
 
     Raises:
-      TypeError: the inputs are not floating.
+      TypeError: the inputs are not one floating array.
       ValueError: their last axis is not D.
     """
     input_size = W_xh.shape[0]
+    if not hasattr(inputs, "dtype"):
+        raise TypeError(
+            f"inputs: expected one array [T, B, {input_size}], got {describe(inputs)}; join the "
+            "features on the last axis"
+        )
     if not jnp.issubdtype(jnp.result_type(inputs), jnp.floating):
         raise TypeError(
             f"inputs: expected a floating dtype, got {jnp.result_type(inputs)}; cast them with "

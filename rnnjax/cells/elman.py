@@ -17,6 +17,7 @@ from jax.typing import DTypeLike
 
 from rnnjax.cell import Batch, Cell
 from rnnjax.cells.dense import affine, check_sizes, state_dtype
+from rnnjax.initializers import by_gate
 
 
 class ElmanParams(NamedTuple):
@@ -59,15 +60,17 @@ def elman(
 
     Raises:
       ValueError: a size that no cell can have.
-      TypeError: `dtype` is not floating.
+      TypeError: `dtype` is not floating, or `activation` not a function.
     """
     check_sizes(input_size, hidden_size, dtype)
+    if not callable(activation):
+        raise TypeError(f"activation: expected a function such as jnp.tanh, got {activation!r}")
 
     def init(key: chex.PRNGKey) -> ElmanParams:
         keys = jax.random.split(key, 3)
         return ElmanParams(
-            W_xh=input_init(keys[0], (input_size, hidden_size), dtype),
-            W_hh=kernel_init(keys[1], (hidden_size, hidden_size), dtype),
+            W_xh=by_gate(input_init, 1)(keys[0], (input_size, hidden_size), dtype),
+            W_hh=by_gate(kernel_init, 1)(keys[1], (hidden_size, hidden_size), dtype),
             b_h=bias_init(keys[2], (1, hidden_size), dtype)[0],
         )
 

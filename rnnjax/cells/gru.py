@@ -94,7 +94,11 @@ def gru(
     def update_after(
         params: GRUParams, h: jax.Array, drive: list[jax.Array], mixed: jax.Array
     ) -> jax.Array:
-        assert params.b_hn is not None
+        if params.b_hn is None:
+            raise TypeError(
+                "params: expected b_hn [H] for reset_after=True, got None; pass the parameters "
+                "that this cell's `init` gives"
+            )
         (x_r, x_z, x_n), (m_r, m_z, m_n) = drive, jnp.split(mixed, 3, axis=-1)
         r, z = jax.nn.sigmoid(x_r + m_r), jax.nn.sigmoid(x_z + m_z)
         n = jnp.tanh(x_n + r * add_bias(m_n, params.b_hn))

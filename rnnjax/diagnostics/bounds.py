@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+from rnnjax.tree import at_least_float32, describe
+
 
 def norm_bound(kernel: jax.Array, *, slope: float = 1.0) -> jax.Array:
     """γ‖W_hh‖₂, whose power of the lag bounds the gradient (Pascanu 2013, section 2.2).
@@ -21,12 +23,17 @@ def norm_bound(kernel: jax.Array, *, slope: float = 1.0) -> jax.Array:
       A scalar.
 
     Raises:
+      TypeError: the kernel is not an array.
       ValueError: the kernel is not a square matrix, or the slope is negative.
     """
+    if not hasattr(kernel, "ndim"):
+        raise TypeError(
+            f"kernel: expected W_hh [H, H], got {describe(kernel)}; pass the matrix, as params.W_hh"
+        )
     if kernel.ndim != 2 or kernel.shape[0] != kernel.shape[1]:
         raise ValueError(
             f"kernel: expected W_hh [H, H], got {kernel.shape}; a gated cell has no such bound"
         )
     if slope < 0:
         raise ValueError(f"slope: expected the supremum of |f'|, at least 0, got {slope}")
-    return jnp.multiply(slope, jnp.linalg.norm(kernel, 2))
+    return jnp.multiply(slope, jnp.linalg.norm(kernel.astype(at_least_float32(kernel.dtype)), 2))

@@ -87,6 +87,8 @@ def jacobian_product_spectrum(
     off the graded factor, exact where neighbours differ by a large factor, as they
     come to do with growing T, and within the spread of a cluster of near-equal ones.
 
+    It is a measurement, not to be differentiated.
+
     Args:
       cell: the recurrence.
       params: its parameters.

@@ -32,7 +32,9 @@ class GradientReport(NamedTuple):
       horizon: `[B]`, in steps: the first lag at which the norm has fallen to 1 % of
         that at lag 0; where the sequence ends before, what the rate foretells; inf if
         the rate is not negative.
+        NaN, as the rate, if the gradient is not finite.
       reached: `[B]`, whether the horizon lies within the sequence.
+      gain: `[B]`, nats: ln of the norm at the longest lag over that at lag 0.
       log_norms: `[T + 1, B]`; entry t is ln ‖∂h_T/∂s_t‖_F, h_T the last output.
       lags: `[T + 1, B]`, integers: valid steps from s_t to s_T.
     """
@@ -40,17 +42,15 @@ class GradientReport(NamedTuple):
     rate: jax.Array
     horizon: jax.Array
     reached: jax.Array
+    gain: jax.Array
     log_norms: jax.Array
     lags: jax.Array
 
     @property
-    def gain(self) -> jax.Array:
-        """`[B]`: ln of the norm at the longest lag over the norm at lag 0."""
-        return self.log_norms[0] - self.log_norms[-1]
-
-    @property
     def verdict(self) -> str:
-        """By the median member: fell to 1 %, grew a hundredfold, or neither."""
+        """By the median member: fell to 1 %, grew a hundredfold, neither, or NaN."""
+        if np.isnan(np.asarray(self.gain)).any():
+            return "not finite"
         if np.median(np.asarray(self.reached)) >= 0.5:
             return "vanishing"
         if np.median(np.asarray(self.gain)) >= -_ONE_PER_CENT:
@@ -58,6 +58,8 @@ class GradientReport(NamedTuple):
         return "stable"
 
     def __str__(self) -> str:
+        if self.rate.size == 0:
+            return "verdict   none: no sequences"
         lags = np.asarray(self.lags)
         gain, rate, horizon = (np.asarray(x).ravel() for x in (self.gain, self.rate, self.horizon))
         longest = int(lags.max(initial=0))
@@ -127,9 +129,12 @@ def gradient_report(
     )
 
     def rescaled(rows: jax.Array, log_norm: jax.Array) -> tuple[jax.Array, jax.Array]:
+        largest = jnp.abs(rows).max(axis=(0, -1))
+        rows = rows / jnp.where(largest == 0, 1.0, largest)[None, ..., None]
+        # Between one and the number of entries, so that squares are safe.
         norm = jnp.sqrt(jnp.sum(rows**2, axis=(0, -1)))
-        scale = jnp.where(norm == 0, 1.0, norm)
-        return rows / scale[None, ..., None], log_norm + jnp.log(norm)
+        rows = rows / jnp.where(norm == 0, 1.0, norm)[None, ..., None]
+        return rows, log_norm + jnp.log(largest) + jnp.log(jnp.where(norm == 0, 1.0, norm))
 
     def body(
         carry: tuple[jax.Array, jax.Array], step_of: tuple[State, Inputs]
@@ -161,7 +166,8 @@ def _summary(log_norms: jax.Array, lags: jax.Array) -> GradientReport:
     observed = jnp.where(fallen, lags, jnp.iinfo(lags.dtype).max).min(axis=0)
     foretold = jnp.where(rate < 0, _ONE_PER_CENT / jnp.where(rate < 0, rate, -1.0), jnp.inf)
     horizon = jnp.where(reached, observed.astype(log_norms.dtype), foretold)
-    return GradientReport(rate, horizon, reached, log_norms, lags)
+    horizon = jnp.where(jnp.isnan(gain), jnp.nan, horizon)
+    return GradientReport(rate, horizon, reached, gain, log_norms, lags)
 
 
 def _spread(values: np.ndarray, form: str) -> str:

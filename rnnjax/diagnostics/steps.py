@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from rnnjax.cell import Batch, Cell, Inputs, Params, State, step
 from rnnjax.folds.sequence import Fold
-from rnnjax.tree import combine, describe, floating, rest
+from rnnjax.tree import at_least_float32, combine, describe, floating, rest
 from rnnjax.unroll import Run
 
 
@@ -22,19 +22,26 @@ def to_vectors(tree: Any, batch: Batch) -> jax.Array:
     """`[B, S]` from the floating leaves `[B, ...]`.
 
     Raises:
-      TypeError: a floating leaf does not begin with the batch axes.
+      TypeError: there is no floating leaf, or one does not begin with the batch axes.
     """
     leaves = jax.tree.leaves(floating(tree))
+    if not leaves:
+        raise TypeError(
+            f"state: expected a floating leaf to differentiate, got {describe(tree)}; so for what "
+            "`output` and `block` give"
+        )
     if any(leaf.shape[: len(batch)] != batch for leaf in leaves):
         raise TypeError(
             f"state: expected every floating leaf to begin with the batch axes {batch}, got "
-            f"{describe(tree)}; a leaf shared by the batch has no Jacobian of one member"
+            f"{describe(tree)}; a leaf shared by the batch has no Jacobian of one member, and "
+            "what `output` and `block` give must keep the axes"
         )
     parts = []
     for leaf in leaves:
-        flat = leaf.reshape(*batch, -1)
+        flat = leaf.reshape(*batch, math.prod(leaf.shape[len(batch) :]))
         parts += [flat.real, flat.imag] if jnp.iscomplexobj(leaf) else [flat]
-    widest = max((p.dtype for p in parts), key=lambda d: jnp.finfo(d).bits)
+    # A product of half-precision Jacobians would be all rounding.
+    widest = max((at_least_float32(p.dtype) for p in parts), key=lambda d: jnp.finfo(d).bits)
     return jnp.concatenate([p.astype(widest) for p in parts], axis=-1)
 
 

@@ -16,11 +16,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
 from rnnjax.cell import Cell, Drive, Inputs, Params, State
 from rnnjax.folds.reverse_only import reverse_only
 from rnnjax.folds.scan import scan_drives
-from rnnjax.folds.sequence import Fold, length_of, vary_like, vary_together
+from rnnjax.folds.sequence import Fold, length_of, vary_together
 from rnnjax.tree import at_least_float32, combine, floating, rest
 
 
@@ -122,10 +123,17 @@ def _close(
 
 
 def _hoist(function: Callable[..., Any], *examples: Any) -> tuple[Callable[..., Any], Any]:
-    # A new function each time: closure_convert remembers by identity, and what the
-    # same function closes over may be another trace's.
-    converted, constants = jax.closure_convert(lambda *args: function(*args), *examples)
-    return converted, tuple(constants)
+    # jax.closure_convert leaves integers, and what only vmap knows, in the closure, where
+    # they are another trace's tracers by the time the backward pass runs.
+    jaxpr, result = jax.make_jaxpr(lambda *args: function(*args), return_shape=True)(*examples)
+    structure = jax.tree.structure(result)
+
+    def converted(*args: Any) -> Any:
+        own, constants = args[: len(examples)], args[len(examples) :]
+        closed = ClosedJaxpr(jaxpr.jaxpr, constants)
+        return jax.tree.unflatten(structure, jaxpr_as_fun(closed)(*jax.tree.leaves(own)))
+
+    return converted, tuple(jaxpr.consts)
 
 
 def _call(function: Callable[..., Any], which: int, theta: Any, *args: Any) -> Any:
@@ -224,15 +232,20 @@ def _backward(functions: _Explicit, residuals: Any, cotangents: Any) -> Any:
         )  # fmt: skip
         return (dL_ds, dL_dtheta, dL_dkernel), by_project[1]
 
-    # Many blocks add up: not in the precision of bfloat16 weights.
-    zeros = jax.tree.map(lambda t: jnp.zeros_like(t, at_least_float32(t.dtype)), floating(theta))
-    carry = vary_together((dL_dfinal, zeros, jnp.zeros_like(kernel)), params)[0]
+    def zeros(t: jax.Array) -> jax.Array:
+        # Many blocks add up: not in the precision of bfloat16 weights.
+        total = jnp.zeros_like(t, at_least_float32(t.dtype))
+        # What does not vary over a mesh has a gradient that does not: it is added up over
+        # the devices where it meets what varies.
+        varying: jax.Array = vary_together(total, t)[0]
+        return varying
+
+    carry = dL_dfinal, jax.tree.map(zeros, floating(theta)), zeros(kernel)
     (dL_dstart, dL_dtheta, dL_dkernel), dL_dblocks = lax.scan(
         body, carry, (before, blocks, states, dL_dstates), reverse=True
     )
     (by_kernel,) = kernel_pullback(dL_dkernel)
     dL_dtheta = jax.tree.map(lambda a, b: a.astype(b.dtype) + b, dL_dtheta, by_kernel)
-    dL_dtheta = vary_like(dL_dtheta, floating(theta))
     return (*dL_dtheta, dL_dblocks, dL_dstart)
 
 

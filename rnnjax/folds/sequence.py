@@ -27,8 +27,8 @@ def length_of(inputs: Inputs) -> int:
     lengths = {shape[0] if shape else None for shape in shapes}
     if len(lengths) > 1 or None in lengths:
         raise ValueError(
-            f"inputs: expected every leaf to begin with the same T, got shapes {shapes}; put "
-            "time on the first axis"
+            f"inputs: expected every leaf to begin with the same T, got shapes "
+            f"{sorted(set(shapes))}; put time on the first axis, and pass arrays, not nested lists"
         )
     return int(shapes[0][0])
 
@@ -37,10 +37,9 @@ def vary_together(*trees: Any) -> Any:
     """Casts all leaves to the union of the mesh axes over which any of them varies.
 
     Inside `jax.shard_map` the weights are the same on every device and the batch is
-    not. A loop's carry must not change its mind about that on the way, and a custom
-    rule must return a gradient of the type of its argument; the transpose of this
-    cast adds the devices' gradients up, once, outside the loop. Elsewhere it is the
-    identity.
+    not. A loop's carry must not change its mind about that on the way, and the
+    transpose of this cast adds the devices' gradients up, once, outside the loop.
+    Elsewhere it is the identity.
     """
     axes = set().union(*(_varying(leaf) for leaf in jax.tree.leaves(trees)))
 
@@ -49,16 +48,6 @@ def vary_together(*trees: Any) -> Any:
         return lax.pcast(leaf, missing, to="varying") if missing else leaf
 
     return jax.tree.map(cast, trees)
-
-
-def vary_like(gradient: Any, value: Any) -> Any:
-    """Adds `gradient` up over the mesh axes over which `value` does not vary."""
-
-    def total(d: Any, leaf: Any) -> Any:
-        extra = tuple(sorted(_varying(d) - _varying(leaf)))
-        return lax.psum(d, extra) if extra else d
-
-    return jax.tree.map(total, gradient, value)
 
 
 def _varying(leaf: Any) -> frozenset[str]:
