@@ -1,16 +1,22 @@
 """Figures of the diagnostics, each drawn on axes that the caller owns.
 
-Needs matplotlib (`pip install "rnnjax[experiments]"`). Curves are averages over the
-batch; the shaded band runs from the lowest member to the highest. Logarithms are
-drawn in powers of ten.
+Curves are medians over the batch; the shaded band runs from the lowest member to the
+highest. Logarithms are drawn in powers of ten; where they are of zero, there is a gap.
 """
 
 import math
+import warnings
 from typing import Any
 
 import jax
 import numpy as np
-from matplotlib.axes import Axes
+
+try:
+    from matplotlib.axes import Axes
+except ImportError as error:
+    raise ImportError(
+        "rnnjax.plots needs matplotlib; install it with: pip install 'rnnjax[experiments]'"
+    ) from error
 
 from rnnjax.diagnostics import GradientReport
 from rnnjax.tree import floating
@@ -24,8 +30,13 @@ def gradient_norms(ax: Axes, report: GradientReport, **line: Any) -> None:
       report: of one network, batched or not.
       **line: passed on to `Axes.plot`.
     """
-    norms = np.asarray(report.log_norms - report.log_norms[-1:])
-    _against_lag(ax, norms, **line)
+    norms, lags = (np.asarray(x) for x in (report.log_norms, report.lags))
+    norms = (norms - norms[-1:]).reshape(len(norms), -1)
+    by_lag = np.full_like(norms, np.nan)
+    for member, steps in enumerate(lags.reshape(norms.shape).T):
+        # Where a masked step repeats a lag, the earliest state counts.
+        by_lag[steps[::-1], member] = norms[::-1, member]
+    _curve(ax, by_lag / math.log(10), **line)
     ax.axhline(-2, color="0.6", linewidth=0.8)
     ax.set(xlabel="lag (steps)", ylabel="gradient left, log10 ‖∂h_T/∂s_t‖")
 
@@ -38,16 +49,16 @@ def adjoint_norms(ax: Axes, adjoint: Any, **line: Any) -> None:
       adjoint: one entry of `Adjoints.adjoints`, leaves `[T, B, H]`.
       **line: passed on to `Axes.plot`.
     """
-    squares: Any = 0.0
-    for leaf in jax.tree.leaves(floating(adjoint)):
-        squares = squares + np.sum(np.abs(np.asarray(leaf, dtype=np.float64)) ** 2, axis=-1)
+    leaves = [np.abs(np.asarray(leaf)) for leaf in jax.tree.leaves(floating(adjoint))]
+    squares = sum(np.sum(leaf.astype(np.float64) ** 2, axis=-1) for leaf in leaves)
     with np.errstate(divide="ignore"):
-        _against_lag(ax, 0.5 * np.log(squares), **line)
+        norms = 0.5 * np.log10(squares)
+    _curve(ax, norms.reshape(len(norms), -1)[::-1], **line)
     ax.set(xlabel="lag (steps)", ylabel="log10 ‖∂L/∂s_t‖")
 
 
 def spectrum(ax: Axes, log_singular_values: jax.Array, *, most: int = 8, **line: Any) -> None:
-    """The largest singular values of ∂s_T/∂s_t against lag, averaged over the batch.
+    """The largest singular values of ∂s_T/∂s_t against lag, medians over the batch.
 
     Args:
       ax: axes to draw on.
@@ -56,7 +67,7 @@ def spectrum(ax: Axes, log_singular_values: jax.Array, *, most: int = 8, **line:
       **line: passed on to `Axes.plot`.
     """
     values = np.asarray(log_singular_values)
-    values = values.reshape(len(values), -1, values.shape[-1])[::-1, :, :most].mean(axis=1)
+    values = np.median(values.reshape(len(values), -1, values.shape[-1])[::-1, :, :most], axis=1)
     shades = np.linspace(1.0, 0.25, values.shape[-1])
     for column, shade in zip(values.T, shades, strict=True):
         ax.plot(_finite(column) / math.log(10), **{"color": "C0", "alpha": shade, **line})
@@ -71,12 +82,8 @@ def jacobian_norms(ax: Axes, jacobians: jax.Array, **line: Any) -> None:
       jacobians: `[T, B, S, S]`, of `step_jacobians`.
       **line: passed on to `Axes.plot`.
     """
-    norms = np.linalg.norm(np.asarray(jacobians), 2, axis=(-2, -1)).reshape(len(jacobians), -1)
-    (drawn,) = ax.plot(norms.mean(axis=1), **line)
-    ax.fill_between(
-        np.arange(len(norms)), norms.min(axis=1), norms.max(axis=1), color=drawn.get_color(),
-        alpha=0.15, linewidth=0,
-    )  # fmt: skip
+    norms = np.linalg.norm(np.asarray(jacobians), 2, axis=(-2, -1))
+    _curve(ax, norms.reshape(len(norms), math.prod(norms.shape[1:])), **line)
     ax.set(xlabel="time (steps)", ylabel="‖J_t‖₂")
 
 
@@ -93,16 +100,19 @@ def bound(ax: Axes, norm_bound: jax.Array, longest: int, **line: Any) -> None:
     ax.plot([0, longest], [0, longest * slope], **{"linestyle": ":", "color": "0.3", **line})
 
 
-def _against_lag(ax: Axes, logs: np.ndarray, **line: Any) -> None:
-    """Mean and range over the batch of `[T, B]`, time turned into lag."""
-    logs = _finite(logs.reshape(len(logs), -1)[::-1]) / math.log(10)
-    lags = np.arange(len(logs))
-    (drawn,) = ax.plot(lags, logs.mean(axis=1), **line)
+def _curve(ax: Axes, members: np.ndarray, **line: Any) -> None:
+    """Median and range of `[N, members]`, against 0 to N - 1."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)
+        low, middle, high = (
+            _finite(curve(members, axis=1)) for curve in (np.nanmin, np.nanmedian, np.nanmax)
+        )
+    (drawn,) = ax.plot(middle, **line)
     ax.fill_between(
-        lags, logs.min(axis=1), logs.max(axis=1), color=drawn.get_color(), alpha=0.15, linewidth=0
+        np.arange(len(members)), low, high, color=drawn.get_color(), alpha=0.15, linewidth=0
     )
 
 
-def _finite(logs: np.ndarray) -> np.ndarray:
-    """A gap in the curve where the logarithm is of zero."""
-    return np.where(np.isfinite(logs), logs, np.nan)
+def _finite(values: np.ndarray) -> np.ndarray:
+    """A gap where a value is not finite."""
+    return np.where(np.isfinite(values), values, np.nan)

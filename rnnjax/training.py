@@ -18,8 +18,8 @@ from jax import lax
 
 from rnnjax.cell import Cell, Inputs, Params
 from rnnjax.diagnostics import adjoints, gradient_report
-from rnnjax.diagnostics.adjoints import Loss
-from rnnjax.tree import combine, floating, rest
+from rnnjax.diagnostics.adjoints import Loss, check_loss
+from rnnjax.tree import combine, describe, floating, rest
 from rnnjax.unroll import unroll
 
 
@@ -30,11 +30,13 @@ class Fitted(NamedTuple):
       params: the trained parameters.
       optimizer_state: optax's, to go on from.
       losses: `[steps]`, each before its update.
+      records: what the metrics file holds, a mapping a line.
     """
 
     params: Params
     optimizer_state: optax.OptState
     losses: jax.Array
+    records: list[dict[str, float]]
 
 
 class NonFiniteError(ArithmeticError):
@@ -75,6 +77,7 @@ def fit(
         batch = sample(fold_in(key, step))
         params += optimizer(∂ loss(params, batch) / ∂ params)
 
+    The gradient of a complex parameter is conjugated, so that it points uphill.
     The same key gives the same result. A chunk of steps is compiled into one call.
 
     Args:
@@ -82,13 +85,14 @@ def fit(
         `unroll` it is given; should it turn non-finite, that one tells where.
       params: any pytree; leaves that are not floating stay as they are.
       sample: `key -> batch`, pure; it is compiled into the loop.
-      optimizer: any optax optimiser.
+      optimizer: any optax optimiser that needs no more than the gradient, the
+        parameters and the loss's value; line searches need more.
       steps: how many updates.
       key: drawn from once a step, by `fold_in`.
       chunk: steps between two looks at the progress, at most.
       clip: largest global norm of the gradient, or None.
-      monitor: `params -> pytree of scalars`, recorded at the start and after every
-        chunk; see `gradient_monitor`.
+      monitor: `params -> mapping of names to scalars`, recorded at the start and after
+        every chunk; see `gradient_monitor`.
       metrics: a JSON Lines file to append to: step, loss (the chunk's mean), the
         gradient's norm (the chunk's largest, before clipping), and the monitor's
         scalars. What is not finite is written as null, beside `"finite": false`.
@@ -100,15 +104,23 @@ def fit(
       `Fitted`.
 
     Raises:
-      NonFiniteError: the loss or a gradient turned non-finite.
+      NonFiniteError: the loss, a gradient or an update turned non-finite.
+      TypeError: the loss takes no `unroll` or is not a floating scalar, the key is not
+        a key, or the monitor does not give named scalars.
       ValueError: steps or chunk below one, or clip not above zero.
     """
+    kinds = (jax.dtypes.prng_key, jnp.uint32)
+    if not any(jnp.issubdtype(jnp.result_type(key), kind) for kind in kinds):
+        raise TypeError(f"key: expected jax.random.key(seed), got {describe(key)}")
     if steps < 1 or chunk < 1:
         raise ValueError(f"steps, chunk: expected at least 1 of each, got {steps} and {chunk}")
     if clip is not None:
-        if clip <= 0:
+        if not clip > 0:
             raise ValueError(f"clip: expected a norm above zero, got {clip}; None does not clip")
         optimizer = optax.chain(optax.clip_by_global_norm(clip), optimizer)
+
+    optimizer = optax.with_extra_args_support(optimizer)
+    check_loss(loss, params, jax.eval_shape(sample, key))
 
     fixed = rest(params)
     moving = floating(params)
@@ -121,10 +133,12 @@ def fit(
             lambda m: loss(combine(m, fixed), batch, unroll=unroll)
         )(moving)
         norm = optax.tree.norm(gradient)
-        bad = ~(jnp.isfinite(value) & jnp.isfinite(norm))
-        failed = jnp.where((failed < 0) & bad & (step < steps), step, failed)
-        updates, new_state = optimizer.update(gradient, state, moving)
+        conjugate = jax.tree.map(jnp.conj, gradient)
+        updates, new_state = optimizer.update(conjugate, state, moving, value=value)
         new = optax.apply_updates(moving, updates), new_state
+        finite = [jnp.isfinite(x).all() for x in jax.tree.leaves((value, gradient, new[0]))]
+        bad = ~jnp.stack(finite).all()
+        failed = jnp.where((failed < 0) & bad & (step < steps), step, failed)
         # From the first failure on, and beyond the last step, everything stays as it was.
         goes_on = (failed < 0) & (step < steps)
         kept = jax.tree.map(partial(jnp.where, goes_on), new, (moving, state))
@@ -155,7 +169,7 @@ def fit(
             mean, largest = float(values.mean()), float(norms.max())
             log.write(first + count, watch(moving), loss=mean, gradient_norm=largest)
             advance(count, mean)
-    return Fitted(combine(moving, fixed), state, jnp.concatenate(losses))
+    return Fitted(combine(moving, fixed), state, jnp.concatenate(losses), log.records)
 
 
 def gradient_monitor(
@@ -188,11 +202,19 @@ def gradient_monitor(
 
 def _explained(loss: Loss, params: Params, batch: Any, step: int, value: float) -> NonFiniteError:
     """Repeats the step that failed, and asks it where."""
-    found = jax.jit(partial(adjoints, loss))(params, batch)
     came = f"a loss of {value}"
     if math.isfinite(value):
-        came = f"a gradient that is infinite or NaN (at {came})"
+        came = f"a gradient or an update that is infinite or NaN (at {came})"
     begins = f"loss: expected finite values, got {came} in training step {step}"
+    try:
+        found = jax.jit(partial(adjoints, loss))(params, batch)
+    except (ValueError, jax.errors.UnexpectedTracerError):
+        # The loss may run its recurrences past the `unroll` that tells of every step.
+        return NonFiniteError(
+            f"{begins}; to be told the time index, let the loss call the `unroll` it is given, "
+            "with batch axes in place of vmap",
+            step, None, None, params,
+        )  # fmt: skip
     for direction, what, remedy in (
         ("forward", "state", "look at its input, lower the learning rate, or clip the gradient"),
         ("backward", "adjoint ∂L/∂s_t", "look at the target there, or clip the gradient"),
@@ -207,17 +229,18 @@ def _explained(loss: Loss, params: Params, batch: Any, step: int, value: float) 
                     step, time, direction, params,
                 )  # fmt: skip
     return NonFiniteError(
-        f"{begins}, though every state and adjoint is finite; look at the inputs, and at what the "
-        "loss does with the outputs",
+        f"{begins}, though every state and adjoint is finite; look at the inputs, at what the loss "
+        "does with the outputs, and at the learning rate",
         step, None, None, params,
     )  # fmt: skip
 
 
 class _Log:
-    """Appends one JSON object a line, or nothing if there is no file."""
+    """Keeps a record of every chunk, and appends it to a file as JSON if there is one."""
 
     def __init__(self, path: str | PathLike[str] | None) -> None:
         self.path = path
+        self.records: list[dict[str, float]] = []
 
     def __enter__(self) -> "_Log":
         self.file = None if self.path is None else open(self.path, "a", encoding="utf-8")
@@ -228,16 +251,21 @@ class _Log:
             self.file.close()
 
     def write(self, step: int, watched: Any = None, **scalars: float) -> None:
-        if self.file is None:
-            return
-        paths = jax.tree_util.tree_flatten_with_path(watched)[0]
-        for path, leaf in paths:
-            scalars[jax.tree_util.keystr(path, simple=True, separator=".")] = float(leaf)
-        finite = all(math.isfinite(value) for value in scalars.values())
-        clean = {name: x if math.isfinite(x) else None for name, x in scalars.items()}
-        record = {"step": step, **clean, **({} if finite else {"finite": False})}
-        self.file.write(json.dumps(record, allow_nan=False) + "\n")
-        self.file.flush()
+        for path, leaf in jax.tree_util.tree_flatten_with_path(watched)[0]:
+            name = jax.tree_util.keystr(path, simple=True, separator=".")
+            if name in ("", "step", "loss", "gradient_norm", "finite") or jnp.ndim(leaf) != 0:
+                raise TypeError(
+                    "monitor: expected a mapping of names other than step, loss, gradient_norm and "
+                    f"finite to scalars, got {name!r}: {describe(leaf)}; rename it, or take a mean"
+                )
+            scalars[name] = float(leaf)
+        self.records.append({"step": step, **scalars})
+        if self.file is not None:
+            finite = all(math.isfinite(value) for value in scalars.values())
+            clean = {name: x if math.isfinite(x) else None for name, x in scalars.items()}
+            line = {"step": step, **clean, **({} if finite else {"finite": False})}
+            self.file.write(json.dumps(line, allow_nan=False) + "\n")
+            self.file.flush()
 
 
 @contextlib.contextmanager

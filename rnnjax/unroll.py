@@ -8,7 +8,7 @@ from jax import lax
 
 from rnnjax import folds
 from rnnjax.cell import Batch, Cell, Inputs, Params, State, signature, step
-from rnnjax.folds.sequence import Fold, length_of
+from rnnjax.folds.sequence import Fold, length_of, vary_together
 from rnnjax.tree import describe, floating
 from rnnjax.wrappers import masked, probed, resetting, select
 
@@ -203,6 +203,7 @@ def prepare(
     batched = _batched(cell, params)
     batch = _batch_shape(batched, inputs, state, mask, resets)
     start = jax.tree.map(jnp.asarray, cell.start(params, batch))
+    start = vary_together(start, params, inputs, state)[0]
     if state is None:
         state = start
     else:
@@ -329,8 +330,8 @@ def _check_step(cell: Cell, params: Params, state: State, inputs: Inputs, batch:
     except (TypeError, ValueError) as error:
         error.add_note(
             f"inputs: one step was tried with batch axes {batch}, state {describe(state)}, x "
-            f"{describe(x)} and params {describe(params)}; the batch axes are those of the mask or resets if given, else of the "
-            "state, else inputs.shape[1:-1]"
+            f"{describe(x)} and params {describe(params)}; the batch axes are those of the mask or "
+            "resets if given, else of the state, else inputs.shape[1:-1]"
         )
         raise
 

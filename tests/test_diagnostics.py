@@ -68,9 +68,7 @@ def test_a_scaled_identity_gives_c_to_the_t_and_neither_over_nor_underflows(c, a
     T = 10_000
     cell, params = linear(c * np.eye(3), activation)
     # Held at one from outside, so that every unit is active and none grows.
-    cell = cell._replace(
-        update=lambda p, s, d, m: activation(d + m - jax.lax.stop_gradient(m) + 1)
-    )
+    cell = cell._replace(update=lambda p, s, d, m: activation(d + m - jax.lax.stop_gradient(m) + 1))
     logs = spectrum(cell, params, jnp.zeros((T, 1)))
     assert logs.shape == (T + 1, 3)
     lags = np.arange(T + 1)[::-1, None]
@@ -251,8 +249,12 @@ def test_the_report_agrees_with_the_products_and_with_fewer_directions():
 
 @pytest.mark.parametrize(
     ("a", "verdict", "horizon"),
-    [(0.99, "stable", math.log(100) / -math.log(0.99)), (0.5, "vanishing", 7), (1.5, "exploding", math.inf)],
-)  # fmt: skip
+    [
+        (0.99, "stable", math.log(100) / -math.log(0.99)),
+        (0.5, "vanishing", 7),
+        (1.5, "exploding", math.inf),
+    ],
+)
 def test_the_verdict_rests_on_what_happens_within_the_sequence(a, verdict, horizon):
     cell, params = linear(np.eye(1) * a)
     report = rnnjax.gradient_report(cell, params, jnp.zeros((20, 1)))
@@ -270,6 +272,55 @@ def test_sequences_without_valid_steps_have_no_rate():
     assert report.rate[1] == pytest.approx(math.log(0.5))
     empty = rnnjax.gradient_report(cell, params, jnp.zeros((0, 2, 1)))
     assert empty.rate.tolist() == [0, 0]
+
+
+def test_a_report_that_is_not_finite_says_so():
+    cell, params = linear(np.eye(2) * 0.5, jnp.tanh)
+    report = rnnjax.gradient_report(cell, params, jnp.ones((5, 1)).at[2].set(jnp.nan))
+    assert report.verdict == "not finite"
+    assert np.isnan(report.horizon)
+
+
+def test_a_vmapped_report_is_the_report_of_a_batch():
+    cell, params = linear(np.eye(2) * 3)
+    x = jnp.zeros((9, 4, 1))
+    batched = rnnjax.gradient_report(cell, params, x)
+    mapped = jax.vmap(lambda x: rnnjax.gradient_report(cell, params, x), 1)(x)
+    assert mapped.verdict == batched.verdict == "exploding"
+    np.testing.assert_allclose(mapped.gain, batched.gain)
+    assert str(mapped).splitlines()[1:] == str(batched).splitlines()[1:]
+
+
+@pytest.mark.parametrize("scale", [1e-25, 1e20])
+def test_one_step_may_leave_the_range_of_float32(scale):
+    cell = cells.elman(1, 4, activation=lambda a: a)
+    params = cell.init(jax.random.key(0))._replace(W_hh=scale * jnp.eye(4, dtype=jnp.float32))
+    report = rnnjax.gradient_report(cell, params, jnp.zeros((3, 1), jnp.float32))
+    assert report.rate == pytest.approx(math.log(scale), rel=1e-5)
+
+
+def test_a_state_in_half_precision_is_measured_in_float32():
+    cell = from_step(
+        lambda params, h, x: (0.9 * h + x).astype(jnp.bfloat16),
+        init=lambda key: (),
+        start=lambda params, batch: jnp.zeros((*batch, 20), jnp.bfloat16),
+    )
+    x = jnp.zeros((300, 20), jnp.bfloat16)
+    report = rnnjax.gradient_report(cell, (), x)
+    assert report.log_norms.dtype == jnp.float32
+    assert report.rate == pytest.approx(math.log(0.9), abs=0.01)
+    assert report.lags[0] == 300
+    logs = rnnjax.jacobian_product_spectrum(cell, (), x)
+    assert logs[0, 0] == pytest.approx(300 * math.log(0.9), rel=0.02)
+    assert rnnjax.norm_bound(jnp.eye(2, dtype=jnp.bfloat16), slope=1.0) == 1
+
+
+def test_no_sequences_have_no_gradient():
+    cell, params = linear(np.eye(2))
+    report = rnnjax.gradient_report(cell, params, jnp.zeros((4, 0, 1)))
+    assert str(report) == "verdict   none: no sequences"
+    assert rnnjax.step_jacobians(cell, params, jnp.zeros((4, 0, 1))).shape == (4, 0, 2, 2)
+    assert rnnjax.jacobian_product_spectrum(cell, params, jnp.zeros((4, 0, 1))).shape == (5, 0, 2)
 
 
 # Adjoints ---------------------------------------------------------------------------
@@ -360,7 +411,11 @@ def test_errors_say_what_was_expected():
         rnnjax.norm_bound(jnp.ones((2, 2)), slope=-1.0)
     with pytest.raises(ValueError, match="directions: expected at least 1, got 0"):
         rnnjax.gradient_report(cell, params, x, directions=0)
-    with pytest.raises(TypeError, match=r"loss: expected a floating scalar, got float64\[3, 2\]"):
+    with pytest.raises(TypeError, match=r"kernel: expected W_hh .*, got ElmanParams.*params\.W_hh"):
+        rnnjax.norm_bound(params, slope=1.0)
+    with pytest.raises(TypeError, match="state: expected a floating leaf to differentiate"):
+        rnnjax.jacobian_product_spectrum(cell, params, x, block=lambda s: s > 0)
+    with pytest.raises(TypeError, match=r"loss: expected a floating scalar, got float64\[3,2\]"):
         rnnjax.adjoints(lambda p, unroll: unroll(cell, p, x)[1], params)
     with pytest.raises(ValueError, match="loss: expected it to call the `unroll` it is given"):
         rnnjax.adjoints(lambda p, unroll: jnp.sum(p.W_hh), params)

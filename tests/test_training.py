@@ -94,9 +94,8 @@ def test_a_bare_step_trains():
         x = jax.random.normal(key, (6, 16, 1), jnp.float64)
         return x, jnp.einsum("ts,sbd->tbd", weights, x)
 
-    result = training.fit(
-        loss, cell.init(jax.random.key(0)), sample, optax.adam(0.05), steps=200, key=jax.random.key(0)
-    )  # fmt: skip
+    params, key = cell.init(jax.random.key(0)), jax.random.key(0)
+    result = training.fit(loss, params, sample, optax.adam(0.05), steps=200, key=key)
     assert result.params["a"] == pytest.approx(0.7, abs=0.01)
 
 
@@ -115,6 +114,7 @@ def test_metrics_are_lines_of_json_with_the_monitor_in_them(tmp_path):
     assert records[-1]["rate"] == pytest.approx(float(jnp.median(report.rate)))
     assert records[-1]["horizon"] == pytest.approx(float(jnp.median(report.horizon)))
     assert records[-1]["gradient_norm"] > 0
+    assert result.records == records
 
 
 def test_json_stays_json_where_numbers_are_not_finite(tmp_path):
@@ -166,15 +166,76 @@ def test_a_gradient_that_breaks_outside_the_recurrence_is_told_apart():
         # Finite itself, with an infinite derivative at zero.
         return loss(params, batch, unroll=unroll) + jnp.sqrt(params["readout"] ** 2).sum()
 
-    with pytest.raises(training.NonFiniteError, match="a gradient that is infinite or NaN") as caught:
+    with pytest.raises(training.NonFiniteError, match="a gradient or an update that is") as caught:
         training.fit(root, start(), sample, optax.sgd(1.0), steps=3, key=jax.random.key(0))
     assert (caught.value.step, caught.value.time, caught.value.direction) == (0, None, None)
     assert "though every state and adjoint is finite" in str(caught.value)
 
 
+def test_the_error_survives_a_loss_that_goes_its_own_way():
+    def own(params, batch, unroll=rnnjax.unroll):
+        return loss(params, batch)
+
+    with pytest.raises(training.NonFiniteError, match="let the loss call the `unroll` it is") as e:
+        training.fit(own, start(), broken("input"), optax.sgd(0.1), steps=9, key=jax.random.key(1))
+    assert (e.value.step, e.value.time) == (5, None)
+
+
+def test_an_update_that_is_not_finite_is_not_made():
+    rates = lambda count: jnp.where(count == 2, jnp.nan, 0.1)  # noqa: E731
+    with pytest.raises(training.NonFiniteError, match="training step 2") as caught:
+        training.fit(loss, start(), sample, optax.sgd(rates), steps=3, key=jax.random.key(0))
+    assert np.isfinite(caught.value.params["readout"]).all()
+
+
+def test_complex_parameters_go_downhill():
+    def square(params, batch, unroll=rnnjax.unroll):
+        return jnp.abs(params - (1 + 1j)) ** 2
+
+    result = training.fit(
+        square, jnp.asarray(0j), lambda key: (), optax.sgd(0.1), steps=60, key=jax.random.key(0)
+    )
+    assert abs(result.params - (1 + 1j)) < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("monitor", "message"),
+    [
+        (lambda p: {"loss": jnp.ones(())}, "names other than step, loss.*got 'loss': float64"),
+        (lambda p: jnp.ones(()), "got '': float64"),
+        (lambda p: {"rate": jnp.ones(3)}, r"got 'rate': float64\[3\].*take a mean"),
+    ],
+)
+def test_monitors_give_named_scalars(monitor, message):
+    with pytest.raises(TypeError, match=f"monitor: expected a mapping .*{message}"):
+        fit(monitor=monitor)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (
+            lambda params, batch: 0.0,
+            r"loss: expected a parameter named unroll, got \(params, batch\)",
+        ),
+        (lambda params, batch, unroll: batch[0], "loss: expected a floating scalar, got float64"),
+        (lambda params, batch, unroll: (jnp.ones(()), 1), "and return it alone"),
+    ],
+)
+def test_losses_that_cannot_be_trained(wrong, message):
+    with pytest.raises(TypeError, match=message):
+        training.fit(wrong, start(), sample, optax.sgd(0.1), steps=1, key=jax.random.key(0))
+
+
+def test_a_key_is_a_key():
+    with pytest.raises(TypeError, match=r"key: expected jax.random.key\(seed\), got"):
+        fit(key=0)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"clip": float("nan")}, "clip: expected a norm above zero, got nan"),
         ({"steps": 0}, "steps, chunk: expected at least 1 of each, got 0 and 10"),
         ({"chunk": 0}, "steps, chunk: expected at least 1 of each, got 30 and 0"),
         ({"clip": 0.0}, "clip: expected a norm above zero, got 0.0"),

@@ -1,5 +1,6 @@
 """∂L/∂s_t for every step, from the backward pass that trains."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
@@ -9,8 +10,8 @@ import jax.numpy as jnp
 from rnnjax import folds
 from rnnjax.cell import Cell, Inputs, Params, State
 from rnnjax.folds.sequence import Fold
-from rnnjax.tree import combine, floating, rest
-from rnnjax.unroll import Trajectory, trajectory
+from rnnjax.tree import combine, describe, floating, rest
+from rnnjax.unroll import Trajectory, trajectory, unroll
 
 
 class Loss(Protocol):
@@ -69,7 +70,7 @@ def adjoints(loss: Loss, params: Params, *args: Any) -> Adjoints:
       `Adjoints`, with one entry per call of `unroll`, in the order of the calls.
 
     Raises:
-      TypeError: the loss is not a floating scalar.
+      TypeError: the loss takes no `unroll`, or is not a floating scalar.
       ValueError: the loss never calls `unroll`.
     """
     fixed = rest(params)
@@ -79,11 +80,9 @@ def adjoints(loss: Loss, params: Params, *args: Any) -> Adjoints:
         value = loss(combine(moving, fixed), *args, unroll=recorder)
         return value, (tuple(recorder.states), tuple(recorder.reversed))
 
+    _check_signature(loss)
     value, (shapes, _) = jax.eval_shape(lambda p: run(p, None), floating(params))
-    if value.shape != () or not jnp.issubdtype(value.dtype, jnp.floating):
-        raise TypeError(
-            f"loss: expected a floating scalar, got {value.dtype}{list(value.shape)}; take its mean"
-        )
+    _check_scalar(value)
     if not shapes:
         raise ValueError(
             "loss: expected it to call the `unroll` it is given, got no call; write "
@@ -100,8 +99,39 @@ def adjoints(loss: Loss, params: Params, *args: Any) -> Adjoints:
     return Adjoints(value, gradient, states, gradients, nonfinite)
 
 
+def check_loss(loss: Loss, params: Params, *args: Any) -> None:
+    """Refuses, without computing it, a loss that no gradient can be taken of.
+
+    Raises:
+      TypeError: it takes no `unroll`, or is not a floating scalar.
+    """
+    _check_signature(loss)
+    _check_scalar(jax.eval_shape(lambda p, a: loss(p, *a, unroll=unroll), params, args))
+
+
+def _check_signature(loss: Loss) -> None:
+    kinds = inspect.signature(loss).parameters.values()
+    if not any(p.name == "unroll" or p.kind is p.VAR_KEYWORD for p in kinds):
+        raise TypeError(
+            f"loss: expected a parameter named unroll, got {inspect.signature(loss)}; write "
+            "`def loss(params, batch, unroll=rnnjax.unroll)` and call that one"
+        )
+
+
+def _check_scalar(value: Any) -> None:
+    if (
+        not hasattr(value, "dtype")
+        or value.shape != ()
+        or not jnp.issubdtype(value.dtype, jnp.floating)
+    ):
+        raise TypeError(
+            f"loss: expected a floating scalar, got {describe(value)}; take its mean, and return "
+            "it alone"
+        )
+
+
 class _Recorder:
-    """`unroll` that adds probes and remembers the states, call by call."""
+    """`unroll`, but for `probes`, which it adds itself; remembers the states of each call."""
 
     def __init__(self, probes: tuple[State, ...] | None) -> None:
         self.probes = probes
