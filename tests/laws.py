@@ -270,9 +270,9 @@ class FoldRow(NamedTuple):
 FOLDS: dict[str, FoldRow] = {
     "scan()": FoldRow(folds.scan(), (0, 1, 7)),
     "scan(unroll=2)": FoldRow(folds.scan(unroll=2), (7,)),
-    "blocked()": FoldRow(folds.blocked(), (0, 1, 16, 37), forward=False),
-    "blocked(size=1)": FoldRow(folds.blocked(size=1), (1, 7), forward=False),
-    "blocked(size=3)": FoldRow(folds.blocked(size=3), (2, 7), forward=False, own=True),
+    "blocked()": FoldRow(folds.blocked(), (0, 1, 37), forward=False),
+    "blocked(size=1)": FoldRow(folds.blocked(size=1), (2,), forward=False),
+    "blocked(size=3)": FoldRow(folds.blocked(size=3), (7,), forward=False, own=True),
     "blocked(size=5)": FoldRow(folds.blocked(size=5), (16,), forward=False),
 }
 OWN_FOLDS = [fold for fold, row in FOLDS.items() if row.own]
@@ -458,7 +458,7 @@ def loop_gradient(
     mask = np.ones((length, *batch), bool) if mask is None else mask
     resets = np.zeros((length, *batch), bool) if resets is None else resets
     order = range(length)[::-1] if reverse else range(length)
-    batched = _batched(name, args.params)
+    batched = batched_leaves(name, args.params)
     params = jax.tree.map(jnp.asarray, args.params)
 
     def state_of(state: Tree, b: tuple[int, ...]) -> Tree:
@@ -525,7 +525,7 @@ def _batch(name: str, args: Arguments) -> tuple[int, ...]:
     return leaf.shape[1 : 1 + leaf.ndim - one.ndim]
 
 
-def _batched(name: str, params: Tree) -> list[bool]:
+def batched_leaves(name: str, params: Tree) -> list[bool]:
     """For each leaf of the state, whether it has the batch axes."""
     cell = CELLS[name].make(jnp.asarray(CLOSED))
     alone, many = (jax.tree.leaves(cell.start(params, batch)) for batch in ((), (7,)))

@@ -420,7 +420,7 @@ BAD = {
         (ELMAN, ELMAN_PARAMS, (X, X[:5])),
         {},
         ValueError,
-        "inputs: expected every leaf to begin with the same T, got shapes [(6, 3, 5), (5, 3, 5)]",
+        "inputs: expected every leaf to begin with the same T, got shapes [(5, 3, 5), (6, 3, 5)]",
     ),
     "state-batch": (
         (ELMAN, ELMAN_PARAMS, X, np.zeros((2, 4))),

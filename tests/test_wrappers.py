@@ -30,6 +30,12 @@ def rows(flags: np.ndarray, this: Any, that: Any) -> Any:
     return jax.tree.map(lambda a, b: choose(laws.plain(a), laws.plain(b)), this, that)
 
 
+def batched_of(cell: str, state: Any) -> Any:
+    """-1 for each leaf that belongs to no member of the batch."""
+    own = laws.batched_leaves(cell, laws.draw(cell, 1, BATCH).params)
+    return jax.tree.unflatten(jax.tree.structure(state), [0 if o else -1 for o in own])
+
+
 def shifted(tree: Any) -> Any:
     """A quarter more, where that has a meaning."""
     return jax.tree.map(lambda s: s + 0.25 if carries_gradient(s) else laws.plain(s), tree)
@@ -48,15 +54,17 @@ def test_a_wrapped_step(cell: str) -> None:
         lambda s: np.full_like(s, 0.25) if carries_gradient(s) else None, floating(state)
     )
 
+    batched = batched_of(cell, state)
+
     @jax.jit
     def run(params: Any, state: Any, x: Any) -> Any:
         plain = step(made, params, state, x)
         again = step(made, params, fresh, x)
-        keeps = step(masked(made), params, state, (x, FLAGS))
-        begins = step(resetting(made, start), params, state, (x, FLAGS))
+        keeps = step(masked(made, batched), params, state, (x, FLAGS))
+        begins = step(resetting(made, start, batched), params, state, (x, FLAGS))
         adds = step(probed(made), params, state, (x, probe))
         every = step(
-            probed(resetting(masked(made), start)),
+            probed(resetting(masked(made, batched), start, batched)),
             params,
             state,
             (((x, ~FLAGS), FLAGS), probe),
@@ -77,7 +85,8 @@ def test_the_kernel_is_left_alone(cell: str) -> None:
     """A wrapped cell has the same kernel, or none."""
     made = CELLS[cell].make(jnp.asarray(laws.CLOSED))
     start = made.start(laws.draw(cell, 1, BATCH).params, BATCH)
-    for wrapped in (masked(made), resetting(made, start), probed(made)):
+    batched = batched_of(cell, start)
+    for wrapped in (masked(made, batched), resetting(made, start, batched), probed(made)):
         assert wrapped.kernel is made.kernel
         assert (wrapped.hidden is None) == (made.hidden is None)
         assert wrapped.start is made.start and wrapped.output is made.output
