@@ -97,7 +97,7 @@ class _Explicit(NamedTuple):
 
 def _blocks(cell: Cell, params: Params, blocks: Inputs, state: State) -> tuple[State, State]:
     functions, constants = _close(cell, params, blocks, state)
-    params, blocks, state = reverse_only((params, blocks, state))
+    params, constants, blocks, state = reverse_only((params, constants, blocks, state))
     return _fold_blocks(functions, params, constants, blocks, state)
 
 
@@ -125,15 +125,15 @@ def _close(
 def _hoist(function: Callable[..., Any], *examples: Any) -> tuple[Callable[..., Any], Any]:
     # jax.closure_convert leaves integers, and what only vmap knows, in the closure, where
     # they are another trace's tracers by the time the backward pass runs.
-    jaxpr, result = jax.make_jaxpr(lambda *args: function(*args), return_shape=True)(*examples)
-    structure = jax.tree.structure(result)
+    closed, result = jax.make_jaxpr(lambda *args: function(*args), return_shape=True)(*examples)
+    # Nor may the function below hold a tracer itself.
+    jaxpr, structure, own = closed.jaxpr, jax.tree.structure(result), len(examples)
 
     def converted(*args: Any) -> Any:
-        own, constants = args[: len(examples)], args[len(examples) :]
-        closed = ClosedJaxpr(jaxpr.jaxpr, constants)
-        return jax.tree.unflatten(structure, jaxpr_as_fun(closed)(*jax.tree.leaves(own)))
+        flat = jax.tree.leaves(args[:own])
+        return jax.tree.unflatten(structure, jaxpr_as_fun(ClosedJaxpr(jaxpr, args[own:]))(*flat))
 
-    return converted, tuple(jaxpr.consts)
+    return converted, tuple(closed.consts)
 
 
 def _call(function: Callable[..., Any], which: int, theta: Any, *args: Any) -> Any:
