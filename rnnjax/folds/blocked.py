@@ -126,14 +126,17 @@ def _hoist(function: Callable[..., Any], *examples: Any) -> tuple[Callable[..., 
     # jax.closure_convert leaves integers, and what only vmap knows, in the closure, where
     # they are another trace's tracers by the time the backward pass runs.
     closed, result = jax.make_jaxpr(lambda *args: function(*args), return_shape=True)(*examples)
-    # Nor may the function below hold a tracer itself.
-    jaxpr, structure, own = closed.jaxpr, jax.tree.structure(result), len(examples)
+    constants = tuple(closed.consts)
+    # Traced once more with the constants as arguments: nothing that is kept holds a tracer.
+    explicit = jax.make_jaxpr(
+        lambda args, constants: jaxpr_as_fun(ClosedJaxpr(closed.jaxpr, constants))(*args)
+    )(jax.tree.leaves(examples), constants)
+    structure = jax.tree.structure(result)
 
     def converted(*args: Any) -> Any:
-        flat = jax.tree.leaves(args[:own])
-        return jax.tree.unflatten(structure, jaxpr_as_fun(ClosedJaxpr(jaxpr, args[own:]))(*flat))
+        return jax.tree.unflatten(structure, jaxpr_as_fun(explicit)(*jax.tree.leaves(args)))
 
-    return converted, tuple(closed.consts)
+    return converted, constants
 
 
 def _call(function: Callable[..., Any], which: int, theta: Any, *args: Any) -> Any:
