@@ -2,7 +2,7 @@
 
 import os
 
-# Most of the time goes into compiling; LLVM's later passes would double it.
+# Most of the time goes into compiling, and LLVM's later passes add to it.
 os.environ["XLA_FLAGS"] = " ".join(
     [
         "--xla_force_host_platform_device_count=4",
