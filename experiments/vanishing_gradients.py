@@ -8,7 +8,7 @@ reads Seattle's daily weather and tells tomorrow's highest temperature.
 Source: Pascanu, Mikolov and Bengio 2013, sections 2.1 and 2.2; Hochreiter and Schmidhuber 1997;
 ReLU with the identity: Le, Jaitly and Hinton 2015.
 
-Run time: about 60 s on two cores; 10 s with --quick, which takes two networks and few steps.
+Run time: about 45 s on two cores; 10 s with --quick, which takes two networks and few steps.
 
 Examples:
   python -m experiments.vanishing_gradients

@@ -40,12 +40,12 @@ class Fitted(NamedTuple):
 
 
 class NonFiniteError(ArithmeticError):
-    """A loss or a gradient turned infinite or NaN; nothing was updated with it.
+    """A loss, a gradient or an update turned infinite or NaN; it was not applied.
 
     Attributes:
       step: the training step, from 0.
-      time: the time index at which it began, or None where every state and adjoint
-        is finite.
+      time: the time index at which it began, or None where every state and adjoint is
+        finite, or where the loss does not call the `unroll` it is given.
       direction: "forward" or "backward", or None likewise.
       params: the parameters before that step.
     """

@@ -11,6 +11,7 @@ from jax import lax
 from rnnjax import folds
 from rnnjax.cell import Cell, Inputs, Params, State
 from rnnjax.diagnostics.steps import (
+    for_every_member,
     from_vectors,
     states_before,
     step_pullback,
@@ -60,7 +61,9 @@ def step_jacobians(
 
     def jacobian(state: State, x: Inputs) -> jax.Array:
         pullback = step_pullback(run.cell, params, state, x, run.batch)
-        rows = jax.vmap(pullback)(_identity(to_vectors(state, run.batch)))
+        vectors = to_vectors(state, run.batch)
+        eye = jnp.eye(vectors.shape[-1], dtype=vectors.dtype)
+        rows = jax.vmap(pullback)(for_every_member(eye, run.batch))
         return jnp.moveaxis(rows, 0, -2)
 
     return jax.vmap(jacobian)(before, run.inputs)
@@ -196,10 +199,3 @@ def _log_singular_values(product: _Graded) -> jax.Array:
     graded = -jnp.sort(-graded, axis=-1)
     values = jnp.where(trusted, top + jnp.log(exact), graded)
     return jnp.where(values <= _LOG_ZERO / 2, -jnp.inf, values)
-
-
-def _identity(vectors: jax.Array) -> jax.Array:
-    """The unit vectors `[S, B, S]`, the same for every member."""
-    S = vectors.shape[-1]
-    eye = jnp.eye(S, dtype=vectors.dtype).reshape(S, *(1,) * (vectors.ndim - 1), S)
-    return jnp.broadcast_to(eye, (S, *vectors.shape))

@@ -11,6 +11,7 @@ from jax import lax
 from rnnjax import folds
 from rnnjax.cell import Cell, Inputs, Params, State
 from rnnjax.diagnostics.steps import (
+    for_every_member,
     states_before,
     step_pullback,
     to_vectors,
@@ -31,8 +32,7 @@ class GradientReport(NamedTuple):
         sequence without valid steps.
       horizon: `[B]`, in steps: the first lag at which the norm has fallen to 1 % of
         that at lag 0; where the sequence ends before, what the rate foretells; inf if
-        the rate is not negative.
-        NaN, as the rate, if the gradient is not finite.
+        the rate is not negative, and NaN where the gradient is.
       reached: `[B]`, whether the horizon lies within the sequence.
       gain: `[B]`, nats: ln of the norm at the longest lag over that at lag 0.
       log_norms: `[T + 1, B]`; entry t is ln ‖∂h_T/∂s_t‖_F, h_T the last output.
@@ -48,7 +48,10 @@ class GradientReport(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """By the median member: fell to 1 %, grew a hundredfold, neither, or NaN."""
+        """Whether the median member fell to 1 %, grew a hundredfold, or neither.
+
+        "not finite" if the gradient of any member is NaN.
+        """
         if np.isnan(np.asarray(self.gain)).any():
             return "not finite"
         if np.median(np.asarray(self.reached)) >= 0.5:
@@ -124,9 +127,7 @@ def gradient_report(
     if directions < H:
         noise = jax.random.normal(jax.random.key(0), (H, directions), outputs.dtype)
         rows = jnp.linalg.qr(noise)[0].T * math.sqrt(H / directions)
-    rows = jnp.broadcast_to(
-        rows.reshape(len(rows), *(1,) * len(run.batch), H), (len(rows), *outputs.shape)
-    )
+    rows = for_every_member(rows, run.batch)
 
     def rescaled(rows: jax.Array, log_norm: jax.Array) -> tuple[jax.Array, jax.Array]:
         largest = jnp.abs(rows).max(axis=(0, -1))

@@ -63,6 +63,13 @@ def from_vectors(vectors: jax.Array, like: Any, batch: Batch) -> Any:
     return combine(jax.tree.unflatten(structure, restored), rest(like))
 
 
+def for_every_member(rows: jax.Array, batch: Batch) -> jax.Array:
+    """`[R, S]` as `[R, B, S]`, the same rows for every member."""
+    count, size = rows.shape
+    spread = rows.reshape(count, *(1,) * len(batch), size)
+    return jnp.broadcast_to(spread, (count, *batch, size))
+
+
 def vector_pullback(
     function: Callable[[Any], Any], point: Any, batch: Batch
 ) -> Callable[[jax.Array], jax.Array]:
