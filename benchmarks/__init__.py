@@ -1,0 +1,1 @@
+"""How fast, and how large: every way of folding a recurrence against every other library."""

@@ -1,0 +1,188 @@
+"""Other libraries at the same problems, each as its own documentation recommends.
+
+All are given float32, zeros to begin at, and the memory layout that their own
+sequence front end takes as it is.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.models import CELLS, Model, Problem, Program, draw_inputs, jax_model
+
+
+class NoSuchCellError(Exception):
+    """The library has no such cell."""
+
+
+def plain_scan(problem: Problem) -> Model:
+    """`lax.scan` over the whole step, as one writes it down."""
+    cell = CELLS[problem.cell](problem.input_size, problem.hidden_size)
+    H = problem.hidden_size
+
+    def tanh(params: Any, h: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        h = jnp.tanh(x @ params.W_xh + h @ params.W_hh + params.b_h)
+        return h, h
+
+    def gru(params: Any, h: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        x_r, x_z, x_n = jnp.split(x @ params.W_xh + params.b_h, 3, axis=-1)
+        h_r, h_z, h_n = jnp.split(h @ params.W_hh, 3, axis=-1)
+        r, z = jax.nn.sigmoid(x_r + h_r), jax.nn.sigmoid(x_z + h_z)
+        h = (1 - z) * jnp.tanh(x_n + r * (h_n + params.b_hn)) + z * h
+        return h, h
+
+    def lstm(params: Any, state: Any, x: jax.Array) -> tuple[Any, jax.Array]:
+        c, h = state
+        i, f, g, o = jnp.split(x @ params.W_xh + h @ params.W_hh + params.b_h, 4, axis=-1)
+        c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+        h = jax.nn.sigmoid(o) * jnp.tanh(c)
+        return (c, h), h
+
+    step: Any = {"tanh": tanh, "gru": gru, "lstm": lstm}[problem.cell]
+    zeros = jnp.zeros((problem.batch, H))
+    start = (zeros, zeros) if problem.cell == "lstm" else zeros
+
+    def outputs(params: Any, x: jax.Array) -> jax.Array:
+        return jax.lax.scan(lambda state, x_t: step(params, state, x_t), start, x)[1]
+
+    return jax_model(outputs, cell.init(jax.random.key(0)), draw_inputs(problem))
+
+
+def flax_linen(problem: Problem) -> Model:
+    """`flax.linen.RNN`."""
+    from flax import linen
+
+    cells: dict[str, Callable[..., Any]] = {
+        "tanh": linen.SimpleCell,
+        "gru": linen.GRUCell,
+        "lstm": linen.OptimizedLSTMCell,
+    }
+    rnn = linen.RNN(cells[problem.cell](problem.hidden_size), time_major=True)
+    x = draw_inputs(problem)
+    return jax_model(rnn.apply, rnn.init(jax.random.key(0), x), x)
+
+
+def flax_nnx(problem: Problem) -> Model:
+    """`flax.nnx.RNN`, given its start state: drawing one would change its random stream."""
+    from flax import nnx
+
+    cells: dict[str, Callable[..., Any]] = {
+        "tanh": nnx.SimpleCell,
+        "gru": nnx.GRUCell,
+        "lstm": nnx.OptimizedLSTMCell,
+    }
+    cell = cells[problem.cell](problem.input_size, problem.hidden_size, rngs=nnx.Rngs(0))
+    graph, params, rest = nnx.split(nnx.RNN(cell, time_major=True), nnx.Param, ...)
+    zeros = jnp.zeros((problem.batch, problem.hidden_size))
+    start = (zeros, zeros) if problem.cell == "lstm" else zeros
+
+    def outputs(params: Any, x: jax.Array) -> jax.Array:
+        return nnx.merge(graph, params, rest)(x, initial_carry=start)
+
+    return jax_model(outputs, params, draw_inputs(problem))
+
+
+def haiku(problem: Problem) -> Model:
+    """`haiku.dynamic_unroll`."""
+    import haiku as hk
+
+    cells: dict[str, Callable[..., Any]] = {"gru": hk.GRU, "lstm": hk.LSTM}
+    if problem.cell not in cells:
+        raise NoSuchCellError("has a ReLU cell, no tanh")
+
+    def network(x: jax.Array) -> jax.Array:
+        core = cells[problem.cell](problem.hidden_size)
+        return hk.dynamic_unroll(core, x, core.initial_state(problem.batch))[0]
+
+    pure = hk.without_apply_rng(hk.transform(network))
+    x = draw_inputs(problem)
+    return jax_model(pure.apply, pure.init(jax.random.key(0), x), x)
+
+
+def equinox(problem: Problem) -> Model:
+    """`equinox.nn` cells, mapped over the batch and scanned over time."""
+    import equinox as eqx
+
+    cells: dict[str, Callable[..., Any]] = {"gru": eqx.nn.GRUCell, "lstm": eqx.nn.LSTMCell}
+    if problem.cell not in cells:
+        raise NoSuchCellError(f"has no {problem.cell} cell")
+    cell = cells[problem.cell](problem.input_size, problem.hidden_size, key=jax.random.key(0))
+    arrays, static = eqx.partition(cell, eqx.is_array)
+    zeros = jnp.zeros((problem.batch, problem.hidden_size))
+    start = (zeros, zeros) if problem.cell == "lstm" else zeros
+
+    def outputs(arrays: Any, x: jax.Array) -> jax.Array:
+        step = jax.vmap(eqx.combine(arrays, static))
+
+        def body(state: Any, x_t: jax.Array) -> tuple[Any, jax.Array]:
+            state = step(x_t, state)
+            return state, state[0] if problem.cell == "lstm" else state
+
+        return jax.lax.scan(body, start, x)[1]
+
+    return jax_model(outputs, arrays, draw_inputs(problem))
+
+
+def keras(problem: Problem) -> Model:
+    """Keras 3 layers on its JAX backend; they take the batch first."""
+    os.environ["KERAS_BACKEND"] = "jax"
+    import keras as k
+
+    layers: dict[str, Callable[..., Any]] = {
+        "tanh": k.layers.SimpleRNN,
+        "gru": k.layers.GRU,
+        "lstm": k.layers.LSTM,
+    }
+    layer = layers[problem.cell](problem.hidden_size, return_sequences=True)
+    layer.build((problem.batch, problem.length, problem.input_size))
+    rest = [variable.value for variable in layer.non_trainable_variables]
+
+    def outputs(params: Any, x: jax.Array) -> jax.Array:
+        return layer.stateless_call(params, rest, x)[0]
+
+    params = [variable.value for variable in layer.trainable_variables]
+    return jax_model(outputs, params, jnp.swapaxes(draw_inputs(problem), 0, 1))
+
+
+def torch(problem: Problem) -> Model:
+    """`torch.nn` modules, eager as its documentation runs them, on the same kind of device."""
+    import torch as t
+
+    modules: dict[str, Callable[..., Any]] = {"tanh": t.nn.RNN, "gru": t.nn.GRU, "lstm": t.nn.LSTM}
+    accelerated = jax.default_backend() == "gpu" and t.cuda.is_available()
+    if jax.default_backend() != "cpu" and not accelerated:
+        raise NoSuchCellError(f"does not see the {jax.default_backend()}")
+    device = "cuda" if accelerated else "cpu"
+    module = modules[problem.cell](problem.input_size, problem.hidden_size).to(device)
+    x = t.from_numpy(np.array(draw_inputs(problem))).to(device)
+
+    def wait() -> None:
+        if accelerated:
+            t.cuda.synchronize()
+
+    def forward() -> None:
+        with t.inference_mode():
+            module(x)
+        wait()
+
+    def training_step() -> None:
+        module.zero_grad()
+        module(x)[0].square().mean().backward()
+        wait()
+
+    return Model(lambda: Program(forward), lambda: Program(training_step))
+
+
+JAX_PEERS: dict[str, Callable[[Problem], Model]] = {
+    "plain scan": plain_scan,
+    "Flax linen": flax_linen,
+    "Flax nnx": flax_nnx,
+    "Haiku": haiku,
+    "Equinox": equinox,
+    "Keras": keras,
+}
+PEERS = JAX_PEERS | {"torch": torch}
