@@ -1,5 +1,6 @@
 """The parts of a pytree that carry a gradient, and the parts that do not."""
 
+import math
 from typing import Any
 
 import jax
@@ -33,6 +34,14 @@ def combine(first: Tree, second: Tree) -> Tree:
 def at_least_float32(dtype: Any) -> Any:
     """`dtype`, or float32 where it is narrower."""
     return dtype if jnp.finfo(dtype).bits >= 32 else jnp.dtype(jnp.float32)
+
+
+def count_bytes(tree: Tree) -> int:
+    """What the arrays of a tree, or arrays of their shapes, take."""
+    return sum(
+        math.prod(jnp.shape(leaf)) * jnp.result_type(leaf).itemsize
+        for leaf in jax.tree.leaves(tree)
+    )
 
 
 def describe(tree: Tree) -> str:

@@ -1,12 +1,12 @@
-"""The default fold: time in blocks, and only the states stored.
+"""The default fold: time in blocks, and little but the states stored.
 
 A training step through `lax.scan` keeps every intermediate of every step and adds a
 weight-sized matrix to an accumulator at every step on the way back. Here the way
-back carries the state's cotangent alone. What can wait is done once per block: the
-drives, the products h_{t-1} W_hh and the linearisation of `update` are computed
-again from the stored states, for all steps of a block at once; the kernel's gradient
-is one contraction over (time, batch); the gradients of `project` and of what
-`update` reads of the parameters are one pull-back each.
+back carries the state's cotangent alone. What can wait is done once per block, for
+all of its steps at once: the linearisation of `update` about the stored states; the
+kernel's gradient, one contraction over (time, batch); the gradients of `project` and
+of what `update` reads of the parameters, one pull-back each. The drives and the
+products h_{t-1} W_hh are kept from the way there, or computed again.
 """
 
 from collections.abc import Callable
@@ -16,17 +16,26 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.custom_derivatives import CustomVJPPrimal, SymbolicZero
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
 from rnnjax.cell import Cell, Drive, Inputs, Params, State
 from rnnjax.folds.reverse_only import reverse_only
 from rnnjax.folds.scan import scan_drives
-from rnnjax.folds.sequence import Fold, length_of, vary_together
-from rnnjax.tree import at_least_float32, combine, floating, rest
+from rnnjax.folds.sequence import Fold, join, length_of, split, vary_together
+from rnnjax.tree import at_least_float32, combine, count_bytes, floating, rest
+
+# Measured on two CPU cores, where starting an operation on both costs as much as 20 MFLOP:
+# blocks whose drives fill this many bytes are large enough to hide it, and stay in cache.
+_BLOCK_BYTES = 2 << 20
+# Below this width of the kernel, reading products back takes longer than computing them.
+_STORED_WIDTH = 128
+# Beyond this, memory that is new to the process costs more than it saves.
+_STORED_BYTES = 256 << 20
 
 
-def blocked(*, size: int = 16) -> Fold:
-    """Folds block by block, with an exact reverse mode that stores only the states.
+def blocked(*, size: int | None = None, store: bool | None = None) -> Fold:
+    """Folds block by block, with an exact reverse mode of its own.
 
         s_t = step(params, s_{t-1}, x_t)
         g_t = ∂L/∂s_t + g_{t+1} ∂s_{t+1}/∂s_t          (backward)
@@ -37,7 +46,12 @@ def blocked(*, size: int = 16) -> Fold:
     block besides `states` and keeps every derivative.
 
     Args:
-      size: steps in a block. T need not be a multiple of it.
+      size: steps in a block. T need not be a multiple of it. Unless told, about as
+        many as have 2 MiB of drives.
+      store: whether the drives and products of all steps are kept for the way back,
+        which saves a third of its operations, or computed again block by block.
+        Unless told, they are kept where K is at least 128 and they fill 256 MiB at
+        most. A cell without a kernel has none to keep.
 
     Returns:
       `(cell, params, inputs, state) -> (final_state, states)`.
@@ -45,7 +59,7 @@ def blocked(*, size: int = 16) -> Fold:
     Raises:
       ValueError: `size` is below one.
     """
-    if size < 1:
+    if size is not None and size < 1:
         raise ValueError(f"size: expected a block of at least 1 step, got {size}")
 
     def fold(cell: Cell, params: Params, inputs: Inputs, state: State) -> tuple[State, State]:
@@ -53,27 +67,61 @@ def blocked(*, size: int = 16) -> Fold:
         params, inputs, state = vary_together(params, inputs, state)
         if length == 0:
             return scan_drives(cell, params, inputs, state)
-        run = _checkpointed_blocks if cell.kernel is None else _blocks
-        whole = length - length % size
+        cost = _cost(cell, params, inputs, state)
+        steps = default_size(cost, length) if size is None else min(size, length)
+        keep = default_store(cost, length) if store is None else store
+        run = _checkpointed_blocks if cell.kernel is None else partial(_blocks, keep)
+        whole = length - length % steps
         pieces = []
         # The steps after the last whole block are a block of their own.
-        for begin, end, steps in ((0, whole, size), (whole, length, length - whole)):
+        for begin, end in ((0, whole), (whole, length)):
             if begin < end:
-                state, states = run(cell, params, _split(inputs, begin, end, steps), state)
-                pieces.append(_join(states))
+                blocks = split(inputs, begin, end, min(steps, end - begin))
+                state, states = run(cell, params, blocks, state)
+                pieces.append(join(states))
         return state, jax.tree.map(lambda *parts: jnp.concatenate(parts), *pieces)
 
     return fold
 
 
-def _split(inputs: Inputs, begin: int, end: int, steps: int) -> Inputs:
-    """`[T, B, ...]` from begin to end, in blocks `[(end - begin) / steps, steps, B, ...]`."""
-    blocks = (end - begin) // steps
-    return jax.tree.map(lambda x: x[begin:end].reshape(blocks, steps, *x.shape[1:]), inputs)
+class Cost(NamedTuple):
+    """What a step brings with it besides its state.
+
+    Attributes:
+      drive_bytes: of its drive.
+      mixed_bytes: of its product with the kernel.
+      width: K; 0 without a kernel.
+    """
+
+    drive_bytes: int
+    mixed_bytes: int
+    width: int
 
 
-def _join(states: State) -> State:
-    return jax.tree.map(lambda s: s.reshape(s.shape[0] * s.shape[1], *s.shape[2:]), states)
+def _cost(cell: Cell, params: Params, inputs: Inputs, state: State) -> Cost:
+    drive = jax.eval_shape(cell.project, params, inputs)
+    drive_bytes = count_bytes(drive) // length_of(inputs)
+    if cell.kernel is None or cell.hidden is None:
+        return Cost(drive_bytes, 0, 0)
+    kernel = jax.eval_shape(cell.kernel, params)
+    K, M = kernel.shape
+    first = jax.tree.map(lambda d: jax.ShapeDtypeStruct(d.shape[1:], d.dtype), drive)
+    rows = jax.eval_shape(cell.hidden, state, first).size // max(K, 1)
+    return Cost(drive_bytes, rows * M * kernel.dtype.itemsize, K)
+
+
+def default_size(cost: Cost, length: int) -> int:
+    """Steps in a block, a divisor of T if there is a near one."""
+    most = min(length, max(16, _BLOCK_BYTES // max(cost.drive_bytes, 1)))
+    # A last block of another size would have to be compiled apart.
+    divisors = (n for n in range(most, most // 2, -1) if length % n == 0)
+    return next(divisors, most)
+
+
+def default_store(cost: Cost, length: int) -> bool:
+    """Whether to keep drives and products for the way back."""
+    kept = length * (cost.drive_bytes + cost.mixed_bytes)
+    return cost.width >= _STORED_WIDTH and kept <= _STORED_BYTES
 
 
 def _checkpointed_blocks(
@@ -95,10 +143,12 @@ class _Explicit(NamedTuple):
     update: Callable[..., State]
 
 
-def _blocks(cell: Cell, params: Params, blocks: Inputs, state: State) -> tuple[State, State]:
+def _blocks(
+    store: bool, cell: Cell, params: Params, blocks: Inputs, state: State
+) -> tuple[State, State]:
     functions, constants = _close(cell, params, blocks, state)
     params, constants, blocks, state = reverse_only((params, constants, blocks, state))
-    return _fold_blocks(functions, params, constants, blocks, state)
+    return _fold_blocks(functions, store, params, constants, blocks, state)
 
 
 def _close(
@@ -144,37 +194,53 @@ def _call(function: Callable[..., Any], which: int, theta: Any, *args: Any) -> A
     return function(params, *args, *constants[which])
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _fold_blocks(
-    functions: _Explicit, params: Params, constants: Any, blocks: Inputs, state: State
+    functions: _Explicit, store: bool, params: Params, constants: Any, blocks: Inputs, state: State
 ) -> tuple[State, State]:
-    return _run(functions, (params, constants), blocks, state)
+    return _run(functions, False, (params, constants), blocks, state)[:2]
 
 
-def _run(functions: _Explicit, theta: Any, blocks: Inputs, state: State) -> tuple[State, State]:
+def _run(
+    functions: _Explicit, store: bool, theta: Any, blocks: Inputs, state: State
+) -> tuple[State, State, Any]:
+    """The final state, all states, and (drives, products), None unless they are kept."""
     kernel = functions.kernel(theta)
 
-    def step(state: State, drive: Drive) -> tuple[State, State]:
+    def step(state: State, drive: Drive) -> tuple[State, Any]:
         mixed = functions.hidden(theta, state, drive) @ kernel
         state = functions.update(theta, state, drive, mixed)
-        return state, state
+        return state, (state, mixed if store else None)
 
-    def body(state: State, block: Inputs) -> tuple[State, State]:
-        return lax.scan(step, state, functions.project(theta, block))
+    def body(state: State, block: Inputs) -> tuple[State, Any]:
+        drives = functions.project(theta, block)
+        state, (states, mixed) = lax.scan(step, state, drives)
+        return state, (states, (drives, mixed) if store else None)
 
-    return lax.scan(body, state, blocks)
+    final, (states, kept) = lax.scan(body, state, blocks)
+    return final, states, kept
 
 
 def _forward(
-    functions: _Explicit, params: Params, constants: Any, blocks: Inputs, state: State
+    functions: _Explicit, store: bool, params: Any, constants: Any, blocks: Any, state: Any
 ) -> tuple[tuple[State, State], Any]:
-    final, states = _run(functions, (params, constants), blocks, state)
-    return (final, states), (params, constants, blocks, state, states)
+    params, constants, blocks, state = jax.tree.map(
+        lambda primal: primal.value,
+        (params, constants, blocks, state),
+        is_leaf=lambda leaf: isinstance(leaf, CustomVJPPrimal),
+    )
+    final, states, kept = _run(functions, store, (params, constants), blocks, state)
+    return (final, states), (params, constants, blocks, state, states, kept)
 
 
-def _backward(functions: _Explicit, residuals: Any, cotangents: Any) -> Any:
-    params, constants, blocks, start, states = residuals
-    dL_dfinal, dL_dstates = _drop_float0(cotangents, (start, states))
+def _backward(functions: _Explicit, store: bool, residuals: Any, cotangents: Any) -> Any:
+    params, constants, blocks, start, states, kept = residuals
+    dL_dfinal, dL_dstates = cotangents
+    dL_dfinal = jax.tree.map(_instantiate, _drop_float0(dL_dfinal, start))
+    # A leaf that the loss does not read has no cotangent of its own, and none is carried.
+    dL_dstates = jax.tree.map(
+        lambda d: None if isinstance(d, SymbolicZero) else d, _drop_float0(dL_dstates, states)
+    )
     theta = (params, constants)
     theta_fixed = rest(theta)
     kernel, kernel_pullback = jax.vjp(
@@ -187,11 +253,12 @@ def _backward(functions: _Explicit, residuals: Any, cotangents: Any) -> Any:
 
     def body(carry: Any, block_of: Any) -> Any:
         dL_ds, dL_dtheta, dL_dkernel = carry
-        first, block, after, dL_dafter = block_of
+        first, block, after, dL_dafter, kept = block_of
         previous = jax.tree.map(lambda f, a: jnp.concatenate([f[None], a[:-1]]), first, after)
-        drives, project_pullback = _pullback(functions.project, theta, block)
+        projected, project_pullback = _pullback(functions.project, theta, block)
+        drives = projected if kept is None else kept[0]
         hs = _over_steps(functions.hidden)(theta, previous, drives)
-        mixed = hs @ kernel
+        mixed = hs @ kernel if kept is None else kept[1]
 
         def linearise(state: State, drive: Drive, mixed: jax.Array) -> Any:
             fixed = rest(state)
@@ -208,30 +275,31 @@ def _backward(functions: _Explicit, residuals: Any, cotangents: Any) -> Any:
 
         def step(dL_ds: Any, step_of: Any) -> Any:
             (update_pullback, hidden_pullback), dL_dafter_t = step_of
-            dL_ds = jax.tree.map(jnp.add, dL_ds, dL_dafter_t)
+            dL_ds = jax.tree.map(_add, dL_ds, dL_dafter_t, is_leaf=lambda leaf: leaf is None)
             through_update, dL_dmixed = update_pullback(dL_ds)
             (through_hidden,) = hidden_pullback(dL_dmixed @ kernel_T)
-            return jax.tree.map(jnp.add, through_update, through_hidden), (dL_ds, dL_dmixed)
+            return jax.tree.map(jnp.add, through_update, through_hidden), dL_ds
 
         pullbacks = jax.vmap(linearise)(previous, drives, mixed)
-        dL_ds, (g, dL_dmixed) = lax.scan(step, dL_ds, (pullbacks, dL_dafter), reverse=True)
+        dL_ds, g = lax.scan(step, dL_ds, (pullbacks, dL_dafter), reverse=True)
 
-        def update_all(theta: Any, drives: Drive) -> State:
+        def update_all(theta: Any, drives: Drive, mixed: jax.Array) -> State:
             return _over_steps(functions.update)(theta, previous, drives, mixed)
 
         def hidden_all(theta: Any, drives: Drive) -> Any:
             return _over_steps(functions.hidden)(theta, previous, drives)
 
-        by_update = _pullback(update_all, theta, drives)[1](g)
+        # Computed once more, for all steps at once: less than to write it out at every step.
+        by_update, by_drives, dL_dmixed = _pullback(update_all, theta, drives, mixed)[1](g)
         by_hidden = _pullback(hidden_all, theta, drives)[1](dL_dmixed @ kernel_T)
-        by_project = project_pullback(jax.tree.map(jnp.add, by_update[1], by_hidden[1]))
+        by_project = project_pullback(jax.tree.map(jnp.add, by_drives, by_hidden[1]))
         # One contraction over (time, batch): no axis is merged, so none is gathered where
         # the batch is spread over devices.
         axes = list(range(hs.ndim - 1))
         dL_dkernel += jnp.tensordot(hs, dL_dmixed, (axes, axes))
         dL_dtheta = jax.tree.map(
             lambda total, *terms: sum((t.astype(total.dtype) for t in terms), total),
-            dL_dtheta, by_update[0], by_hidden[0], by_project[0],
+            dL_dtheta, by_update, by_hidden[0], by_project[0],
         )  # fmt: skip
         return (dL_ds, dL_dtheta, dL_dkernel), by_project[1]
 
@@ -245,14 +313,14 @@ def _backward(functions: _Explicit, residuals: Any, cotangents: Any) -> Any:
 
     carry = dL_dfinal, jax.tree.map(zeros, floating(theta)), zeros(kernel)
     (dL_dstart, dL_dtheta, dL_dkernel), dL_dblocks = lax.scan(
-        body, carry, (before, blocks, states, dL_dstates), reverse=True
+        body, carry, (before, blocks, states, dL_dstates, kept), reverse=True
     )
     (by_kernel,) = kernel_pullback(dL_dkernel)
     dL_dtheta = jax.tree.map(lambda a, b: a.astype(b.dtype) + b, dL_dtheta, by_kernel)
     return (*dL_dtheta, dL_dblocks, dL_dstart)
 
 
-_fold_blocks.defvjp(_forward, _backward)
+_fold_blocks.defvjp(_forward, _backward, symbolic_zeros=True)
 
 
 def _over_steps(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -270,6 +338,16 @@ def _pullback(function: Callable[..., Any], *args: Any) -> tuple[Any, Any]:
 
     moving, pullback, still = jax.vjp(of_floating, *floating(args), has_aux=True)
     return combine(moving, still), pullback
+
+
+def _add(total: Any, term: Any) -> Any:
+    """Their sum, where None stands for nothing."""
+    return total if term is None else total + term
+
+
+def _instantiate(cotangent: Any) -> Any:
+    zero = isinstance(cotangent, SymbolicZero)
+    return jnp.zeros(cotangent.aval.shape, cotangent.aval.dtype) if zero else cotangent
 
 
 def _drop_float0(cotangents: Any, primals: Any) -> Any:

@@ -33,6 +33,17 @@ def length_of(inputs: Inputs) -> int:
     return int(shapes[0][0])
 
 
+def split(inputs: Inputs, begin: int, end: int, steps: int) -> Inputs:
+    """`[T, B, ...]` from begin to end, in blocks `[(end - begin) / steps, steps, B, ...]`."""
+    blocks = (end - begin) // steps
+    return jax.tree.map(lambda x: x[begin:end].reshape(blocks, steps, *x.shape[1:]), inputs)
+
+
+def join(states: State) -> State:
+    """What `split` parted, in one."""
+    return jax.tree.map(lambda s: s.reshape(s.shape[0] * s.shape[1], *s.shape[2:]), states)
+
+
 def vary_together(*trees: Any) -> Any:
     """Casts all leaves to the union of the mesh axes over which any of them varies.
 
