@@ -21,7 +21,7 @@ from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 from rnnjax.cell import Cell, Drive, Inputs, Params, State
 from rnnjax.folds.reverse_only import reverse_only
 from rnnjax.folds.scan import scan_drives
-from rnnjax.folds.sequence import Fold, length_of, vary_together
+from rnnjax.folds.sequence import Fold, join, length_of, split, vary_together
 from rnnjax.tree import at_least_float32, combine, floating, rest
 
 
@@ -59,21 +59,11 @@ def blocked(*, size: int = 16) -> Fold:
         # The steps after the last whole block are a block of their own.
         for begin, end, steps in ((0, whole, size), (whole, length, length - whole)):
             if begin < end:
-                state, states = run(cell, params, _split(inputs, begin, end, steps), state)
-                pieces.append(_join(states))
+                state, states = run(cell, params, split(inputs, begin, end, steps), state)
+                pieces.append(join(states))
         return state, jax.tree.map(lambda *parts: jnp.concatenate(parts), *pieces)
 
     return fold
-
-
-def _split(inputs: Inputs, begin: int, end: int, steps: int) -> Inputs:
-    """`[T, B, ...]` from begin to end, in blocks `[(end - begin) / steps, steps, B, ...]`."""
-    blocks = (end - begin) // steps
-    return jax.tree.map(lambda x: x[begin:end].reshape(blocks, steps, *x.shape[1:]), inputs)
-
-
-def _join(states: State) -> State:
-    return jax.tree.map(lambda s: s.reshape(s.shape[0] * s.shape[1], *s.shape[2:]), states)
 
 
 def _checkpointed_blocks(
