@@ -4,10 +4,10 @@ import contextlib
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial, wraps
 from os import PathLike
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import chex
 import jax
@@ -16,7 +16,7 @@ import numpy as np
 import optax
 from jax import lax
 
-from rnnjax.cell import Cell, Inputs, Params
+from rnnjax.cell import Cell, Inputs, Params, State, signature
 from rnnjax.diagnostics import adjoints, gradient_report
 from rnnjax.diagnostics.adjoints import Loss, check_loss
 from rnnjax.tree import combine, describe, floating, rest
@@ -129,15 +129,10 @@ def fit(
     def update(carry: Any, step: jax.Array) -> Any:
         moving, state, failed = carry
         batch = sample(jax.random.fold_in(key, step))
-        value, gradient = jax.value_and_grad(
-            lambda m: loss(combine(m, fixed), batch, unroll=unroll)
-        )(moving)
-        norm = optax.tree.norm(gradient)
-        conjugate = jax.tree.map(jnp.conj, gradient)
-        updates, new_state = optimizer.update(conjugate, state, moving, value=value)
-        new = optax.apply_updates(moving, updates), new_state
-        finite = [jnp.isfinite(x).all() for x in jax.tree.leaves((value, gradient, new[0]))]
-        bad = ~jnp.stack(finite).all()
+        new, (value, _), norm, bad = _descend(
+            lambda m: (loss(combine(m, fixed), batch, unroll=unroll), None),
+            optimizer, moving, state,
+        )  # fmt: skip
         failed = jnp.where((failed < 0) & bad & (step < steps), step, failed)
         # From the first failure on, and beyond the last step, everything stays as it was.
         goes_on = (failed < 0) & (step < steps)
@@ -170,6 +165,136 @@ def fit(
             log.write(first + count, watch(moving), loss=mean, gradient_norm=largest)
             advance(count, mean)
     return Fitted(combine(moving, fixed), state, jnp.concatenate(losses), log.records)
+
+
+class WindowLoss(Protocol):
+    """`loss(params, state, window, unroll=...) -> (scalar, state)`, for `stream`."""
+
+    def __call__(
+        self, params: Params, state: State, window: Any, *, unroll: Callable[..., Any]
+    ) -> tuple[jax.Array, State]:
+        """The loss of a window that begins at `state`, and the state it ends with."""
+        ...
+
+
+class Streamed(NamedTuple):
+    """Where `stream` stands after a window.
+
+    Attributes:
+      params: the parameters, this window's update included.
+      optimizer_state: optax's.
+      state: the state that the next window begins with.
+      loss: of this window, before its update.
+    """
+
+    params: Params
+    optimizer_state: optax.OptState
+    state: State
+    loss: jax.Array
+
+
+def stream(
+    loss: WindowLoss,
+    params: Params,
+    state: State,
+    windows: Iterable[Any],
+    optimizer: optax.GradientTransformation,
+) -> Iterator[Streamed]:
+    """Trains on a sequence without an end: an update a window, the state handed over.
+
+        loss_w, s_w = loss(params, s_{w-1}, window_w)
+        params += optimizer(∂ loss_w / ∂ params),   s_{w-1} held constant
+
+    The gradient is that of `rnnjax.folds.truncated`, but for the parameters, which move
+    from window to window: the state stays the one that the earlier ones made. Only one
+    window is held. Windows of one shape are compiled once.
+
+    >>> import itertools, jax, jax.numpy as jnp, optax, rnnjax
+    >>> from rnnjax import cells, training
+    >>> cell = cells.gru(input_size=1, hidden_size=8)
+    >>> params = {"cell": cell.init(jax.random.key(0)), "readout": jnp.zeros((8, 1))}
+    >>> wave = (jnp.sin(0.3 * jnp.arange(20 * i, 20 * i + 21)) for i in itertools.count())
+    >>> windows = (x[:, None, None] for x in wave)          # [T + 1, B, D]
+    >>> def loss(params, state, window, unroll=rnnjax.unroll):
+    ...     state, h = unroll(cell, params["cell"], window[:-1], state)
+    ...     return jnp.mean((h @ params["readout"] - window[1:]) ** 2), state
+    >>> state = cell.start(params["cell"], (1,))
+    >>> run = training.stream(loss, params, state, windows, optax.adam(1e-2))
+    >>> losses = [float(done.loss) for done in itertools.islice(run, 100)]
+    >>> losses[-1] < 0.1 * losses[0]
+    True
+
+    Args:
+      loss: `loss(params, state, window, unroll=rnnjax.unroll) -> (scalar, state)`, calling
+        the `unroll` it is given; should it turn non-finite, that one tells where.
+      params: any pytree; leaves that are not floating stay as they are.
+      state: what the first window begins with; any pytree, `cell.start(params, (B,))`
+        for one recurrence.
+      windows: the sequence, window by window, each a pytree that the loss understands;
+        drawn as they are needed, and possibly without an end.
+      optimizer: any optax optimiser that needs no more than the gradient, the
+        parameters and the loss's value.
+
+    Yields:
+      `Streamed` after each window; stop by drawing no more.
+
+    Raises:
+      NonFiniteError: the loss, a gradient or an update turned non-finite; its step
+        counts windows, and its time index steps of that window.
+      TypeError: the loss takes no `unroll`, its value is no floating scalar, or the
+        state it returns differs from the one it was given.
+    """
+    optimizer = optax.with_extra_args_support(optimizer)
+    fixed, moving = rest(params), floating(params)
+    state = jax.tree.map(jnp.asarray, state)
+    optimizer_state = optimizer.init(moving)
+
+    def checked(params: Params, given: tuple[State, Any], unroll: Any) -> tuple[jax.Array, State]:
+        result = loss(params, *given, unroll=unroll)
+        pair = isinstance(result, tuple) and len(result) == 2
+        if not pair or signature(result[1]) != signature(given[0]):
+            raise TypeError(
+                f"loss: expected (scalar, {describe(given[0])}), got {describe(result)}; return "
+                "the value, and the state that the next window begins with"
+            )
+        return result
+
+    # With the parameters that `inspect` finds in the caller's own.
+    @wraps(loss)
+    def value(params: Params, *given: Any, unroll: Callable[..., Any]) -> jax.Array:
+        return checked(params, given[0], unroll)[0]
+
+    @jax.jit
+    def update(moving: Params, optimizer_state: optax.OptState, given: tuple[State, Any]) -> Any:
+        return _descend(
+            lambda m: checked(combine(m, fixed), given, unroll), optimizer, moving, optimizer_state
+        )
+
+    for step, window in enumerate(windows):
+        given = state, window
+        if step == 0:
+            check_loss(value, params, given)
+        new, (scalar, after), _, bad = update(moving, optimizer_state, given)
+        if bad:
+            raise _explained(value, combine(moving, fixed), given, step, float(scalar))
+        (moving, optimizer_state), state = new, after
+        yield Streamed(combine(moving, fixed), optimizer_state, state, scalar)
+
+
+def _descend(
+    loss: Callable[[Params], tuple[jax.Array, Any]],
+    optimizer: optax.GradientTransformationExtraArgs,
+    moving: Params,
+    state: optax.OptState,
+) -> tuple[tuple[Params, optax.OptState], tuple[jax.Array, Any], jax.Array, jax.Array]:
+    """One update: what is new, what the loss gave, the gradient's norm, and whether it is bad."""
+    (value, extra), gradient = jax.value_and_grad(loss, has_aux=True)(moving)
+    norm = optax.tree.norm(gradient)
+    conjugate = jax.tree.map(jnp.conj, gradient)
+    updates, new_state = optimizer.update(conjugate, state, moving, value=value)
+    new = optax.apply_updates(moving, updates), new_state
+    finite = [jnp.isfinite(x).all() for x in jax.tree.leaves((value, gradient, new[0]))]
+    return new, (value, extra), norm, ~jnp.stack(finite).all()
 
 
 def gradient_monitor(

@@ -25,7 +25,9 @@ CELL_LENGTH_FOLD = [
 CELL_FOLD = [(cell, fold) for cell in CELLS for fold in OWN_FOLDS] + [
     (cell, "scan()") for cell in ("elman", "counted", "closure")
 ]
-EXACT = [fold for fold in OWN_FOLDS if FOLDS[fold].exact]
+EXACT = [(cell, fold) for fold in OWN_FOLDS if FOLDS[fold].exact for cell in CELLS] + [
+    (cell, "checkpointed(segments=2)") for cell in ("closure", "switched", "bare")
+]
 
 
 def refuses(cell: str, fold: str) -> bool:
@@ -100,8 +102,7 @@ def test_gradient_of_the_loop_agrees_with_finite_differences(cell: str) -> None:
         )
 
 
-@pytest.mark.parametrize("fold", EXACT)
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(("cell", "fold"), EXACT)
 def test_reverse_and_forward_over_reverse(cell: str, fold: str) -> None:
     """Both give the change of the gradient along a direction."""
     args, weights, _, _ = expected(cell, 6)
@@ -123,8 +124,7 @@ def test_reverse_and_forward_over_reverse(cell: str, fold: str) -> None:
     laws.assert_close(forward, wanted, 1e-7)
 
 
-@pytest.mark.parametrize("fold", EXACT)
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(("cell", "fold"), EXACT)
 def test_vmap_of_grad_and_grad_of_vmap(cell: str, fold: str) -> None:
     """Over parameters, closed-over values, inputs and start state, all at once."""
     runs = [expected(cell, 6, seed) for seed in (0, 1)]
@@ -194,6 +194,52 @@ def test_forward_mode_by_what_a_cell_closes_over(fold: str) -> None:
     path = partial(path_of, "closure", fold, expected("closure", 6)[0])
     with pytest.raises(TypeError, match=re.escape("fold=rnnjax.folds.scan()")):
         jax.jvp(lambda closed: path([closed, *x[1:]]), (x[0],), (x[0],))
+
+
+@pytest.mark.parametrize("cell", ["closure", "counted", "bare"])
+def test_truncated_is_the_sum_over_windows(cell: str) -> None:
+    """Each window by itself, from the state that it is handed; the start alone is not cut."""
+    args, weights, _, _ = expected(cell, 7)
+    final, states, outputs = laws.split(weights, laws.loop(cell, args))
+    keys = [jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) for leaf in jax.tree.leaves(args.state)]
+    theta, dL_dx, dL_dstart, window = [], [], [], args
+    for begin, end in ((0, 3), (3, 6), (6, 7)):
+        window = window._replace(inputs=jax.tree.map(lambda x: x[begin:end], args.inputs))  # noqa: B023
+        last = final if end == 7 else [np.zeros_like(w) for w in final]
+        seen = [*last, *(w[begin:end] for w in states), *(w[begin:end] for w in outputs)]
+        path, gradient = laws.loop_gradient(cell, window, seen)
+        parts = laws.split(gradient.args, window)
+        theta.append(parts[0] + parts[1])
+        dL_dx.append(parts[2])
+        dL_dstart.append(parts[3])
+        # The loop shows keys as their data.
+        leaves, structure = jax.tree.flatten(path.final)
+        again = [
+            jax.random.wrap_key_data(jnp.asarray(leaf)) if key else leaf
+            for leaf, key in zip(leaves, keys, strict=True)
+        ]
+        window = window._replace(state=jax.tree.unflatten(structure, again))
+    got = jax.jit(partial(gradient_of, cell, "truncated(window=3)"))(weights, *args)
+    laws.assert_close(got, [
+        *(sum(leaves) for leaves in zip(*theta, strict=True)),
+        *(np.concatenate(leaves) for leaves in zip(*dL_dx, strict=True)),
+        *dL_dstart[0],
+    ])  # fmt: skip
+
+
+@pytest.mark.parametrize("fold", [folds.checkpointed(segments=512), folds.truncated(window=1)])
+def test_pieces_add_up_in_float32(fold: folds.Fold) -> None:
+    """A sum of 512 gradients in bfloat16 would lose most of them."""
+    cell = cells.elman(1, 2, dtype=jnp.bfloat16)
+    params = jax.tree.map(lambda w: jnp.full_like(w, 0.125), cell.init(jax.random.key(0)))
+
+    def gradient(params: Any) -> Any:
+        inputs = jnp.ones((512, 1), params.W_hh.dtype)
+        return jax.grad(lambda p: jnp.sum(fold(cell, p, inputs, cell.start(p, ()))[1]))(params)
+
+    wide = jax.tree.map(lambda w: w.astype(jnp.float32), params)
+    for got, wanted in zip(*(jax.tree.leaves(gradient(p)) for p in (params, wide)), strict=True):
+        np.testing.assert_allclose(got.astype(np.float32), wanted, rtol=0.01)
 
 
 # Around a fold ----------------------------------------------------------------------
@@ -323,12 +369,12 @@ def temporary_bytes(*args: Any) -> int:
 )
 def test_only_the_states_are_stored(cell: str, fraction: float) -> None:
     """A step more costs the bytes of its state and of the loss's gradient to its output."""
-    short, long = (temporary_bytes(cell, length, "blocked()") for length in (512, 1024))
-    assert long < fraction * temporary_bytes(cell, 1024, "scan()")
+    short, long = (temporary_bytes(cell, length, "blocked()") for length in (4096, 8192))
+    assert long < fraction * temporary_bytes(cell, 8192, "scan()")
     made = LARGE[cell]
     state = made.start(made.init(jax.random.key(0)), (B,))
     held = sum(leaf.nbytes for leaf in jax.tree.leaves((state, made.output(state))))
-    assert (long - short) / 512 < 1.1 * held
+    assert (long - short) / 4096 < 1.1 * held
 
 
 def loops_over_steps(hlo: str) -> Iterator[list[str]]:
@@ -375,6 +421,39 @@ def test_steps_compute_nothing_of_the_kernels_size(cell: str, gates: int) -> Non
     assert not found("blocked()")
 
 
+@lru_cache
+def last_output_bytes(length: int, budget_bytes: int | None = None) -> int:
+    """Temporary memory of a training step whose loss reads the last output alone."""
+    made = LARGE["elman"]
+    params = jax.eval_shape(made.init, jax.random.key(0))
+    inputs = jax.ShapeDtypeStruct((length, B, D), jnp.float32)
+    fold = folds.checkpointed(budget_bytes=budget_bytes)
+
+    def loss(params: Any, inputs: jax.Array) -> jax.Array:
+        final, _ = fold(made, params, inputs, made.start(params, (B,)))
+        return jnp.mean(made.output(final) ** 2)
+
+    compiled = jax.jit(jax.grad(loss)).lower(params, inputs).compile()
+    return compiled.memory_analysis().temp_size_in_bytes
+
+
+STATE, X = B * H * 4, B * D * 4
+
+
+def test_checkpointed_holds_as_many_states_as_the_root_of_the_steps() -> None:
+    """From 2 · 64 states and 64 inputs to twice as many with four times the steps."""
+    short, long = last_output_bytes(4096), last_output_bytes(16384)
+    assert (long - short) / (128 * STATE + 64 * X) == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize("length", [4096, 16384])
+@pytest.mark.parametrize("held", [80, 400])
+def test_checkpointed_stays_within_its_budget(held: int, length: int) -> None:
+    """Beside what a short sequence takes, and a copy of a small part of the inputs."""
+    apart = last_output_bytes(256) + length * X // 8
+    assert last_output_bytes(length, held * STATE) < held * STATE + apart
+
+
 # Bad input --------------------------------------------------------------------------
 
 
@@ -384,6 +463,25 @@ def test_numbers_below_one() -> None:
         folds.blocked(size=0)
     with pytest.raises(ValueError, match="unroll: expected at least 1 step, got -2"):
         folds.scan(unroll=-2)
+    with pytest.raises(ValueError, match="window: expected at least 1 step, got 0"):
+        folds.truncated(window=0)
+    with pytest.raises(ValueError, match="segments: expected at least 1, got 0; None takes"):
+        folds.checkpointed(segments=0)
+
+
+def test_what_a_sequence_cannot_give() -> None:
+    """A window longer than it, a budget that holds too little of it, two ways to cut it."""
+    cell = CELLS["elman"].make(jnp.asarray(laws.CLOSED))
+    args = laws.draw("elman", 7, (3,))[1:]
+    with pytest.raises(ValueError, match="window: expected at most the 7 steps of the sequence, g"):
+        folds.truncated(window=8)(cell, *args)
+    told = "budget_bytes: expected at least 576 bytes for 7 steps of a state of 96 bytes, got {}; r"
+    for budget_bytes in (95, 575):
+        with pytest.raises(ValueError, match=told.format(budget_bytes)):
+            folds.checkpointed(budget_bytes=budget_bytes)(cell, *args)
+    folds.checkpointed(budget_bytes=576)(cell, *args)
+    with pytest.raises(ValueError, match="segments, budget_bytes: expected one of them, got 2 and"):
+        folds.checkpointed(segments=2, budget_bytes=1000)
 
 
 @pytest.mark.parametrize("fold", FOLDS)

@@ -110,7 +110,7 @@ def test_shard_map(cell: str, fold: str) -> None:
     assert not any(told.values()), told
 
 
-@pytest.mark.parametrize("fold", ["scan()", *OWN_FOLDS])
+@pytest.mark.parametrize("fold", ["scan()", "checkpointed(segments=2)", *OWN_FOLDS])
 def test_shard_map_over_two_axes(fold: str) -> None:
     """Two batch axes over two axes of the mesh, and inputs that vary over one alone."""
     args = laws.draw("lstm", T, (2, 4))

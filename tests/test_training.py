@@ -1,5 +1,6 @@
 """Training: it learns, it repeats itself, and it says where it broke."""
 
+import doctest
 import json
 import os
 import pty
@@ -244,6 +245,83 @@ def test_a_key_is_a_key():
 def test_options_out_of_range(options, message):
     with pytest.raises(ValueError, match=message):
         fit(**options)
+
+
+def window_loss(params, state, window, unroll=rnnjax.unroll, **options):
+    x, y = window
+    state, h = unroll(CELL, params["cell"], x, state, **options)
+    return jnp.sum((jnp.sin(h) - y) ** 2) + jnp.sum(params["readout"] ** 2), state
+
+
+# Moves nothing, and remembers the sum of the gradients.
+STILL = optax.GradientTransformation(
+    lambda params: jax.tree.map(jnp.zeros_like, params),
+    lambda g, total, params: (jax.tree.map(jnp.zeros_like, g), jax.tree.map(jnp.add, total, g)),
+)
+
+
+def stream(loss=window_loss, sequence=None):
+    """Over four windows of three steps."""
+    x, y = sample(jax.random.key(5)) if sequence is None else sequence
+    windows = [tuple(np.asarray(v)[t : t + 3] for v in (x, y)) for t in range(0, 12, 3)]
+    return training.stream(loss, start(), jnp.zeros((8, 4)), windows, STILL)
+
+
+def test_a_stream_is_one_long_truncated_run(compilations):
+    run = stream()
+    seen = [next(run)]
+    assert compilations
+    compilations.clear()
+    seen += run
+    assert not compilations and len(seen) == 4
+
+    x, y = sample(jax.random.key(5))
+    params, zeros = start(), jnp.zeros((8, 4))
+    h = rnnjax.states(CELL, params["cell"], x, zeros)
+    np.testing.assert_allclose([done.state for done in seen], h[2::3], rtol=1e-12)
+
+    def whole(cell):
+        fold = rnnjax.folds.truncated(window=3)
+        return window_loss({**params, "cell": cell}, zeros, (x, y), fold=fold)[0]
+
+    value, gradient = jax.value_and_grad(whole)(params["cell"])
+    np.testing.assert_allclose(sum(done.loss for done in seen), value, rtol=1e-12)
+    total = seen[-1].optimizer_state["cell"]
+    for a, b in zip(jax.tree.leaves(total), jax.tree.leaves(gradient), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+    assert seen[-1].params["tag"] == 7
+
+
+def test_a_stream_tells_where_it_broke():
+    x, y = sample(jax.random.key(5))
+    run = stream(sequence=(x.at[7, 2].set(jnp.nan), y))
+    assert len([next(run), next(run)]) == 2
+    with pytest.raises(training.NonFiniteError, match="training step 2; going forward") as caught:
+        next(run)
+    error = caught.value
+    assert (error.step, error.time, error.direction) == (2, 1, "forward")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda p, s, w: (0.0, s), r"a parameter named unroll, got \(p, s, w\)"),
+        (lambda p, s, w, unroll: jnp.sum(s), r"loss: expected \(scalar, .*, got float64\[\]; ret"),
+        (lambda p, s, w, unroll: (jnp.sum(s), s[:1]), r"got \(float64\[\], float64\[1,4\]\)"),
+        (lambda p, s, w, unroll: (s, s), r"a floating scalar, got float64\[8,4\]"),
+    ],
+)
+def test_streams_that_cannot_be_trained(wrong, message):
+    with pytest.raises(TypeError, match=message):
+        next(stream(wrong))
+
+
+def test_the_example_of_stream():
+    """In the precision that JAX begins with."""
+    with jax.enable_x64(False), jax.numpy_rank_promotion("allow"):
+        (example,) = doctest.DocTestFinder().find(training.stream, "stream", globs={})
+        assert doctest.DocTestRunner().run(example) == (0, len(example.examples))
+    assert example.examples
 
 
 SCRIPT = """

@@ -5,7 +5,9 @@ leaves `[T, B, ...]`, state `[B, ...]`, states `[T, B, ...]`.
 """
 
 from rnnjax.folds.blocked import blocked
+from rnnjax.folds.checkpointed import checkpointed
 from rnnjax.folds.scan import scan
 from rnnjax.folds.sequence import Fold
+from rnnjax.folds.truncated import truncated
 
-__all__ = ["Fold", "blocked", "scan"]
+__all__ = ["Fold", "blocked", "checkpointed", "scan", "truncated"]

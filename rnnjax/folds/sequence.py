@@ -1,15 +1,17 @@
 """What every fold asks of its arguments."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from rnnjax.cell import Cell, Inputs, Params, State
+from rnnjax.tree import at_least_float32, carries_gradient
 
 Fold = Callable[[Cell, Params, Inputs, State], tuple[State, State]]
+Carry = TypeVar("Carry")
 
 
 def length_of(inputs: Inputs) -> int:
@@ -42,6 +44,54 @@ def split(inputs: Inputs, begin: int, end: int, steps: int) -> Inputs:
 def join(states: State) -> State:
     """What `split` parted, in one."""
     return jax.tree.map(lambda s: s.reshape(s.shape[0] * s.shape[1], *s.shape[2:]), states)
+
+
+def in_pieces(
+    body: Callable[[Carry, Inputs], tuple[Carry, State]], inputs: Inputs, carry: Carry, size: int
+) -> tuple[Carry, State]:
+    """Folds by pieces of `size` steps, and a shorter one at the end if T is no multiple.
+
+    Args:
+      body: `(carry, piece) -> (carry, states)`, piece and states `[size, B, ...]`.
+      inputs: leaves `[T, B, ...]`, T at least one.
+      carry: what the first piece begins with.
+      size: steps in a piece.
+
+    Returns:
+      `(carry, states)`, states `[T, B, ...]`.
+    """
+    length = length_of(inputs)
+    whole = length - length % size
+    parts = []
+    for begin, end, steps in ((0, whole, size), (whole, length, length - whole)):
+        if begin < end:
+            carry, states = lax.scan(body, carry, split(inputs, begin, end, steps))
+            parts.append(join(states))
+    return carry, jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
+
+
+def widen(params: Params) -> Params:
+    """`params` with no leaf that carries a gradient narrower than float32.
+
+    A gradient that is summed over the pieces of a sequence takes its precision from
+    what the pieces share: `narrow(wide, params)`, in each, is `params` to the bit.
+    """
+
+    def cast(leaf: Any) -> Any:
+        dtype = jnp.result_type(leaf)
+        narrow = carries_gradient(leaf) and dtype != at_least_float32(dtype)
+        return leaf.astype(at_least_float32(dtype)) if narrow else leaf
+
+    return jax.tree.map(cast, params)
+
+
+def narrow(wide: Params, params: Params) -> Params:
+    """`wide` in the dtypes of `params`."""
+    return jax.tree.map(
+        lambda w, p: w if jnp.result_type(w) == jnp.result_type(p) else w.astype(p.dtype),
+        wide,
+        params,
+    )
 
 
 def vary_together(*trees: Any) -> Any:

@@ -1,0 +1,135 @@
+"""An exact gradient that stores a few of the states and computes the others again.
+
+The sequence is cut into segments. The way forward keeps the state before each; the
+way back folds one segment at a time once more, by the fold inside, and differentiates
+it. With √T segments of √T steps about 2 √T states are held at once, for one more way
+forward. Segments cut into segments of their own hold about k T^(1/k), for k - 1 more.
+"""
+
+import math
+from collections.abc import Sequence
+from functools import partial
+
+import jax
+
+from rnnjax.cell import Cell, Inputs, Params, State
+from rnnjax.folds.blocked import blocked
+from rnnjax.folds.sequence import Fold, in_pieces, length_of, narrow, vary_together, widen
+from rnnjax.tree import count_bytes
+
+
+def checkpointed(
+    *,
+    segments: int | None = None,
+    budget_bytes: int | None = None,
+    fold: Fold = blocked(size=16, store=False),  # noqa: B008
+) -> Fold:
+    """Folds segment by segment, with an exact gradient that keeps O(√T) states.
+
+        s_t = step(params, s_{t-1}, x_t)
+        g_t = ∂L/∂s_t + g_{t+1} ∂s_{t+1}/∂s_t,   s of one segment at a time
+
+    The gradient holds the state before each segment, and the states and inputs of
+    the one segment it is in. What the loss itself reads is stored besides: a loss of
+    the last output should read `cell.output(final_state)`, since `outputs[-1]` first
+    stores all outputs, and their gradient. Derivatives are those of the fold inside.
+
+    Args:
+      segments: into how many the sequence is cut, at most one a step; about √T of
+        equal length unless told.
+      budget_bytes: the most that may be held of states at once, beside what a block
+        and the weights' gradient take, in place of `segments`. Segments are cut into
+        segments, as few times as the budget lets: each time costs one more way
+        forward. The bytes are those of the batch that the fold is given: under `vmap`
+        one member's, under `shard_map` one device's.
+      fold: how a segment is folded and differentiated; by small blocks, which keep
+        nothing but states, unless told.
+
+    Returns:
+      `(cell, params, inputs, state) -> (final_state, states)`.
+
+    Raises:
+      ValueError: both `segments` and `budget_bytes` are given, `segments` is below
+        one, or `budget_bytes` is too small for the sequence however it is cut (where
+        the fold is called).
+
+    Griewank and Walther, Algorithm 799: Revolve, 2000; the uniform cut is that of Chen,
+    Xu, Zhang and Guestrin, Training deep nets with sublinear memory cost, 2016, section 4.
+    """
+    if segments is not None and budget_bytes is not None:
+        raise ValueError(
+            f"segments, budget_bytes: expected one of them, got {segments} and {budget_bytes}; "
+            "the budget finds its own segments"
+        )
+    if segments is not None and segments < 1:
+        raise ValueError(f"segments: expected at least 1, got {segments}; None takes about √T")
+
+    def run(cell: Cell, params: Params, inputs: Inputs, state: State) -> tuple[State, State]:
+        length = length_of(inputs)
+        params, inputs, state = vary_together(params, inputs, state)
+
+        def nested(
+            sizes: Sequence[int], params: Params, inputs: Inputs, state: State
+        ) -> tuple[State, State]:
+            sizes = [size for size in sizes if size < length_of(inputs)]
+            if not sizes:
+                return fold(cell, params, inputs, state)
+
+            # The loop around it already prevents what prevent_cse is for.
+            @partial(jax.checkpoint, prevent_cse=False)
+            def segment(state: State, inputs: Inputs) -> tuple[State, State]:
+                return nested(sizes[1:], narrow(wide, params), inputs, state)
+
+            wide = widen(params)
+            return in_pieces(segment, inputs, state, sizes[0])
+
+        if budget_bytes is not None:
+            sizes = _affordable(length, state, budget_bytes)
+        elif segments is not None:
+            sizes = [math.ceil(length / segments)]
+        else:
+            sizes = _nested(length, 1)
+        return nested(sizes, params, inputs, state)
+
+    return run
+
+
+def _affordable(length: int, state: State, budget_bytes: int) -> list[int]:
+    """The fewest nested sizes of segments that hold no more states than the budget."""
+    size = count_bytes(state)
+    needed = []
+    # From no segments to halves of halves.
+    for levels in range(max(length, 1).bit_length()):
+        sizes = _nested(length, levels)
+        needed.append(_held(length, sizes) * size)
+        if needed[-1] <= budget_bytes:
+            return sizes
+    raise ValueError(
+        f"budget_bytes: expected at least {min(needed)} bytes for {length} steps of a state of "
+        f"{size} bytes, got {budget_bytes}; raise it, or take a smaller batch"
+    )
+
+
+def _nested(length: int, levels: int) -> list[int]:
+    """Steps in a segment, outermost first: about as many parts at every level."""
+    sizes = []
+    for level in range(levels, 0, -1):
+        length = _near(length, length ** (level / (level + 1)))
+        sizes.append(length)
+    return sizes
+
+
+def _near(length: int, wanted: float) -> int:
+    """The divisor of `length` nearest to `wanted` up to a factor of two, else `wanted`.
+
+    What is left over after the last whole segment is compiled as a program of its own.
+    """
+    near = range(max(1, math.ceil(wanted / 2)), min(math.floor(2 * wanted) + 1, length))
+    divisors = [size for size in near if length % size == 0]
+    return min(divisors, key=lambda d: abs(math.log(d / wanted)), default=max(1, round(wanted)))
+
+
+def _held(length: int, sizes: Sequence[int]) -> int:
+    """States held at once: before each segment at every level, and within the innermost."""
+    lengths = [length, *sizes]
+    return sum(math.ceil(a / b) for a, b in zip(lengths, sizes, strict=False)) + lengths[-1]

@@ -1,0 +1,62 @@
+"""A gradient cut at every window: by definition, and nothing else."""
+
+import jax
+from jax import lax
+
+from rnnjax.cell import Cell, Inputs, Params, State
+from rnnjax.folds.blocked import blocked
+from rnnjax.folds.sequence import Fold, in_pieces, length_of, narrow, vary_together, widen
+
+
+def truncated(
+    *,
+    window: int,
+    fold: Fold = blocked(),  # noqa: B008
+) -> Fold:
+    """Folds window by window; no gradient passes from one to the one before.
+
+        s_t = step(params, s_{t-1}, x_t)
+        g_t = ∂L/∂s_t + g_{t+1} ∂s_{t+1}/∂s_t,   g_{t+1} = 0 at the end of a window
+
+    The states are those of every other fold. The gradient is not that of the loss: it
+    is the sum of the windows' own, each with the state it is handed held constant.
+    The state before the first window is not cut. `rnnjax.training.stream` trains window
+    by window instead, on a sequence without an end.
+
+    Args:
+      window: steps in a window; the last may be shorter.
+      fold: how a window is folded and differentiated.
+
+    Returns:
+      `(cell, params, inputs, state) -> (final_state, states)`.
+
+    Raises:
+      ValueError: `window` is below one, or longer than the sequence (where the fold is
+        called).
+
+    Williams and Peng, An efficient gradient-based algorithm for on-line training of
+    recurrent network trajectories, 1990; Sutskever, Training recurrent neural networks,
+    2013, section 2.8.6.
+    """
+    if window < 1:
+        raise ValueError(f"window: expected at least 1 step, got {window}")
+
+    def run(cell: Cell, params: Params, inputs: Inputs, state: State) -> tuple[State, State]:
+        length = length_of(inputs)
+        if window > length:
+            raise ValueError(
+                f"window: expected at most the {length} steps of the sequence, got {window}; "
+                "shorten it, or take a fold that cuts nothing"
+            )
+        params, inputs, state = vary_together(params, inputs, state)
+        wide = widen(params)
+
+        # The state is handed on cut, and shown uncut: the start is not cut, nor the end.
+        def body(carry: tuple[State, State], piece: Inputs) -> tuple[tuple[State, State], State]:
+            final, states = fold(cell, narrow(wide, params), piece, carry[0])
+            return (jax.tree.map(lax.stop_gradient, final), final), states
+
+        (_, final), states = in_pieces(body, inputs, (state, state), window)
+        return final, states
+
+    return run
