@@ -5,7 +5,8 @@ leaves `[T, B, ...]`, state `[B, ...]`, states `[T, B, ...]`.
 """
 
 from rnnjax.folds.blocked import blocked
+from rnnjax.folds.parallel import Solution, dense, diagonal, newton, parallel
 from rnnjax.folds.scan import scan
 from rnnjax.folds.sequence import Fold
 
-__all__ = ["Fold", "blocked", "scan"]
+__all__ = ["Fold", "Solution", "blocked", "dense", "diagonal", "newton", "parallel", "scan"]
