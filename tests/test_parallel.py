@@ -1,6 +1,7 @@
 """The Newton fold: how many turns it takes, what it tells, and what it refuses."""
 
 import re
+import sys
 from functools import partial
 from typing import Any
 
@@ -109,6 +110,28 @@ def test_gradient_where_the_diagonal_is_not_all(name: str) -> None:
     laws.assert_close(got, wanted)
 
 
+@pytest.mark.parametrize(("name", "linearise"), [("complex", folds.dense), ("lru", folds.diagonal)])
+def test_gradient_is_one_scan(name: str, linearise: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With no second turn allowed on the way back."""
+    module, length = sys.modules["rnnjax.folds.parallel"], 7
+    iterate = module._iterate
+
+    def at_most_one(*args: Any) -> Any:
+        *given, limit = args
+        return iterate(*given, 1 if limit == length else limit)
+
+    monkeypatch.setattr(module, "_iterate", at_most_one)
+    args = laws.draw(name, length, (3,))
+    cell = CELLS[name].make(jnp.asarray(laws.CLOSED))
+    fold = folds.parallel(max_iterations=100, linearise=linearise)
+    weights = laws.weights_like(folds.scan()(cell, *args[1:]))
+    got, wanted = (
+        jax.jit(partial(laws.value_and_pullback, partial(fold, cell)))(args[1:], weights)
+        for fold in (fold, folds.scan())
+    )
+    laws.assert_close(got, wanted)
+
+
 def test_jacobians_are_those_at_the_solution() -> None:
     """Stopped early, the gradient differs by the states' error alone, not by a turn's."""
     cell = cells.elman(32, 32, dtype=F64)
@@ -194,6 +217,20 @@ def test_each_turn_solves_a_step() -> None:
 
     found = jax.jit(partial(folds.newton, cell, linearise=wrong))(*args)
     assert found.converged and 30 < found.iterations <= 40
+    laws.assert_close(found.states, folds.scan()(cell, *args)[1])
+
+
+def test_what_is_not_finite_makes_way_for_a_plain_step() -> None:
+    """Past a product that overflows the turns go on, faster than step by step."""
+    cell = cells.elman(32, 32, dtype=F64)
+    args = tanh_network(0.5, 0)
+
+    def broken(push: Any, path: Any, axes: Any) -> Any:
+        exact = folds.dense(push, path, axes)
+        return exact._replace(matrices=exact.matrices.at[5].set(jnp.inf))
+
+    found = jax.jit(partial(folds.newton, cell, linearise=broken))(*args)
+    assert found.converged and found.iterations < 80
     laws.assert_close(found.states, folds.scan()(cell, *args)[1])
 
 
