@@ -102,7 +102,7 @@ def draw_inputs(problem: Problem) -> jax.Array:
 
 
 def folded(fold: folds.Fold, problem: Problem) -> Model:
-    """rnnjax with one of its folds."""
+    """One of the folds of rnnjax."""
     cell = CELLS[problem.cell](problem.input_size, problem.hidden_size)
 
     def outputs(params: Any, x: jax.Array) -> jax.Array:

@@ -8,7 +8,7 @@ from jax import lax
 
 from rnnjax import folds
 from rnnjax.cell import Batch, Cell, Inputs, Params, State, signature, step
-from rnnjax.folds.sequence import Fold, length_of, vary_together
+from rnnjax.folds.sequence import Fold, batched_axes, length_of, vary_together
 from rnnjax.tree import describe, floating
 from rnnjax.wrappers import masked, probed, resetting, select
 
@@ -200,7 +200,7 @@ def prepare(
         raise ValueError(
             f"resets: expected the shape of the mask, {mask.shape}, got {resets.shape}"
         )
-    batched = _batched(cell, params)
+    batched = batched_axes(cell, params)
     batch = _batch_shape(batched, inputs, state, mask, resets)
     start = jax.tree.map(jnp.asarray, cell.start(params, batch))
     start = vary_together(start, params, inputs, state)[0]
@@ -271,18 +271,6 @@ def _check_flags(name: str, flags: jax.Array | None, inputs: Inputs) -> jax.Arra
                 f"{flags.shape}; put time first"
             )
     return flags
-
-
-def _batched(cell: Cell, params: Params) -> State:
-    """For each leaf of the state, the axes it has besides those of the batch; -1 if shared.
-
-    Told by what `start` does with two batches, never by a shape that happens to fit.
-    """
-    one, two = (
-        jax.eval_shape(lambda p, n=n: jax.tree.map(jnp.asarray, cell.start(p, (n,))), params)
-        for n in (1, 2)
-    )
-    return jax.tree.map(lambda a, b: -1 if a.shape == b.shape else a.ndim - 1, one, two)
 
 
 def _batch_shape(

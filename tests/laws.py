@@ -229,6 +229,8 @@ CELLS: dict[str, CellRow] = {
     "lstm": CellRow(lambda closed: cells.lstm(D, H, dtype=jnp.float64)),
     "gru": CellRow(lambda closed: cells.gru(D, H, dtype=jnp.float64)),
     "gru-before": CellRow(lambda closed: cells.gru(D, H, reset_after=False, dtype=jnp.float64)),
+    "lru": CellRow(lambda closed: cells.lru(D, H, dtype=jnp.float64)),
+    "min-gru": CellRow(lambda closed: cells.min_gru(D, H, dtype=jnp.float64)),
     "bare": CellRow(_bare),
     "bare-closure": CellRow(_bare_closure),
     "closure": CellRow(_closure),
@@ -256,15 +258,17 @@ class FoldRow(NamedTuple):
       lengths: the T at which something about it changes.
       exact: whether its gradient is that of the loop; else only its states are held.
       forward: whether cells with a kernel have a forward-mode derivative.
-      own: whether the dear laws are held for it: not for JAX's own rules, nor for a
-        fold that stands in another row with another number.
+      own: the cells on which the dear laws are held for it: none for JAX's own rules,
+        nor for a fold that stands in another row with another number.
+      discrete: whether it carries leaves of the state that have no derivative.
     """
 
     fold: folds.Fold
     lengths: tuple[int, ...]
     exact: bool = True
     forward: bool = True
-    own: bool = False
+    own: tuple[str, ...] = ()
+    discrete: bool = True
 
 
 def _frugal(cell: Cell, params: Tree, inputs: Tree, state: Tree) -> tuple[Tree, Tree]:
@@ -278,14 +282,35 @@ FOLDS: dict[str, FoldRow] = {
     "scan(unroll=2)": FoldRow(folds.scan(unroll=2), (7,)),
     "blocked()": FoldRow(folds.blocked(), (0, 1, 37), forward=False),
     "blocked(size=1)": FoldRow(folds.blocked(size=1), (2,), forward=False),
-    "blocked(size=3)": FoldRow(folds.blocked(size=3), (7,), forward=False, own=True),
+    "blocked(size=3)": FoldRow(folds.blocked(size=3), (7,), forward=False, own=tuple(CELLS)),
     "blocked(size=5)": FoldRow(folds.blocked(size=5), (16,), forward=False),
+    "blocked(store=True)": FoldRow(
+        folds.blocked(size=3, store=True),
+        (7,),
+        forward=False,
+        own=("lstm", "closure", "counted", "switched"),
+    ),
     "checkpointed()": FoldRow(folds.checkpointed(), (0, 16), forward=False),
     "checkpointed(segments=2)": FoldRow(folds.checkpointed(segments=2), (7,), forward=False),
     "checkpointed(budget_bytes)": FoldRow(_frugal, (37,), forward=False),
     "truncated(window=3)": FoldRow(folds.truncated(window=3), (7,), exact=False, forward=False),
+    "parallel()": FoldRow(folds.parallel(), (7,), own=("closure",), discrete=False),
+    "parallel(diagonal)": FoldRow(
+        folds.parallel(linearise=folds.diagonal), (), own=("lru",), discrete=False
+    ),
 }
-OWN_FOLDS = [fold for fold, row in FOLDS.items() if row.own]
+OWN = [(cell, fold) for fold, row in FOLDS.items() for cell in row.own]
+
+
+def own_folds(cell: str) -> list[str]:
+    """The folds for which the dear laws are held on a cell."""
+    return [fold for name, fold in OWN if name == cell]
+
+
+def carries(fold: str, cell: str) -> bool:
+    """Whether the fold takes the cell's state."""
+    return FOLDS[fold].discrete or cell != "counted"
+
 
 # The batch that goes with each length.
 BATCH = {0: (3,), 1: (2, 3), 2: (3,), 6: (3,), 7: (3,), 16: (), 37: (2, 3)}

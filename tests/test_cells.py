@@ -10,7 +10,7 @@ import laws
 import numpy as np
 import pytest
 from flax import linen, nnx
-from laws import CELLS, FOLDS, OWN_FOLDS
+from laws import CELLS, FOLDS, OWN
 
 import rnnjax
 from rnnjax import cells, from_step
@@ -92,6 +92,58 @@ def test_gru_equation(reset_after: bool) -> None:
     r, z = sigmoid(x_r + h @ W_r), sigmoid(x_z + h @ W_z)
     n = np.tanh(x_n + (r * (h @ W_n + p.b_hn) if reset_after else (r * h) @ W_n))
     laws.assert_close(rnnjax.step(cell, p, h, x), (1 - z) * n + z * h)
+
+
+def test_min_gru_equation() -> None:
+    """Columns z n, neither of which reads h."""
+    cell = cells.min_gru(D, H, dtype=jnp.float64)
+    rng = np.random.default_rng(0)
+    p = jax.tree.map(lambda w: laws.like(w, rng), cell.init(KEY))
+    h, x = rng.normal(size=(B, H)), rng.normal(size=(B, D))
+    z, n = np.split(x @ p.W_xh + p.b_h, 2, axis=-1)
+    laws.assert_close(rnnjax.step(cell, p, h, x), (1 - sigmoid(z)) * h + sigmoid(z) * n)
+
+
+def test_lru_equation() -> None:
+    """Real columns, then imaginary ones; so is what it shows."""
+    cell = cells.lru(D, H, dtype=jnp.float64)
+    rng = np.random.default_rng(0)
+    p = jax.tree.map(lambda w: laws.like(w, rng), cell.init(KEY))
+    h, x = rng.normal(size=(B, H)) + 1j * rng.normal(size=(B, H)), rng.normal(size=(B, D))
+    real, imaginary = np.split(x @ p.W_xh + p.b_h, 2, axis=-1)
+    wanted = np.exp(-np.exp(p.nu) + 1j * np.exp(p.theta)) * h
+    wanted = wanted + np.exp(p.gamma) * (real + 1j * imaginary)
+    laws.assert_close(rnnjax.step(cell, p, h, x), wanted)
+    laws.assert_close(cell.output(wanted), np.concatenate([wanted.real, wanted.imag], axis=-1))
+
+
+def test_lru_begins_on_a_ring() -> None:
+    """|λ|² and the phase are uniform, and the state is as large as a white input."""
+    size, low, high, phase = 2000, 0.8, 0.95, 1.5
+    cell = cells.lru(D, size, r_min=low, r_max=high, max_phase=phase, dtype=jnp.float64)
+    p = cell.init(KEY)
+    square = np.exp(-2 * np.exp(p.nu))
+    for drawn, a, b in ((square, low**2, high**2), (np.exp(p.theta), 0.0, phase)):
+        quantiles = np.quantile(drawn, [0, 0.25, 0.5, 0.75, 1])
+        np.testing.assert_allclose(quantiles, np.linspace(a, b, 5), atol=0.05 * b)
+    np.testing.assert_allclose(np.exp(2 * p.gamma), 1 - square, atol=1e-12)
+    h, _ = jax.jit(partial(rnnjax.unroll, cell))(
+        p, jax.random.normal(KEY, (100, 20, D), jnp.float64)
+    )
+    assert 0.9 < np.mean(np.abs(h) ** 2) < 1.1
+
+
+def test_lru_precision_and_radii() -> None:
+    """A complex state of the parameters' precision, float32 at least; a ring within 1."""
+    for dtype, state in ((jnp.bfloat16, jnp.complex64), (jnp.float64, jnp.complex128)):
+        cell = cells.lru(D, H, dtype=dtype)
+        p = cell.init(KEY)
+        final, outputs = rnnjax.unroll(cell, p, jnp.ones((3, B, D), dtype))
+        assert {leaf.dtype for leaf in p} == {np.dtype(dtype)}
+        assert final.dtype == state and outputs.dtype == final.real.dtype
+    for wrong in ({"r_min": 0.9, "r_max": 0.9}, {"r_max": 1.1}, {"max_phase": 0.0}):
+        with pytest.raises(ValueError, match="r_min, r_max, max_phase: expected 0 <= r_min <"):
+            cells.lru(D, H, **wrong)
 
 
 @pytest.mark.parametrize(
@@ -279,6 +331,7 @@ MAKERS = {
     "gru": cells.gru,
     "gru-before": partial(cells.gru, reset_after=False),
     "lstm": cells.lstm,
+    "min-gru": cells.min_gru,
 }
 # The step from one number to the next, relative.
 EPSILON = {np.dtype(d): float(jnp.finfo(d).eps) for d in (jnp.bfloat16, jnp.float32, jnp.float64)}
@@ -304,7 +357,7 @@ def mixed(make: str, fold: str, weights: Any, inputs: Any) -> tuple[Any, Any, An
     return final, outputs, dL_dparams, dL_dx
 
 
-@pytest.mark.parametrize("fold", OWN_FOLDS)
+@pytest.mark.parametrize(("make", "fold"), [pair for pair in OWN if pair[0] in MAKERS])
 @pytest.mark.parametrize(
     ("weights", "inputs"),
     [
@@ -314,7 +367,6 @@ def mixed(make: str, fold: str, weights: Any, inputs: Any) -> tuple[Any, Any, An
         (jnp.float32, jnp.float64),
     ],
 )
-@pytest.mark.parametrize("make", MAKERS)
 def test_mixed_precision(make: str, weights: Any, inputs: Any, fold: str) -> None:
     """The state and every sum stay in float32: only what is stored is rounded."""
     final, outputs, dL_dparams, dL_dx = mixed(make, fold, weights, inputs)
@@ -356,7 +408,7 @@ def test_bfloat16_stays_near_float32(make: str) -> None:
 # Bad input --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("make", [cells.elman, cells.gru, cells.lstm])
+@pytest.mark.parametrize("make", [cells.elman, cells.gru, cells.lru, cells.lstm, cells.min_gru])
 def test_sizes_and_dtypes_that_no_cell_can_have(make: Any) -> None:
     """Refused where the cell is made, before any weight is drawn."""
     told = "input_size, hidden_size: expected at least 0 and at least 1, got {} and {}"

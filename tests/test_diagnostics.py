@@ -10,7 +10,7 @@ from laws import CELLS, CLOSED, draw, floats
 
 import rnnjax
 from rnnjax import cells, from_step
-from rnnjax.diagnostics.steps import from_vectors, to_vectors
+from rnnjax.vectors import from_vectors, to_vectors
 
 F64 = jnp.float64
 

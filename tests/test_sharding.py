@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
-from laws import CELLS, FOLDS, OWN_FOLDS, Arguments, Gradient, Leaves, Path
+from laws import CELLS, FOLDS, OWN, Arguments, Gradient, Leaves, Path
 
 from rnnjax import folds
 from rnnjax.unroll import trajectory
@@ -73,8 +73,7 @@ def compiled_and_run(function: Any, cell: str) -> tuple[dict[str, int], Leaves, 
     return communication(compiled), [*same, *spread], gradient
 
 
-@pytest.mark.parametrize("fold", OWN_FOLDS)
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(("cell", "fold"), OWN)
 def test_automatic_sharding(cell: str, fold: str) -> None:
     """Sums are all that devices tell each other."""
     mesh = mesh_of(data=4)
@@ -90,8 +89,7 @@ def test_automatic_sharding(cell: str, fold: str) -> None:
     assert not any(told.values()), told
 
 
-@pytest.mark.parametrize("fold", OWN_FOLDS)
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(("cell", "fold"), OWN)
 def test_shard_map(cell: str, fold: str) -> None:
     """One sum over the devices, of all gradients together, with resets to a learned start.
 
@@ -110,7 +108,7 @@ def test_shard_map(cell: str, fold: str) -> None:
     assert not any(told.values()), told
 
 
-@pytest.mark.parametrize("fold", ["scan()", "checkpointed(segments=2)", *OWN_FOLDS])
+@pytest.mark.parametrize("fold", ["scan()", "checkpointed(segments=2)", *laws.own_folds("lstm")])
 def test_shard_map_over_two_axes(fold: str) -> None:
     """Two batch axes over two axes of the mesh, and inputs that vary over one alone."""
     args = laws.draw("lstm", T, (2, 4))

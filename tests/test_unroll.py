@@ -11,7 +11,7 @@ import laws
 import numpy as np
 import pytest
 from hypothesis import strategies as st
-from laws import CELLS, FOLDS, OWN_FOLDS, Arguments, Leaves, Path
+from laws import CELLS, FOLDS, OWN, Arguments, Leaves, Path
 
 import rnnjax
 from rnnjax import cells, folds, from_step, lengths_to_mask
@@ -78,8 +78,7 @@ def assert_unrolls_like_the_loop(
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("fold", OWN_FOLDS)
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(("cell", "fold"), OWN)
 def test_masks_resets_and_probes(cell: str, fold: str, reverse: bool) -> None:
     """What stands in the padding changes nothing, and takes no gradient at all.
 
@@ -145,8 +144,7 @@ def test_gradient_of_the_loop_agrees_with_finite_differences(cell: str, reverse:
 # Splitting --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("fold", ["scan()", *OWN_FOLDS])
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(("cell", "fold"), [*((cell, "scan()") for cell in CELLS), *OWN])
 def test_streaming(cell: str, fold: str) -> None:
     """Pieces of several lengths, none included, each beginning where the last one ended."""
     args, mask = laws.draw(cell, T, BATCH), mask_for(cell)
@@ -290,7 +288,7 @@ def test_states_and_unroll_show_one_run() -> None:
     laws.assert_close(both(*run), ((path.final, path.outputs), path.states))
 
 
-@pytest.mark.parametrize("fold", ["scan()", *OWN_FOLDS])
+@pytest.mark.parametrize("fold", ["scan()", *laws.own_folds("gru")])
 def test_nan_on_a_valid_step_stays(fold: str) -> None:
     """In the states up to a reset, and in the gradient even of what comes after it."""
     args = laws.draw("gru", T, (2,))

@@ -10,16 +10,10 @@ from jax import lax
 
 from rnnjax import folds
 from rnnjax.cell import Cell, Inputs, Params, State
-from rnnjax.diagnostics.steps import (
-    for_every_member,
-    from_vectors,
-    states_before,
-    step_pullback,
-    to_vectors,
-    vector_pullback,
-)
+from rnnjax.diagnostics.steps import states_before, step_pullback, vector_pullback
 from rnnjax.folds.sequence import Fold
 from rnnjax.unroll import prepare
+from rnnjax.vectors import for_every_member, from_vectors, to_vectors
 
 # Stands for the logarithm of zero where differences of logarithms are taken.
 _LOG_ZERO = -1e30

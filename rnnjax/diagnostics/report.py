@@ -10,15 +10,10 @@ from jax import lax
 
 from rnnjax import folds
 from rnnjax.cell import Cell, Inputs, Params, State
-from rnnjax.diagnostics.steps import (
-    for_every_member,
-    states_before,
-    step_pullback,
-    to_vectors,
-    vector_pullback,
-)
+from rnnjax.diagnostics.steps import states_before, step_pullback, vector_pullback
 from rnnjax.folds.sequence import Fold
 from rnnjax.unroll import prepare
+from rnnjax.vectors import for_every_member, to_vectors
 
 _ONE_PER_CENT = math.log(0.01)
 

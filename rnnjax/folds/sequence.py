@@ -94,6 +94,18 @@ def narrow(wide: Params, params: Params) -> Params:
     )
 
 
+def batched_axes(cell: Cell, params: Params) -> State:
+    """For each leaf of the state, the axes it has besides those of the batch; -1 if shared.
+
+    Told by what `start` does with two batches, never by a shape that happens to fit.
+    """
+    one, two = (
+        jax.eval_shape(lambda p, n=n: jax.tree.map(jnp.asarray, cell.start(p, (n,))), params)
+        for n in (1, 2)
+    )
+    return jax.tree.map(lambda a, b: -1 if a.shape == b.shape else a.ndim - 1, one, two)
+
+
 def vary_together(*trees: Any) -> Any:
     """Casts all leaves to the union of the mesh axes over which any of them varies.
 

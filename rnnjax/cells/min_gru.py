@@ -1,0 +1,91 @@
+"""minGRU: a GRU whose gate reads the input alone (Feng and others 2024, section 3.1).
+
+    z   = σ(x_t W_xz + b_z)
+    h_t = (1 - z) h_{t-1} + z (x_t W_xn + b_n)
+
+Linear in h_{t-1}, each unit by itself: `folds.parallel(linearise=folds.diagonal)`
+takes one turn. The columns stand in the order z n.
+"""
+
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+from jax.nn import initializers
+from jax.nn.initializers import Initializer
+from jax.typing import DTypeLike
+
+from rnnjax.cell import Batch, Cell
+from rnnjax.cells.dense import affine, check_sizes, state_dtype
+from rnnjax.initializers import by_gate
+
+
+class MinGRUParams(NamedTuple):
+    """Weights for row vectors; the columns stand in the order z n.
+
+    Attributes:
+      W_xh: `[D, 2H]`.
+      b_h: `[2H]`.
+    """
+
+    W_xh: jax.Array
+    b_h: jax.Array
+
+
+def min_gru(
+    input_size: int,
+    hidden_size: int,
+    *,
+    input_init: Initializer = initializers.lecun_normal(),
+    bias_init: Initializer = initializers.zeros,
+    dtype: DTypeLike = jnp.float32,
+) -> Cell:
+    """h_t = (1 - z) h_{t-1} + z n, z and n of x_t alone; the state is h, `[B, H]`.
+
+    Args:
+      input_size: D.
+      hidden_size: H.
+      input_init: draws each column block `[D, H]` of W_xh.
+      bias_init: draws b_h as `[2, H]`, rows z n.
+      dtype: of the parameters; the state has it too, float32 at least.
+
+    Returns:
+      A cell without a kernel whose parameters are `MinGRUParams`.
+
+    Raises:
+      ValueError: a size that no cell can have.
+      TypeError: `dtype` is not floating.
+    """
+    check_sizes(input_size, hidden_size, dtype)
+
+    def init(key: chex.PRNGKey) -> MinGRUParams:
+        keys = jax.random.split(key, 2)
+        columns = 2 * hidden_size
+        return MinGRUParams(
+            W_xh=by_gate(input_init, 2)(keys[0], (input_size, columns), dtype),
+            b_h=bias_init(keys[1], (2, hidden_size), dtype).reshape(columns),
+        )
+
+    def start(params: MinGRUParams, batch_shape: Batch) -> jax.Array:
+        return jnp.zeros((*batch_shape, hidden_size), state_dtype(params.W_xh))
+
+    def project(params: MinGRUParams, inputs: jax.Array) -> tuple[jax.Array, jax.Array]:
+        z, n = jnp.split(affine(inputs, params.W_xh, params.b_h), 2, axis=-1)
+        return jax.nn.sigmoid(z), n
+
+    def update(
+        params: MinGRUParams, h: jax.Array, drive: tuple[jax.Array, jax.Array], _: None
+    ) -> jax.Array:
+        z, n = drive
+        return (1 - z) * h + z * n
+
+    return Cell(
+        init=init,
+        start=start,
+        project=project,
+        kernel=None,
+        hidden=None,
+        update=update,
+        output=lambda state: state,
+    )

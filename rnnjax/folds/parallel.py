@@ -1,0 +1,511 @@
+"""All steps at once: Newton's iteration over the whole trajectory.
+
+    s_t = step(params, s_{t-1}, x_t) for every t     is one equation in the trajectory
+
+Newton's method solves it by a few turns of a linear recurrence, which
+`lax.associative_scan` takes in O(log T) stages (Lim, Zhu, Selfridge and Kasim 2024,
+section 3; Gonzalez, Warrington, Smith and Linderman 2024 with diagonal Jacobians). A
+turn costs more work than a plain scan, T products of two `[S, S]` matrices with
+`dense`; it pays where T is long, the state small or its Jacobian diagonal, and the
+machine wide. The number of turns grows with the Lyapunov exponent: a few where the
+recurrence forgets its start, up to T where it is chaotic (Gonzalez and others 2025).
+"""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple, Protocol, Self
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from rnnjax.cell import Batch, Cell, Inputs, Params, State, advance, build_kernel
+from rnnjax.folds.sequence import Fold, batched_axes, length_of, vary_together
+from rnnjax.tree import carries_gradient, describe
+from rnnjax.vectors import for_every_member, from_vectors, to_vectors
+from rnnjax.wrappers import select
+
+# Leaves `[T, B, ...]`: states, or tangents and cotangents of them.
+Path = Any
+Linear = Callable[[Path], Path]
+
+
+class Jacobians(Protocol):
+    """J_t = ∂s_t/∂s_{t-1} of every step, or what stands for it; a pytree, leaves `[T, ...]`."""
+
+    def __call__(self, path: Path) -> Path:
+        """J_t v_t for every t."""
+
+    def after(self, earlier: Self) -> Self:
+        """The products of these with earlier ones, these on the left."""
+
+    def adjoint(self) -> Self:
+        """The conjugate transposes."""
+
+
+Linearise = Callable[[Linear, Path, Batch], Jacobians]
+
+
+class Dense(NamedTuple):
+    """Matrices `[T, B, S, S]` over one member's state as a real vector (`rnnjax.vectors`)."""
+
+    matrices: jax.Array
+
+    def __call__(self, path: Path) -> Path:
+        """J_t v_t for every t."""
+        batch = self.matrices.shape[:-2]
+        moved = self.matrices @ to_vectors(path, batch)[..., None]
+        return from_vectors(moved[..., 0], path, batch)
+
+    def after(self, earlier: "Dense") -> "Dense":
+        """The products of these with earlier ones, these on the left."""
+        return Dense(self.matrices @ earlier.matrices)
+
+    def adjoint(self) -> "Dense":
+        """The transposes."""
+        return Dense(jnp.swapaxes(self.matrices, -1, -2))
+
+
+class Diagonal(NamedTuple):
+    """Factors of the state's entries, leaves `[T, B, ...]` like the states, complex if they are."""
+
+    factors: Path
+
+    def __call__(self, path: Path) -> Path:
+        """J_t v_t for every t."""
+        return jax.tree.map(jnp.multiply, self.factors, path)
+
+    def after(self, earlier: "Diagonal") -> "Diagonal":
+        """The products of these with earlier ones."""
+        return Diagonal(self(earlier.factors))
+
+    def adjoint(self) -> "Diagonal":
+        """The conjugates."""
+        return Diagonal(jax.tree.map(jnp.conj, self.factors))
+
+
+def dense(push: Linear, path: Path, axes: Batch) -> Dense:
+    """The whole Jacobian of each step, by S products with it; Newton's iteration.
+
+    Args:
+      push: v -> J_t v_t for every t, linear over the reals.
+      path: an example of v, leaves `[T, B, ...]`.
+      axes: `(T, *B)`.
+    """
+    size = to_vectors(path, axes).shape[-1]
+    eye = jnp.eye(size, dtype=to_vectors(path, axes).dtype)
+    columns = jax.vmap(lambda v: to_vectors(push(from_vectors(v, path, axes)), axes))(
+        for_every_member(eye, axes)
+    )
+    return Dense(jnp.moveaxis(columns, 0, -1))
+
+
+def diagonal(push: Linear, path: Path, axes: Batch) -> Diagonal:
+    """The diagonal of each step's Jacobian; complex leaves take the complex derivative.
+
+    Where the Jacobian is nothing but its diagonal (`cells.lru`, `cells.min_gru`) two
+    products with it give it and show that it is. Elsewhere it takes S more, one after
+    the other (under `vmap` always), and the iteration is quasi-Newton (Gonzalez and
+    others 2024, section 4.1): turns of less work and memory, more of them, and the same
+    solution.
+
+    Args:
+      push: v -> J_t v_t for every t.
+      path: an example of v, leaves `[T, B, ...]`.
+      axes: `(T, *B)`.
+    """
+    leaves, structure = jax.tree.flatten(path)
+    numbers, count = [], 0
+    for leaf in leaves:
+        own = leaf.shape[len(axes) :]
+        numbers.append(jnp.arange(count, count + math.prod(own)).reshape(own))
+        count += math.prod(own)
+
+    def scaled(weights: Callable[[jax.Array], jax.Array]) -> tuple[Path, Path]:
+        """A direction, by a function of an entry's number, and the product with it."""
+        drawn = [
+            jnp.broadcast_to(weights(number).astype(leaf.dtype), leaf.shape)
+            for number, leaf in zip(numbers, leaves, strict=True)
+        ]
+        direction = jax.tree.unflatten(structure, drawn)
+        return direction, push(direction)
+
+    def one_by_one() -> Path:
+        def add(i: jax.Array, total: Path) -> Path:
+            return jax.tree.map(lambda s, d, m: s + d * m, total, *scaled(lambda n: n == i))
+
+        return lax.fori_loop(0, count, add, jax.tree.map(jnp.zeros_like, path))
+
+    _, once = scaled(jnp.ones_like)
+    # No two entries have the same weight: what mixes them shows.
+    weights, again = scaled(lambda n: 1 + n / count)
+    mixed = _size(_minus(again, jax.tree.map(jnp.multiply, weights, once)), axes)
+    unmixed = jnp.all(mixed <= _default_tolerance(path) * _size(once, axes))
+    return Diagonal(lax.cond(unmixed, lambda: once, one_by_one))
+
+
+class Solution(NamedTuple):
+    """What Newton's iteration found.
+
+    Attributes:
+      final: the state after the last step, leaves `[B, ...]`.
+      states: leaves `[T, B, ...]`; NaN from the first step that is not solved.
+      iterations: `[B]`, turns until each sequence was solved; a linear cell takes one.
+      residual: `[B]`, the largest |s_t - step(params, s_{t-1}, x_t)| of the last turn,
+        relative to the largest entry of the states until then.
+      solved: `[B]`, how many steps from the first on are solved; T if all are.
+      converged: `[B]`, whether all are.
+      finite: `[B]`, False where the step after the solved ones gives a number that is not
+        finite: there the recurrence itself ends, and with it the iteration.
+    """
+
+    final: State
+    states: State
+    iterations: jax.Array
+    residual: jax.Array
+    solved: jax.Array
+    converged: jax.Array
+    finite: jax.Array
+
+
+def parallel(
+    *,
+    tolerance: float | None = None,
+    max_iterations: int | None = None,
+    linearise: Linearise = dense,
+) -> Fold:
+    """Folds all steps at once by `newton`, with an exact gradient of every kind and order.
+
+        s = f(s):   s ← f(s) + J shift(δ),   δ_t = J_t δ_{t-1} + f(s)_t - s_t
+        g_t = ∂L/∂s_t + J_{t+1}' g_{t+1}          (backward, J at the solution)
+
+    The gradient repeats none of the turns: it is one reverse associative scan, or as many
+    as make it exact where `diagonal` is not the whole Jacobian. What does not converge is
+    never returned. Where values are known it is an error; under `jit` or `vmap`, where
+    none can be raised, states are NaN from the first step that is not solved, and
+    `newton` tells. So they are from a step on that gives a number that is not finite, a
+    later reset notwithstanding.
+
+    Args:
+      tolerance: as `newton`.
+      max_iterations: as `newton`.
+      linearise: as `newton`.
+
+    Returns:
+      `(cell, params, inputs, state) -> (final_state, states)`.
+
+    Raises:
+      ValueError: `tolerance` is not positive, or `max_iterations` below one.
+      TypeError: from the fold, for a state with leaves that `newton` refuses.
+      FloatingPointError: from the fold, where it did not converge.
+    """
+    _check_options(tolerance, max_iterations)
+
+    def fold(cell: Cell, params: Params, inputs: Inputs, state: State) -> tuple[State, State]:
+        solution = newton(
+            cell, params, inputs, state,
+            tolerance=tolerance, max_iterations=max_iterations, linearise=linearise,
+        )  # fmt: skip
+        _refuse_unsolved(solution, length_of(inputs))
+        return solution.final, solution.states
+
+    return fold
+
+
+def newton(
+    cell: Cell,
+    params: Params,
+    inputs: Inputs,
+    state: State,
+    *,
+    tolerance: float | None = None,
+    max_iterations: int | None = None,
+    linearise: Linearise = dense,
+) -> Solution:
+    """Finds the trajectory by Newton's iteration, and tells how that went.
+
+    Each turn solves at least one step more, exactly: solved steps are held, entries
+    that are not finite make way for one plain step, and so T turns are always enough
+    where the recurrence itself is finite.
+
+    Args:
+      cell: the recurrence; its state has only floating or complex leaves `[B, ...]`.
+      params: its parameters.
+      inputs: leaves `[T, B, ...]`.
+      state: s before the first step.
+      tolerance: a step is solved where |s_t - step(params, s_{t-1}, x_t)| is at most
+        this times the largest entry of the states until then; 16 units in the last
+        place unless given, which a linear cell meets in one turn.
+      max_iterations: T unless given.
+      linearise: what stands for the Jacobian of a step: `dense`, `diagonal`, or another
+        function of `(push, path, axes)` that returns `Jacobians`.
+
+    Returns:
+      A `Solution`, differentiable in every way.
+
+    Raises:
+      ValueError: `tolerance` is not positive, or `max_iterations` below one.
+      TypeError: a leaf of the state carries no gradient or belongs to no member of the
+        batch.
+    """
+    _check_options(tolerance, max_iterations)
+    length = length_of(inputs)
+    params, inputs, state = vary_together(params, inputs, state)
+    axes = (length, *_batch_of(cell, params, state))
+    tolerance = _default_tolerance(state) if tolerance is None else tolerance
+    kernel, drives = build_kernel(cell, params), cell.project(params, inputs)
+
+    def follow(states: Path) -> Path:
+        before = _later(states, state)
+        return jax.vmap(partial(advance, cell, params, kernel))(before, drives)
+
+    def jacobians(states: Path, held: jax.Array) -> Jacobians:
+        return _jacobians(linearise, jax.linearize(follow, states)[1], states, axes, held)
+
+    def solve(_: Linear, guess: Path) -> tuple[Path, _Report]:
+        limit = length if max_iterations is None else max_iterations
+        states, report = _iterate(follow, jacobians, guess, axes, tolerance, limit)
+        # custom_root gives its by-products tangents, which only floating numbers have.
+        return states, _Report(*(leaf.astype(report.residual.dtype) for leaf in report))
+
+    guess = jax.tree.map(lambda s: jnp.zeros((length, *s.shape), s.dtype), state)
+    states, report = lax.custom_root(
+        lambda states: _minus(states, follow(states)),
+        vary_together(guess, state)[0],
+        solve,
+        lambda gap, rhs: _solve_linear(gap, rhs, axes, linearise),
+        has_aux=True,
+    )
+    solved = report.solved.astype(jnp.int32)
+    states = _only_solved(states, solved)
+    return Solution(
+        final=jax.tree.map(lambda s, ss: jnp.concatenate([s[None], ss])[-1], state, states),
+        states=states,
+        iterations=report.iterations.astype(jnp.int32),
+        residual=report.residual,
+        solved=solved,
+        converged=solved == length,
+        finite=report.finite.astype(bool),
+    )
+
+
+class _Report(NamedTuple):
+    """How far an iteration is; fields as in `Solution`."""
+
+    solved: jax.Array
+    finite: jax.Array
+    residual: jax.Array
+    iterations: jax.Array
+
+
+def _iterate(
+    follow: Linear,
+    jacobians: Callable[[Path, jax.Array], Jacobians],
+    guess: Path,
+    axes: Batch,
+    tolerance: float,
+    limit: int,
+) -> tuple[Path, _Report]:
+    """Solves s = follow(s), where follow(s)_t depends on s_{t-1} alone.
+
+    Args:
+      follow: every step once.
+      jacobians: those of `follow` at s, given `[T, B]`, True where s is held.
+      guess: s to begin with.
+      axes: `(T, *B)`.
+      tolerance: of the residual, relative.
+      limit: of the turns.
+    """
+    length, zero = axes[0], jax.tree.map(jnp.zeros_like, guess)
+
+    def report(states: Path, after: Path) -> _Report:
+        error = _size(_minus(after, states), axes)
+        finite = jnp.isfinite(error)
+        # Of the past only: what is far off later on must not excuse an error here.
+        scale = lax.cummax(_size(after, axes), axis=0)
+        met = (finite & (error <= tolerance * scale)).astype(jnp.int32)
+        solved = lax.cumprod(met, axis=0)
+        following = _later(solved, jnp.ones_like(solved, shape=axes[1:])) > solved
+        relative = jnp.where(error == 0, error, error / scale)
+        return _Report(
+            solved=solved.sum(0, dtype=jnp.int32),
+            finite=jnp.all(finite | ~following, axis=0),
+            residual=relative.max(0, initial=0),
+            iterations=jnp.zeros_like(solved, shape=axes[1:]),
+        )
+
+    def going(now: _Report) -> jax.Array:
+        return (now.solved < length) & now.finite & (now.iterations < limit)
+
+    def turn(carry: tuple[Path, Path, _Report]) -> tuple[Path, Path, _Report]:
+        states, after, now = carry
+        held = _first(now.solved, length)
+        J = jacobians(states, held)
+        delta = _choose(held, zero, _scan_linear(J, _choose(held, zero, _minus(after, states))))
+        moved = J(
+            _later(delta, jax.tree.map(lambda d: jnp.zeros_like(d, shape=d.shape[1:]), delta))
+        )
+        better = jax.tree.map(jnp.add, after, moved)
+        for plain in (after, states):
+            better = jax.tree.map(lambda a, b: jnp.where(jnp.isfinite(a), a, b), better, plain)
+        states = _choose(held, states, better)
+        after = follow(states)
+        count = now.iterations + going(now).astype(jnp.int32)
+        return states, after, report(states, after)._replace(iterations=count)
+
+    first = follow(guess)
+    begin = guess, first, report(guess, first)
+    states, _, reached = lax.while_loop(lambda carry: jnp.any(going(carry[2])), turn, begin)
+    return states, reached
+
+
+def _solve_linear(gap: Linear, rhs: Path, axes: Batch, linearise: Linearise) -> Path:
+    """Solves gap(v) = rhs for gap(v)_t = v_t - J_t v_{t-1}, differentiably.
+
+    Turns are repeated only where `linearise` is not exact.
+    """
+    even = jnp.arange(axes[0]) % 2 == 0
+    nothing = jnp.zeros(axes, bool)
+    J = _jacobians(linearise, lambda v: _minus(v, gap(v)), rhs, axes, nothing)
+    J = lax.stop_gradient(J)
+
+    def solve(J: Jacobians, gap: Linear, rhs: Path) -> Path:
+        zero = jax.tree.map(jnp.zeros_like, rhs)
+
+        def follow(v: Path) -> Path:
+            # v - gap(v), but no step's v meets J times the one before: where it is far off,
+            # their difference would be all rounding.
+            by_odd, by_even = gap(_choose(even, zero, v)), gap(_choose(even, v, zero))
+            return _minus(rhs, _choose(even, by_odd, by_even))
+
+        tolerance = _default_tolerance(rhs)
+        v, report = _iterate(follow, lambda v, held: J, zero, axes, tolerance, axes[0])
+        return _only_solved(v, report.solved)
+
+    def turned(path: Path) -> Path:
+        # JAX transposes without conjugating; the adjoint of complex numbers conjugates.
+        return jax.tree.map(lambda v: jnp.conj(v[::-1]), path)
+
+    def solve_back(transposed: Linear, rhs: Path) -> Path:
+        # g_t = J_{t+1}' g_{t+1} + rhs_t is the same recurrence with time turned.
+        back = jax.tree.map(lambda j: _earlier(j)[::-1], J.adjoint())
+        return turned(solve(back, lambda v: turned(transposed(turned(v))), turned(rhs)))
+
+    return lax.custom_linear_solve(gap, rhs, partial(solve, J), solve_back)
+
+
+def _jacobians(
+    linearise: Linearise, linear: Linear, like: Path, axes: Batch, held: jax.Array
+) -> Jacobians:
+    """The J_t of linear(v)_t = J_t v_{t-1}; zero where `held` and where not finite."""
+
+    def push(v: Path) -> Path:
+        v = vary_together(v, like)[0]  # Drawn by `linearise`, it is the same on every device.
+        moved = linear(jax.tree.map(_earlier, v))
+        zero = jax.tree.map(jnp.zeros_like, moved)
+        moved = jax.tree.map(lambda m, z: jnp.where(jnp.isfinite(m), m, z), moved, zero)
+        return _choose(held, zero, moved)
+
+    return linearise(push, like, axes)
+
+
+def _scan_linear(J: Jacobians, b: Path) -> Path:
+    """v_t = J_t v_{t-1} + b_t, from v = 0."""
+
+    def join(first: Any, second: Any) -> Any:
+        (A, a), (B, b) = first, second
+        return B.after(A), jax.tree.map(jnp.add, B(a), b)
+
+    return lax.associative_scan(join, (J, b))[1]
+
+
+def _later(path: Path, first: Path) -> Path:
+    """What stood at t-1, for every t."""
+    return jax.tree.map(lambda s, ss: jnp.concatenate([s[None], ss])[:-1], first, path)
+
+
+def _earlier(leaf: jax.Array) -> jax.Array:
+    """What stands at t+1, for every t."""
+    return jnp.concatenate([leaf, jnp.zeros_like(leaf[:1])])[1:]
+
+
+def _minus(first: Path, second: Path) -> Path:
+    return jax.tree.map(jnp.subtract, first, second)
+
+
+def _choose(where: jax.Array, this: Path, that: Path) -> Path:
+    return jax.tree.map(partial(select, where), this, that)
+
+
+def _size(path: Path, axes: Batch) -> jax.Array:
+    """The largest entry of each state, `[T, B]`."""
+    return jnp.abs(to_vectors(path, axes)).max(-1)
+
+
+def _only_solved(path: Path, solved: jax.Array) -> Path:
+    """NaN from the first step that is not solved."""
+    known = _first(solved, jax.tree.leaves(path)[0].shape[0])
+    return _choose(known, path, jax.tree.map(lambda s: jnp.full_like(s, jnp.nan), path))
+
+
+def _first(count: jax.Array, length: int) -> jax.Array:
+    """`[T, B]`, True at the first `count` steps, `[B]`."""
+    times = jnp.arange(length, dtype=count.dtype).reshape(length, *(1,) * count.ndim)
+    return times < count[None]
+
+
+def _default_tolerance(path: Path) -> float:
+    return 16 * max(float(jnp.finfo(leaf.dtype).eps) for leaf in jax.tree.leaves(path))
+
+
+def _batch_of(cell: Cell, params: Params, state: State) -> Batch:
+    """B, of a state whose every leaf begins with it and has a derivative."""
+    leaves, own = jax.tree.leaves(state), jax.tree.leaves(batched_axes(cell, params))
+    pairs = list(zip(leaves, own, strict=True))
+    batches = {jnp.shape(leaf)[: jnp.ndim(leaf) - axes] for leaf, axes in pairs}
+    fit = all(axes >= 0 and carries_gradient(leaf) for leaf, axes in pairs)
+    if not fit or len(batches) != 1:
+        raise TypeError(
+            "state: expected floating or complex leaves that all begin with the batch axes, got "
+            f"{describe(state)}; counters, keys and what the batch shares have no Jacobian of "
+            "one member: use `fold=rnnjax.folds.scan()`"
+        )
+    return batches.pop()
+
+
+def _check_options(tolerance: float | None, max_iterations: int | None) -> None:
+    if tolerance is not None and not tolerance > 0:
+        raise ValueError(
+            f"tolerance: expected a positive number, got {tolerance}; leave it out for 16 units "
+            "in the last place"
+        )
+    if max_iterations is not None and max_iterations < 1:
+        raise ValueError(
+            f"max_iterations: expected at least 1 turn, got {max_iterations}; leave it out for "
+            "T, which is always enough"
+        )
+
+
+def _refuse_unsolved(solution: Solution, length: int) -> None:
+    try:
+        converged = bool(jnp.all(solution.converged))
+    except jax.errors.ConcretizationTypeError:  # Under jit or vmap: NaN must tell.
+        return
+    if converged:
+        return
+    worst = int(jnp.argmin(solution.solved))
+    solved, turns, residual, finite = (
+        leaf.reshape(-1)[worst].item()
+        for leaf in (solution.solved, solution.iterations, solution.residual, solution.finite)
+    )
+    cause = (
+        f"{turns} turns were too few, and the residual is {residual:.1e}; raise `max_iterations` "
+        "(T is always enough) or `tolerance`"
+        if finite
+        else f"step {solved} gives a number that is not finite; look at the recurrence there"
+    )
+    raise FloatingPointError(
+        f"states: expected {length} steps solved, got {solved} in the worst sequence: {cause}, "
+        "or use `fold=rnnjax.folds.scan()`"
+    )

@@ -1,0 +1,259 @@
+"""The Newton fold: how many turns it takes, what it tells, and what it refuses."""
+
+import re
+import sys
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import laws
+import numpy as np
+import pytest
+from laws import CELLS
+
+import rnnjax
+from rnnjax import cells, folds, from_step
+
+F64 = jnp.float64
+DIAGONAL = folds.parallel(linearise=folds.diagonal)
+
+
+def tanh_network(gain: float, seed: int, length: int = 256, size: int = 32) -> Any:
+    """W_hh ~ gain N(0, 1/N), inputs ~ N(0, .3²), start ~ N(0, 1)."""
+    rng = np.random.default_rng(seed)
+    W_hh = gain * rng.normal(size=(size, size)) / np.sqrt(size)
+    params = cells.ElmanParams(np.eye(size), W_hh, np.zeros(size))
+    return params, 0.3 * rng.normal(size=(length, size)), rng.normal(size=size)
+
+
+def identity(h: jax.Array) -> jax.Array:
+    return h
+
+
+# Turns ------------------------------------------------------------------------------
+
+
+def test_turns_of_random_tanh_networks() -> None:
+    """N = 32, T = 256, to 1e-8: more as the gain, and with it the Lyapunov exponent, grows."""
+    cell = cells.elman(32, 32, dtype=F64)
+
+    @partial(jax.jit, static_argnames="linearise")
+    def solve(args: Any, linearise: Any = folds.dense) -> Any:
+        return folds.newton(cell, *args, tolerance=1e-8, linearise=linearise)
+
+    def median(gain: float) -> float:
+        found = [solve(tanh_network(gain, seed)) for seed in range(8)]
+        assert all(s.converged for s in found)
+        return float(np.median([s.iterations for s in found]))
+
+    assert median(0.5) == 3
+    assert median(0.9) == 5
+    assert 17 <= median(1.5) <= 25
+    args = tanh_network(0.5, 0)
+    exact, estimated = solve(args), solve(args, folds.diagonal)
+    assert exact.iterations < estimated.iterations < 64 and estimated.converged
+    laws.assert_close(estimated.states, exact.states, 1e-7)
+
+
+LINEAR = {
+    "lru": (cells.lru(3, 8), folds.diagonal),
+    "lru-slow": (cells.lru(3, 8, r_min=0.999, dtype=F64), folds.diagonal),
+    "min-gru": (cells.min_gru(3, 8, dtype=F64), folds.diagonal),
+    "identity": (cells.elman(3, 8, activation=identity), folds.dense),
+}
+
+
+@pytest.mark.parametrize("name", LINEAR)
+def test_a_linear_cell_takes_one_turn(name: str) -> None:
+    """Of three sequences with a start of their own; none where zeros are the solution."""
+    cell, linearise = LINEAR[name]
+    params = cell.init(jax.random.key(0))
+    x = jax.random.normal(jax.random.key(1), (2000, 3, 3), params.W_xh.dtype).at[:, 0].set(0)
+    state = cell.start(params, (3,))
+    found = jax.jit(partial(folds.newton, cell, linearise=linearise))(params, x, state)
+    np.testing.assert_array_equal(found.iterations, [0, 1, 1])
+    assert found.converged.all() and found.finite.all() and (found.solved == 2000).all()
+    precision = jnp.finfo(params.W_xh.dtype).eps
+    assert (found.residual <= 16 * precision).all()
+    wanted = folds.scan()(cell, params, x, state)
+    laws.assert_close((found.final, found.states), wanted, 2000 * float(precision))
+
+
+def test_lengths_none_and_one() -> None:
+    """The start state, and one step."""
+    cell, args = CELLS["lstm"].make(None), laws.draw("lstm", 1, (2, 3))
+    for length in (0, 1):
+        given = args.params, args.inputs[:length], args.state
+        found = jax.jit(partial(folds.newton, cell))(*given)
+        laws.assert_close((found.final, found.states), folds.scan()(cell, *given))
+        assert (found.iterations == length).all() and found.converged.all()
+
+
+# Derivatives ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["complex", "lstm"])
+def test_gradient_where_the_diagonal_is_not_all(name: str) -> None:
+    """Exact all the same, and without jit."""
+    args = laws.draw(name, 7, (3,))
+    cell = CELLS[name].make(jnp.asarray(laws.CLOSED))
+
+    def run(fold: folds.Fold, params: Any, inputs: Any, state: Any) -> Any:
+        return fold(cell, params, inputs, state)
+
+    weights = laws.weights_like(run(folds.scan(), *args[1:]))
+    got, wanted = (
+        laws.value_and_pullback(partial(run, fold), args[1:], weights)
+        for fold in (DIAGONAL, folds.scan())
+    )
+    laws.assert_close(got, wanted)
+
+
+@pytest.mark.parametrize(("name", "linearise"), [("complex", folds.dense), ("lru", folds.diagonal)])
+def test_gradient_is_one_scan(name: str, linearise: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With no second turn allowed on the way back."""
+    module, length = sys.modules["rnnjax.folds.parallel"], 7
+    iterate = module._iterate
+
+    def at_most_one(*args: Any) -> Any:
+        *given, limit = args
+        return iterate(*given, 1 if limit == length else limit)
+
+    monkeypatch.setattr(module, "_iterate", at_most_one)
+    args = laws.draw(name, length, (3,))
+    cell = CELLS[name].make(jnp.asarray(laws.CLOSED))
+    fold = folds.parallel(max_iterations=100, linearise=linearise)
+    weights = laws.weights_like(folds.scan()(cell, *args[1:]))
+    got, wanted = (
+        jax.jit(partial(laws.value_and_pullback, partial(fold, cell)))(args[1:], weights)
+        for fold in (fold, folds.scan())
+    )
+    laws.assert_close(got, wanted)
+
+
+def test_jacobians_are_those_at_the_solution() -> None:
+    """Stopped early, the gradient differs by the states' error alone, not by a turn's."""
+    cell = cells.elman(32, 32, dtype=F64)
+    params, x, h = tanh_network(0.9, 0)
+
+    @jax.jit
+    def gradient_and_solution(params: Any) -> Any:
+        def loss(params: Any) -> Any:
+            found = folds.newton(cell, params, x, h, tolerance=1e-4)
+            return jnp.sum(found.states**2), found.states
+
+        return jax.grad(loss, has_aux=True)(params)
+
+    got, states = gradient_and_solution(params)
+    # The chain of pull-backs through the steps at the states that were found.
+    before = jnp.concatenate([h[None], states])[:-1]
+    _, pullbacks = jax.vmap(lambda h, x: jax.vjp(lambda h: rnnjax.step(cell, params, h, x), h))(
+        before, x
+    )
+
+    def back(g: jax.Array, step_of: Any) -> tuple[jax.Array, jax.Array]:
+        pullback, dL_dh = step_of
+        g = g + dL_dh
+        return pullback(g)[0], g
+
+    _, g = jax.lax.scan(back, jnp.zeros(32), (pullbacks, 2 * states), reverse=True)
+    _, by_params = jax.vjp(lambda p: jax.vmap(partial(rnnjax.step, cell, p))(before, x), params)
+    laws.assert_close(got, by_params(g)[0])
+
+
+# What is not solved -----------------------------------------------------------------
+
+
+def squaring() -> Any:
+    """h_t = h_{t-1}² + x_t: beyond 1 it doubles its logarithm at every step."""
+    return from_step(
+        lambda params, h, x: params * h * h + x,
+        init=lambda key: jnp.ones((), F64),
+        start=lambda params, batch: jnp.zeros(batch),
+    )
+
+
+def test_a_recurrence_that_overflows() -> None:
+    """Refused where it ends; under jit, NaN from there, and the other sequence is whole."""
+    x = jnp.zeros((40, 2)).at[3, 1].set(10.0)
+    args = squaring(), jnp.ones(()), x, jnp.zeros(2)
+    with np.errstate(over="ignore"):
+        ends = int(np.argmin(np.isfinite(folds.scan()(*args)[1][:, 1])))
+    told = f"expected 40 steps solved, got {ends} in the worst sequence: step {ends} gives a number"
+    with pytest.raises(FloatingPointError, match=re.escape(told)):
+        folds.parallel()(*args)
+    final, states = jax.jit(lambda x: folds.parallel()(*args[:2], x, args[3]))(x)
+    assert np.isnan(states[ends:, 1]).all() and np.isnan(final[1])
+    laws.assert_close(states[:ends], folds.scan()(*args)[1][:ends])
+    assert not states[:, 0].any() and final[0] == 0
+    found = folds.newton(*args)
+    assert found.finite.tolist() == found.converged.tolist() == [True, False]
+
+
+def test_too_few_turns() -> None:
+    """Refused, in a gradient too; under jit the first steps, and NaN after them."""
+    cell = cells.elman(32, 32, dtype=F64)
+    args = tanh_network(1.5, 0)
+    fold = folds.parallel(max_iterations=2)
+    told = r"expected 256 steps solved, got \d+ .* 2 turns were too few, .*`max_iterations` \(T is"
+    with pytest.raises(FloatingPointError, match=told):
+        jax.grad(lambda params: jnp.sum(fold(cell, params, *args[1:])[0]))(args[0])
+    final, states = jax.jit(partial(fold, cell))(*args)
+    known = int(np.isfinite(states).all(axis=1).sum())
+    assert 2 <= known < 256
+    assert np.isnan(states[known:]).all() and np.isnan(final).all()
+    laws.assert_close(states[:known], folds.scan()(cell, *args)[1][:known], 1e-10)
+
+
+def test_each_turn_solves_a_step() -> None:
+    """Even from Jacobians that are all wrong, and T turns are enough."""
+    cell = cells.elman(32, 32, dtype=F64)
+    args = tanh_network(1.5, 0, length=40)
+
+    def wrong(push: Any, path: Any, axes: Any) -> Any:
+        exact = folds.dense(push, path, axes)
+        return exact._replace(matrices=-3e200 * exact.matrices)
+
+    found = jax.jit(partial(folds.newton, cell, linearise=wrong))(*args)
+    assert found.converged and 30 < found.iterations <= 40
+    laws.assert_close(found.states, folds.scan()(cell, *args)[1])
+
+
+def test_what_is_not_finite_makes_way_for_a_plain_step() -> None:
+    """Past a product that overflows the turns go on, faster than step by step."""
+    cell = cells.elman(32, 32, dtype=F64)
+    args = tanh_network(0.5, 0)
+
+    def broken(push: Any, path: Any, axes: Any) -> Any:
+        exact = folds.dense(push, path, axes)
+        return exact._replace(matrices=exact.matrices.at[5].set(jnp.inf))
+
+    found = jax.jit(partial(folds.newton, cell, linearise=broken))(*args)
+    assert found.converged and found.iterations < 80
+    laws.assert_close(found.states, folds.scan()(cell, *args)[1])
+
+
+def test_states_without_a_jacobian() -> None:
+    """Counters, keys and what the batch shares: the remedy is named."""
+    args = laws.draw("counted", 7, (3,))
+    shared = from_step(
+        lambda params, state, x: state,
+        init=lambda key: (),
+        start=lambda params, batch: (jnp.zeros(batch), jnp.zeros(2)),
+    )
+    for cell, params, x, state in (
+        (CELLS["counted"].make(None), *args[1:]),
+        (shared, (), jnp.zeros((7, 3, 1)), (jnp.zeros(3), jnp.zeros(2))),
+    ):
+        with pytest.raises(TypeError, match=r"state: .* use `fold=rnnjax.folds.scan\(\)`"):
+            folds.parallel()(cell, params, x, state)
+
+
+def test_bad_options() -> None:
+    """Where the fold is made."""
+    for tolerance in (0.0, -1e-8, float("nan")):
+        with pytest.raises(ValueError, match="tolerance: expected a positive number, got"):
+            folds.parallel(tolerance=tolerance)
+    with pytest.raises(ValueError, match="max_iterations: expected at least 1 turn, got 0"):
+        folds.parallel(max_iterations=0)
