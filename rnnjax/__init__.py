@@ -12,6 +12,7 @@ from rnnjax.diagnostics import (
     norm_bound,
     step_jacobians,
 )
+from rnnjax.planning import Plan, plan
 from rnnjax.unroll import lengths_to_mask, states, unroll
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Cell",
     "GradientReport",
     "NonFinite",
+    "Plan",
     "adjoints",
     "cells",
     "folds",
@@ -28,6 +30,7 @@ __all__ = [
     "jacobian_product_spectrum",
     "lengths_to_mask",
     "norm_bound",
+    "plan",
     "states",
     "step",
     "step_jacobians",

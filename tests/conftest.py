@@ -1,11 +1,11 @@
-"""Strict numerics for every test, on four virtual devices."""
+"""Strict numerics for every test, on eight virtual devices."""
 
 import os
 
 # Most of the time goes into compiling, and LLVM's later passes add to it.
 os.environ["XLA_FLAGS"] = " ".join(
     [
-        "--xla_force_host_platform_device_count=4",
+        "--xla_force_host_platform_device_count=8",
         "--xla_backend_optimization_level=1",
         os.environ.get("XLA_FLAGS", ""),
     ]

@@ -124,6 +124,14 @@ def default_store(cost: Cost, length: int) -> bool:
     return cost.width >= _STORED_WIDTH and kept <= _STORED_BYTES
 
 
+def relative_time(cost: Cost, store: bool) -> float:
+    """Of a training step, in units of its products: there, back, and to the weights.
+
+    Computed again, products take a third more; kept, as long where K is `_STORED_WIDTH`.
+    """
+    return 1 + (_STORED_WIDTH / cost.width if store else 1) / 3
+
+
 def _checkpointed_blocks(
     cell: Cell, params: Params, blocks: Inputs, state: State
 ) -> tuple[State, State]:
@@ -236,7 +244,7 @@ def _forward(
 def _backward(functions: _Explicit, store: bool, residuals: Any, cotangents: Any) -> Any:
     params, constants, blocks, start, states, kept = residuals
     dL_dfinal, dL_dstates = cotangents
-    dL_dfinal = jax.tree.map(_instantiate, _drop_float0(dL_dfinal, start))
+    dL_dfinal = jax.tree.map(_instantiate, _drop_float0(dL_dfinal, start), floating(start))
     # A leaf that the loss does not read has no cotangent of its own, and none is carried.
     dL_dstates = jax.tree.map(
         lambda d: None if isinstance(d, SymbolicZero) else d, _drop_float0(dL_dstates, states)
@@ -281,7 +289,8 @@ def _backward(functions: _Explicit, store: bool, residuals: Any, cotangents: Any
             return jax.tree.map(jnp.add, through_update, through_hidden), dL_ds
 
         pullbacks = jax.vmap(linearise)(previous, drives, mixed)
-        dL_ds, g = lax.scan(step, dL_ds, (pullbacks, dL_dafter), reverse=True)
+        steps = length_of(after)  # There may be nothing else to scan over.
+        dL_ds, g = lax.scan(step, dL_ds, (pullbacks, dL_dafter), steps, reverse=True)
 
         def update_all(theta: Any, drives: Drive, mixed: jax.Array) -> State:
             return _over_steps(functions.update)(theta, previous, drives, mixed)
@@ -296,7 +305,9 @@ def _backward(functions: _Explicit, store: bool, residuals: Any, cotangents: Any
         # One contraction over (time, batch): no axis is merged, so none is gathered where
         # the batch is spread over devices.
         axes = list(range(hs.ndim - 1))
-        dL_dkernel += jnp.tensordot(hs, dL_dmixed, (axes, axes))
+        dL_dkernel += jnp.tensordot(
+            hs, dL_dmixed, (axes, axes), out_sharding=jax.typeof(kernel).sharding
+        )
         dL_dtheta = jax.tree.map(
             lambda total, *terms: sum((t.astype(total.dtype) for t in terms), total),
             dL_dtheta, by_update, by_hidden[0], by_project[0],
@@ -345,9 +356,9 @@ def _add(total: Any, term: Any) -> Any:
     return total if term is None else total + term
 
 
-def _instantiate(cotangent: Any) -> Any:
+def _instantiate(cotangent: Any, primal: jax.Array) -> Any:
     zero = isinstance(cotangent, SymbolicZero)
-    return jnp.zeros(cotangent.aval.shape, cotangent.aval.dtype) if zero else cotangent
+    return vary_together(jnp.zeros_like(primal), primal)[0] if zero else cotangent
 
 
 def _drop_float0(cotangents: Any, primals: Any) -> Any:

@@ -17,12 +17,14 @@ from rnnjax.folds.blocked import blocked
 from rnnjax.folds.sequence import Fold, in_pieces, length_of, narrow, vary_together, widen
 from rnnjax.tree import count_bytes
 
+SMALL_BLOCK = 16  # steps, of which one block is held besides the states
+
 
 def checkpointed(
     *,
     segments: int | None = None,
     budget_bytes: int | None = None,
-    fold: Fold = blocked(size=16, store=False),  # noqa: B008
+    fold: Fold = blocked(size=SMALL_BLOCK, store=False),  # noqa: B008
 ) -> Fold:
     """Folds segment by segment, with an exact gradient that keeps O(√T) states.
 
@@ -68,7 +70,7 @@ def checkpointed(
         length = length_of(inputs)
         params, inputs, state = vary_together(params, inputs, state)
 
-        def nested(
+        def by_segments(
             sizes: Sequence[int], params: Params, inputs: Inputs, state: State
         ) -> tuple[State, State]:
             sizes = [size for size in sizes if size < length_of(inputs)]
@@ -78,39 +80,42 @@ def checkpointed(
             # The loop around it already prevents what prevent_cse is for.
             @partial(jax.checkpoint, prevent_cse=False)
             def segment(state: State, inputs: Inputs) -> tuple[State, State]:
-                return nested(sizes[1:], narrow(wide, params), inputs, state)
+                return by_segments(sizes[1:], narrow(wide, params), inputs, state)
 
             wide = widen(params)
             return in_pieces(segment, inputs, state, sizes[0])
 
         if budget_bytes is not None:
-            sizes = _affordable(length, state, budget_bytes)
+            sizes = _cut(length, count_bytes(state), budget_bytes)
         elif segments is not None:
             sizes = [math.ceil(length / segments)]
         else:
-            sizes = _nested(length, 1)
-        return nested(sizes, params, inputs, state)
+            sizes = nested(length, 1)
+        return by_segments(sizes, params, inputs, state)
 
     return run
 
 
-def _affordable(length: int, state: State, budget_bytes: int) -> list[int]:
-    """The fewest nested sizes of segments that hold no more states than the budget."""
-    size = count_bytes(state)
+def _cut(length: int, state_bytes: int, budget_bytes: int) -> list[int]:
+    """The fewest nested sizes of segments that hold no more states than the budget.
+
+    Raises:
+      ValueError: there are none.
+    """
     needed = []
     # From no segments to halves of halves.
     for levels in range(max(length, 1).bit_length()):
-        sizes = _nested(length, levels)
-        needed.append(_held(length, sizes) * size)
+        sizes = nested(length, levels)
+        needed.append(held(length, sizes) * state_bytes)
         if needed[-1] <= budget_bytes:
             return sizes
     raise ValueError(
         f"budget_bytes: expected at least {min(needed)} bytes for {length} steps of a state of "
-        f"{size} bytes, got {budget_bytes}; raise it, or take a smaller batch"
+        f"{state_bytes} bytes, got {budget_bytes}; raise it, or take a smaller batch"
     )
 
 
-def _nested(length: int, levels: int) -> list[int]:
+def nested(length: int, levels: int) -> list[int]:
     """Steps in a segment, outermost first: about as many parts at every level."""
     sizes = []
     for level in range(levels, 0, -1):
@@ -129,7 +134,7 @@ def _near(length: int, wanted: float) -> int:
     return min(divisors, key=lambda d: abs(math.log(d / wanted)), default=max(1, round(wanted)))
 
 
-def _held(length: int, sizes: Sequence[int]) -> int:
+def held(length: int, sizes: Sequence[int]) -> int:
     """States held at once: before each segment at every level, and within the innermost."""
     lengths = [length, *sizes]
     return sum(math.ceil(a / b) for a, b in zip(lengths, sizes, strict=False)) + lengths[-1]

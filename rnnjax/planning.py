@@ -1,0 +1,121 @@
+"""Which fold for which shapes and how much memory, told before anything is compiled."""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+
+from rnnjax.cell import Batch, Cell
+from rnnjax.folds.blocked import Cost, blocked, default_size, default_store, relative_time
+from rnnjax.folds.checkpointed import SMALL_BLOCK, checkpointed, held, nested
+from rnnjax.folds.sequence import Fold
+from rnnjax.tree import count_bytes
+
+
+class Plan(NamedTuple):
+    """A fold, and what a training step with it is expected to take.
+
+    Attributes:
+      fold: to be given to `unroll`.
+      description: the fold as one writes it.
+      bytes: held for the gradient: states, what is kept beside them, and one block. The
+        outputs that the loss reads, and the gradients of weights and inputs, are apart.
+      relative_time: in units of a training step that does each of its products once, and
+        nothing else.
+    """
+
+    fold: Fold
+    description: str
+    bytes: int
+    relative_time: float
+
+
+def plan(
+    cell: Cell,
+    batch_shape: Batch,
+    length: int,
+    *,
+    budget_bytes: int | None = None,
+    device: jax.Device | None = None,
+) -> Plan:
+    """The fastest fold whose gradient fits the memory.
+
+    Products are kept where that is faster than computing them again, then states alone,
+    then a few of the states, by the cost model of `folds.blocked`, which was measured on
+    two CPU cores. It sees no inputs: a step's drive is taken to be as large as its
+    product with the kernel, and its inputs as its state. Without a budget it names what
+    `folds.blocked()` does.
+
+    Args:
+      cell: the recurrence.
+      batch_shape: B.
+      length: T.
+      budget_bytes: what the gradient may hold; what `device` has unless given, and
+        without bound where the device does not tell.
+      device: where it is to run; JAX's first one unless given.
+
+    Returns:
+      A `Plan`.
+
+    Raises:
+      ValueError: `length` is below one, or no fold fits the budget.
+    """
+    if length < 1:
+        raise ValueError(f"length: expected at least 1 step, got {length}")
+    if budget_bytes is None:
+        stats = (device or jax.devices()[0]).memory_stats() or {}
+        budget_bytes = stats.get("bytes_limit")
+    params = jax.eval_shape(cell.init, jax.random.key(0))
+    state = count_bytes(jax.eval_shape(lambda p: cell.start(p, tuple(batch_shape)), params))
+    cost = _cost(cell, params, batch_shape, state)
+
+    def expect(store: bool) -> Plan:
+        kept = length * (cost.drive_bytes + cost.mixed_bytes) if store else 0
+        block = _block_bytes(cost, default_size(cost, length))
+        return Plan(
+            blocked(store=store),
+            f"blocked(store={store})",
+            length * state + kept + block,
+            relative_time(cost, store),
+        )
+
+    def recompute(levels: int) -> Plan:
+        sizes = nested(length, levels)
+        states = held(length, sizes) * state
+        # Each loop over segments copies the inputs of one, and drops them.
+        inputs = sum(sizes) * state
+        block = _block_bytes(cost, min(SMALL_BLOCK, length))
+        return Plan(
+            checkpointed(budget_bytes=states),
+            f"checkpointed(budget_bytes={states})",
+            states + inputs + block,
+            # One more way forward at every level.
+            relative_time(cost, False) + levels / 3,
+        )
+
+    options = [expect(True)] if default_store(cost, length) else []
+    options += [expect(False), *(recompute(levels) for levels in range(1, length.bit_length()))]
+    if budget_bytes is None:
+        return options[0]
+    for option in options:
+        if option.bytes <= budget_bytes:
+            return option
+    least = min(option.bytes for option in options)
+    raise ValueError(
+        f"budget_bytes: expected at least {least} for {length} steps of batch {batch_shape}, got "
+        f"{budget_bytes}; raise it, or take a smaller batch"
+    )
+
+
+def _cost(cell: Cell, params: Any, batch_shape: Batch, state_bytes: int) -> Cost:
+    if cell.kernel is None:
+        return Cost(drive_bytes=state_bytes, mixed_bytes=0, width=0)
+    kernel = jax.eval_shape(cell.kernel, params)
+    K, M = kernel.shape
+    mixed = math.prod(batch_shape) * M * kernel.dtype.itemsize
+    return Cost(drive_bytes=mixed, mixed_bytes=mixed, width=K)
+
+
+def _block_bytes(cost: Cost, size: int) -> int:
+    """Drives and products of a block, and its linearisation, about as much again."""
+    return 2 * size * (cost.drive_bytes + cost.mixed_bytes)

@@ -1,0 +1,78 @@
+"""The planner: it fits the budget, prefers the faster fold, and tells what it will take."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import rnnjax
+from rnnjax import cells, folds
+
+MIB = 1 << 20
+
+
+def temporary_bytes(cell: rnnjax.Cell, fold: folds.Fold, batch: int, length: int, D: int) -> int:
+    """Of the compiled gradient of a loss of the last output."""
+    params = jax.eval_shape(cell.init, jax.random.key(0))
+
+    def loss(params: Any, x: jax.Array) -> jax.Array:
+        final, _ = fold(cell, params, x, cell.start(params, (batch,)))
+        return jnp.mean(cell.output(final) ** 2)
+
+    inputs = jax.ShapeDtypeStruct((length, batch, D), jnp.float32)
+    compiled = jax.jit(jax.grad(loss)).lower(params, inputs).compile()
+    return compiled.memory_analysis().temp_size_in_bytes
+
+
+PLANS = [
+    (cells.elman(64, 64), 2048, None, "blocked(store=False)"),
+    (cells.gru(256, 256), 512, None, "blocked(store=True)"),
+    (cells.gru(256, 256), 512, 60 * MIB, "blocked(store=False)"),
+    (cells.lstm(256, 256), 8192, None, "blocked(store=False)"),
+    (cells.lstm(256, 256), 8192, 40 * MIB, "checkpointed(budget_bytes="),
+]
+
+
+@pytest.mark.parametrize(("cell", "length", "budget", "told"), PLANS)
+def test_what_it_expects_is_what_it_takes(
+    cell: rnnjax.Cell, length: int, budget: int | None, told: str
+) -> None:
+    """Within the weights' gradient and a third."""
+    found = rnnjax.plan(cell, (32,), length, budget_bytes=budget)
+    assert found.description.startswith(told)
+    assert budget is None or found.bytes <= budget
+    width = jax.eval_shape(cell.init, jax.random.key(0)).W_xh.shape[0]
+    taken = temporary_bytes(cell, found.fold, 32, length, width)
+    assert 0.75 < taken / found.bytes < 1.35
+
+
+def test_less_memory_takes_more_time() -> None:
+    """From everything kept to segments of segments, and then no further."""
+    cell = cells.lstm(256, 256)
+    plans = [
+        rnnjax.plan(cell, (32,), 1000, budget_bytes=budget * MIB) for budget in (400, 100, 30, 18)
+    ]
+    kept, states, segments, _ = plans
+    assert kept.relative_time < 4 / 3 == states.relative_time < segments.relative_time
+    assert [plan.bytes for plan in plans] == sorted((plan.bytes for plan in plans), reverse=True)
+    with pytest.raises(ValueError, match=r"budget_bytes: expected at least \d+ for 1000 steps of"):
+        rnnjax.plan(cell, (32,), 1000, budget_bytes=MIB)
+    with pytest.raises(ValueError, match="length: expected at least 1 step, got 0"):
+        rnnjax.plan(cell, (32,), 0)
+
+
+@pytest.mark.parametrize("budget", [None, 16000])
+def test_the_planned_fold_folds(budget: int | None) -> None:
+    """With the gradient of `scan`, for a cell without a kernel too."""
+    for cell in (cells.gru(3, 8), cells.min_gru(3, 8)):
+        params = cell.init(jax.random.key(0))
+        x = jax.random.normal(jax.random.key(1), (100, 2, 3), jnp.float32)
+
+        def gradient(fold: folds.Fold) -> Any:
+            return jax.grad(lambda p: jnp.sum(rnnjax.unroll(cell, p, x, fold=fold)[1] ** 2))(params)  # noqa: B023
+
+        found = rnnjax.plan(cell, (2,), 100, budget_bytes=budget)
+        for a, b in zip(*map(jax.tree.leaves, map(gradient, (found.fold, folds.scan())))):  # noqa: B905
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
