@@ -15,8 +15,8 @@ import numpy as np
 from benchmarks.models import CELLS, Model, Problem, Program, draw_inputs, jax_model
 
 
-class NoSuchCellError(Exception):
-    """The library has no such cell."""
+class UnavailableError(Exception):
+    """The library cannot take part in this problem; the message says why."""
 
 
 def plain_scan(problem: Problem) -> Model:
@@ -63,7 +63,7 @@ def flax_linen(problem: Problem) -> Model:
     }
     rnn = linen.RNN(cells[problem.cell](problem.hidden_size), time_major=True)
     x = draw_inputs(problem)
-    return jax_model(rnn.apply, rnn.init(jax.random.key(0), x), x)
+    return jax_model(rnn.apply, rnn.init(jax.random.key(0), x[:1]), x)
 
 
 def flax_nnx(problem: Problem) -> Model:
@@ -87,12 +87,12 @@ def flax_nnx(problem: Problem) -> Model:
 
 
 def haiku(problem: Problem) -> Model:
-    """`haiku.dynamic_unroll`."""
+    """`haiku.dynamic_unroll`; its GRU resets before the product, which takes two a step."""
     import haiku as hk
 
     cells: dict[str, Callable[..., Any]] = {"gru": hk.GRU, "lstm": hk.LSTM}
     if problem.cell not in cells:
-        raise NoSuchCellError("has a ReLU cell, no tanh")
+        raise UnavailableError("has a ReLU cell, no tanh")
 
     def network(x: jax.Array) -> jax.Array:
         core = cells[problem.cell](problem.hidden_size)
@@ -100,7 +100,7 @@ def haiku(problem: Problem) -> Model:
 
     pure = hk.without_apply_rng(hk.transform(network))
     x = draw_inputs(problem)
-    return jax_model(pure.apply, pure.init(jax.random.key(0), x), x)
+    return jax_model(pure.apply, pure.init(jax.random.key(0), x[:1]), x)
 
 
 def equinox(problem: Problem) -> Model:
@@ -109,7 +109,7 @@ def equinox(problem: Problem) -> Model:
 
     cells: dict[str, Callable[..., Any]] = {"gru": eqx.nn.GRUCell, "lstm": eqx.nn.LSTMCell}
     if problem.cell not in cells:
-        raise NoSuchCellError(f"has no {problem.cell} cell")
+        raise UnavailableError(f"has no {problem.cell} cell")
     cell = cells[problem.cell](problem.input_size, problem.hidden_size, key=jax.random.key(0))
     arrays, static = eqx.partition(cell, eqx.is_array)
     zeros = jnp.zeros((problem.batch, problem.hidden_size))
@@ -145,7 +145,26 @@ def keras(problem: Problem) -> Model:
         return layer.stateless_call(params, rest, x)[0]
 
     params = [variable.value for variable in layer.trainable_variables]
-    return jax_model(outputs, params, jnp.swapaxes(draw_inputs(problem), 0, 1))
+    return jax_model(outputs, params, jnp.swapaxes(draw_inputs(problem), 0, 1), time_axis=1)
+
+
+def vendor(problem: Problem) -> Model:
+    """The LSTM of cuDNN, through `jax.experimental.rnn`; it takes the batch first."""
+    if problem.cell != "lstm":
+        raise UnavailableError("JAX offers the LSTM alone")
+    if jax.default_backend() != "gpu":
+        raise UnavailableError(f"JAX has none on the {jax.default_backend()}")
+    from jax.experimental import rnn
+
+    sizes = (problem.input_size, problem.hidden_size, 1)
+    zeros = jnp.zeros((1, problem.batch, problem.hidden_size))
+    lengths = jnp.full(problem.batch, problem.length, jnp.int32)
+
+    def outputs(weights: jax.Array, x: jax.Array) -> jax.Array:
+        return rnn.lstm(x, zeros, zeros, weights, lengths, *sizes, 0.0, False)[0]
+
+    weights = rnn.init_lstm_weight(jax.random.key(0), *sizes, False)
+    return jax_model(outputs, weights, jnp.swapaxes(draw_inputs(problem), 0, 1), time_axis=1)
 
 
 def torch(problem: Problem) -> Model:
@@ -155,7 +174,7 @@ def torch(problem: Problem) -> Model:
     modules: dict[str, Callable[..., Any]] = {"tanh": t.nn.RNN, "gru": t.nn.GRU, "lstm": t.nn.LSTM}
     accelerated = jax.default_backend() == "gpu" and t.cuda.is_available()
     if jax.default_backend() != "cpu" and not accelerated:
-        raise NoSuchCellError(f"does not see the {jax.default_backend()}")
+        raise UnavailableError(f"does not see the {jax.default_backend()}")
     device = "cuda" if accelerated else "cpu"
     module = modules[problem.cell](problem.input_size, problem.hidden_size).to(device)
     x = t.from_numpy(np.array(draw_inputs(problem))).to(device)
@@ -164,17 +183,26 @@ def torch(problem: Problem) -> Model:
         if accelerated:
             t.cuda.synchronize()
 
-    def forward() -> None:
+    def forward() -> Any:
         with t.inference_mode():
-            module(x)
+            outputs, _ = module(x)
         wait()
+        return outputs
 
-    def training_step() -> None:
-        module.zero_grad()
-        module(x)[0].square().mean().backward()
-        wait()
+    def gradient(shown: Callable[[Any], Any]) -> Callable[[], Any]:
+        def call() -> Any:
+            module.zero_grad()
+            shown(module(x)[0]).square().mean().backward()
+            wait()
+            return [weight.grad for weight in module.parameters()]
 
-    return Model(lambda: Program(forward), lambda: Program(training_step))
+        return call
+
+    return Model(
+        forward=lambda: Program(forward),
+        training_step=lambda: Program(gradient(lambda outputs: outputs)),
+        last_output=lambda: Program(gradient(lambda outputs: outputs[-1])),
+    )
 
 
 JAX_PEERS: dict[str, Callable[[Problem], Model]] = {
@@ -185,4 +213,5 @@ JAX_PEERS: dict[str, Callable[[Problem], Model]] = {
     "Equinox": equinox,
     "Keras": keras,
 }
-PEERS = JAX_PEERS | {"torch": torch}
+TORCH, VENDOR = "torch", "cuDNN"
+PEERS = JAX_PEERS | {TORCH: torch, VENDOR: vendor}
