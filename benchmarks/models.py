@@ -80,20 +80,24 @@ class Model(NamedTuple):
 
 
 def jax_model(
-    outputs: Callable[[Any, Any], jax.Array], params: Any, x: jax.Array, *, time_axis: int = 0
+    run: Callable[[Any, Any], tuple[jax.Array, jax.Array]], params: Any, x: jax.Array
 ) -> Model:
-    """From `outputs(params, x)`, by `jax.jit` and `jax.grad`."""
+    """By `jax.jit` and `jax.grad`.
 
-    def loss(params: Any, x: jax.Array) -> jax.Array:
-        return jnp.mean(outputs(params, x) ** 2)
+    Args:
+      run: `(params, x) -> (last, outputs)`. A loss on the last output reads `last`,
+        which need not come from all of them.
+      params: the weights.
+      x: the inputs, in the layout that `run` takes.
+    """
 
-    def last_loss(params: Any, x: jax.Array) -> jax.Array:
-        return jnp.mean(jax.lax.index_in_dim(outputs(params, x), -1, time_axis) ** 2)
+    def loss(shown: int) -> Callable[[Any, jax.Array], jax.Array]:
+        return lambda params, x: jnp.mean(run(params, x)[shown] ** 2)
 
     return Model(
-        forward=lambda: build(outputs, params, x),
-        training_step=lambda: build(jax.grad(loss), params, x),
-        last_output=lambda: build(jax.grad(last_loss), params, x),
+        forward=lambda: build(lambda params, x: run(params, x)[1], params, x),
+        training_step=lambda: build(jax.grad(loss(1)), params, x),
+        last_output=lambda: build(jax.grad(loss(0)), params, x),
     )
 
 
@@ -122,11 +126,11 @@ def folded(fold: folds.Fold, problem: Problem) -> Model:
     """One of rnnjax's folds."""
     cell = CELLS[problem.cell](problem.input_size, problem.hidden_size)
 
-    def outputs(params: Any, x: jax.Array) -> jax.Array:
-        _, states = fold(cell, params, x, cell.start(params, x.shape[1:-1]))
-        return cell.output(states)
+    def run(params: Any, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        final, states = fold(cell, params, x, cell.start(params, x.shape[1:-1]))
+        return cell.output(final), cell.output(states)
 
-    return jax_model(outputs, cell.init(jax.random.key(0)), draw_inputs(problem))
+    return jax_model(run, cell.init(jax.random.key(0)), draw_inputs(problem))
 
 
 def three_line_block(problem: Problem) -> Model:

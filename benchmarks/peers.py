@@ -19,6 +19,11 @@ class UnavailableError(Exception):
     """The library cannot take part in this problem; the message says why."""
 
 
+def shown(carry: Any) -> jax.Array:
+    """H of a state that is h alone, or (c, h)."""
+    return carry[1] if isinstance(carry, tuple) else carry
+
+
 def plain_scan(problem: Problem) -> Model:
     """`lax.scan` over the whole step, as one writes it down."""
     cell = CELLS[problem.cell](problem.input_size, problem.hidden_size)
@@ -46,10 +51,11 @@ def plain_scan(problem: Problem) -> Model:
     zeros = jnp.zeros((problem.batch, H))
     start = (zeros, zeros) if problem.cell == "lstm" else zeros
 
-    def outputs(params: Any, x: jax.Array) -> jax.Array:
-        return jax.lax.scan(lambda state, x_t: step(params, state, x_t), start, x)[1]
+    def run(params: Any, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        final, outputs = jax.lax.scan(lambda state, x_t: step(params, state, x_t), start, x)
+        return shown(final), outputs
 
-    return jax_model(outputs, cell.init(jax.random.key(0)), draw_inputs(problem))
+    return jax_model(run, cell.init(jax.random.key(0)), draw_inputs(problem))
 
 
 def flax_linen(problem: Problem) -> Model:
@@ -63,7 +69,12 @@ def flax_linen(problem: Problem) -> Model:
     }
     rnn = linen.RNN(cells[problem.cell](problem.hidden_size), time_major=True)
     x = draw_inputs(problem)
-    return jax_model(rnn.apply, rnn.init(jax.random.key(0), x[:1]), x)
+
+    def run(params: Any, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        final, outputs = rnn.apply(params, x, return_carry=True)
+        return shown(final), outputs
+
+    return jax_model(run, rnn.init(jax.random.key(0), x[:1]), x)
 
 
 def flax_nnx(problem: Problem) -> Model:
@@ -80,10 +91,12 @@ def flax_nnx(problem: Problem) -> Model:
     zeros = jnp.zeros((problem.batch, problem.hidden_size))
     start = (zeros, zeros) if problem.cell == "lstm" else zeros
 
-    def outputs(params: Any, x: jax.Array) -> jax.Array:
-        return nnx.merge(graph, params, rest)(x, initial_carry=start)
+    def run(params: Any, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        rnn = nnx.merge(graph, params, rest)
+        final, outputs = rnn(x, initial_carry=start, return_carry=True)
+        return shown(final), outputs
 
-    return jax_model(outputs, params, draw_inputs(problem))
+    return jax_model(run, params, draw_inputs(problem))
 
 
 def haiku(problem: Problem) -> Model:
@@ -94,9 +107,10 @@ def haiku(problem: Problem) -> Model:
     if problem.cell not in cells:
         raise UnavailableError("has a ReLU cell, no tanh")
 
-    def network(x: jax.Array) -> jax.Array:
+    def network(x: jax.Array) -> tuple[jax.Array, jax.Array]:
         core = cells[problem.cell](problem.hidden_size)
-        return hk.dynamic_unroll(core, x, core.initial_state(problem.batch))[0]
+        outputs, final = hk.dynamic_unroll(core, x, core.initial_state(problem.batch))
+        return final.hidden if problem.cell == "lstm" else final, outputs
 
     pure = hk.without_apply_rng(hk.transform(network))
     x = draw_inputs(problem)
@@ -115,16 +129,20 @@ def equinox(problem: Problem) -> Model:
     zeros = jnp.zeros((problem.batch, problem.hidden_size))
     start = (zeros, zeros) if problem.cell == "lstm" else zeros
 
-    def outputs(arrays: Any, x: jax.Array) -> jax.Array:
+    def hidden(state: Any) -> jax.Array:
+        return state[0] if problem.cell == "lstm" else state
+
+    def run(arrays: Any, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         step = jax.vmap(eqx.combine(arrays, static))
 
         def body(state: Any, x_t: jax.Array) -> tuple[Any, jax.Array]:
             state = step(x_t, state)
-            return state, state[0] if problem.cell == "lstm" else state
+            return state, hidden(state)
 
-        return jax.lax.scan(body, start, x)[1]
+        final, outputs = jax.lax.scan(body, start, x)
+        return hidden(final), outputs
 
-    return jax_model(outputs, arrays, draw_inputs(problem))
+    return jax_model(run, arrays, draw_inputs(problem))
 
 
 def keras(problem: Problem) -> Model:
@@ -141,11 +159,12 @@ def keras(problem: Problem) -> Model:
     layer.build((problem.batch, problem.length, problem.input_size))
     rest = [variable.value for variable in layer.non_trainable_variables]
 
-    def outputs(params: Any, x: jax.Array) -> jax.Array:
-        return layer.stateless_call(params, rest, x)[0]
+    def run(params: Any, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        outputs, _ = layer.stateless_call(params, rest, x)
+        return outputs[:, -1], outputs
 
     params = [variable.value for variable in layer.trainable_variables]
-    return jax_model(outputs, params, jnp.swapaxes(draw_inputs(problem), 0, 1), time_axis=1)
+    return jax_model(run, params, jnp.swapaxes(draw_inputs(problem), 0, 1))
 
 
 def vendor(problem: Problem) -> Model:
@@ -160,11 +179,12 @@ def vendor(problem: Problem) -> Model:
     zeros = jnp.zeros((1, problem.batch, problem.hidden_size))
     lengths = jnp.full(problem.batch, problem.length, jnp.int32)
 
-    def outputs(weights: jax.Array, x: jax.Array) -> jax.Array:
-        return rnn.lstm(x, zeros, zeros, weights, lengths, *sizes, 0.0, False)[0]
+    def run(weights: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        outputs, final, _ = rnn.lstm(x, zeros, zeros, weights, lengths, *sizes, 0.0, False)
+        return final[0], outputs
 
     weights = rnn.init_lstm_weight(jax.random.key(0), *sizes, False)
-    return jax_model(outputs, weights, jnp.swapaxes(draw_inputs(problem), 0, 1), time_axis=1)
+    return jax_model(run, weights, jnp.swapaxes(draw_inputs(problem), 0, 1))
 
 
 def torch(problem: Problem) -> Model:
