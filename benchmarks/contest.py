@@ -2,21 +2,14 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 
 from benchmarks.models import CELLS, FOLDS, OURS, SHAPES, Model, Problem, Program, build
 from benchmarks.peers import JAX_PEERS, PEERS, TORCH, UnavailableError
-from benchmarks.report import (
-    Finding,
-    Report,
-    Row,
-    geometric_mean,
-    measured,
-    point,
-)
+from benchmarks.report import Report, Row, by_point, highest, lowest, mean, measured
 from benchmarks.timing import Spread, ratio, spread, take_turns
 
 if TYPE_CHECKING:
@@ -32,29 +25,27 @@ def problems() -> list[Problem]:
     return [Problem(cell, *shape) for shape in SHAPES for cell in CELLS]
 
 
-def ready(
-    makers: Mapping[str, Callable[[], Program]],
-) -> tuple[dict[str, Program], dict[str, str]]:
-    """Builds contenders and runs each once.
+Made = TypeVar("Made")
+
+
+def attempt(makers: Mapping[str, Callable[[], Made]]) -> tuple[dict[str, Made], dict[str, str]]:
+    """Makes what can be made.
 
     Returns:
-      The programs, and for each contender that has none the reason.
+      What was made, and for each contender that gave nothing the reason.
     """
-    programs: dict[str, Program] = {}
+    made: dict[str, Made] = {}
     reasons: dict[str, str] = {}
     for name, make in makers.items():
         try:
-            program = make()
-            jax.block_until_ready(program.call())
+            made[name] = make()
         except ModuleNotFoundError as error:
             reasons[name] = f"not installed: {error}"
         except UnavailableError as error:
             reasons[name] = str(error)
         except Exception as error:  # A library that breaks is no reason to lose the others.
             reasons[name] = f"failed: {type(error).__name__}: {error}".splitlines()[0]
-        else:
-            programs[name] = program
-    return programs, reasons
+    return made, reasons
 
 
 def sizes(problem: Problem) -> Row:
@@ -80,10 +71,10 @@ def race(how: Race, of: Iterable[Problem], *, rounds: int = 5) -> Iterator[Row]:
     """Times every fold and every peer; a row for each at each problem."""
     side = jax.random.normal(jax.random.key(2), (SIDE, SIDE))
     product = build(jnp.matmul, side, side)
-    product.call()
+    jax.block_until_ready(product.call())
     for problem in of:
-        programs, reasons = ready(
-            {name: partial(_build, how, make, problem) for name, make in (FOLDS | PEERS).items()}
+        programs, reasons = attempt(
+            {name: partial(_ready, how, make, problem) for name, make in (FOLDS | PEERS).items()}
         )
         calls = {name: program.call for name, program in programs.items()}
         times = take_turns({**calls, LIMIT: product.call}, rounds=rounds, seconds=how.seconds)
@@ -104,8 +95,11 @@ def race(how: Race, of: Iterable[Problem], *, rounds: int = 5) -> Iterator[Row]:
             yield sizes(problem) | {"contender": name, "left_out": reason}
 
 
-def _build(how: Race, make: Callable[[Problem], Model], problem: Problem) -> Program:
-    return how.program(make(problem))()
+def _ready(how: Race, make: Callable[[Problem], Model], problem: Problem) -> Program:
+    """Compiled and run once."""
+    program = how.program(make(problem))()
+    jax.block_until_ready(program.call())
+    return program
 
 
 class Targets(NamedTuple):
@@ -124,88 +118,56 @@ class Targets(NamedTuple):
 
 def standings(rows: Sequence[Row], targets: Targets) -> Report:
     """A line a problem, in units of the limit; ours against the fastest of the others."""
-    by_problem: dict[str, dict[str, Row]] = {}
-    for row in measured(rows):
-        by_problem.setdefault(point(row), {})[row["contender"]] = row
+    by_problem = by_point(rows)
     contenders = _in_order(rows)
-    fastest = {place: _fastest_jax_peer(p) for place, p in by_problem.items()}
+    limits = _of(by_problem, (OURS,), "to_limit")
+    to_jax = _of(by_problem, JAX_PEERS, "to_ours")
+    to_torch = _of(by_problem, (TORCH,), "to_ours")
 
     def shown(place: str, name: str) -> str:
         found = by_problem[place].get(name)
         return "" if found is None else f"{found['to_limit']['median']:.3g}"
 
+    against_jax = f"time of the fastest JAX peer over that of {OURS}"
+    against_torch = f"time of torch over that of {OURS}"
+    against_limit = f"time of {OURS} over the limit"
     return Report(
         headers=["times the limit", *contenders, f"fastest JAX peer / {OURS}"],
         lines=[
-            [place, *(shown(place, name) for name in contenders), _or_empty(fastest[place])]
+            [
+                place,
+                *(shown(place, name) for name in contenders),
+                f"{to_jax[place]:.2f}" if place in to_jax else "",
+            ]
             for place in by_problem
         ],
         findings=[
-            *_mean_and_worst(
-                f"time of the fastest JAX peer over that of {OURS}",
-                {place: value for place, value in fastest.items() if value is not None},
-                targets.jax_mean,
-                targets.jax_worst,
-            ),
-            *_mean_and_worst(
-                f"time of torch over that of {OURS}",
-                {
-                    place: peers[TORCH]["to_ours"]["median"]
-                    for place, peers in by_problem.items()
-                    if TORCH in peers and peers[TORCH]["to_ours"]
-                },
-                targets.torch_mean,
-                None,
-            ),
-            *_limit(
-                {
-                    place: peers[OURS]["to_limit"]["median"]
-                    for place, peers in by_problem.items()
-                    if OURS in peers
-                }
-            ),
+            *mean(against_jax, to_jax, at_least=targets.jax_mean),
+            *lowest(against_jax, to_jax, at_least=targets.jax_worst),
+            *mean(against_torch, to_torch, at_least=targets.torch_mean),
+            *lowest(against_torch, to_torch),
+            *mean(against_limit, limits),
+            *highest(against_limit, limits),
         ],
         draw=lambda figure: draw(figure, rows),
     )
+
+
+def _of(
+    by_problem: Mapping[str, Mapping[str, Row]], names: Iterable[str], ratio: str
+) -> dict[str, float]:
+    """At each point, the smallest of some contenders' ratios, medians over the rounds."""
+    found = {
+        place: [peers[name][ratio]["median"] for name in names if peers.get(name, {}).get(ratio)]
+        for place, peers in by_problem.items()
+    }
+    return {place: min(ratios) for place, ratios in found.items() if ratios}
 
 
 def _in_order(rows: Sequence[Row]) -> list[str]:
     """Those who took part in some problem: ours, then the others."""
     took_part = {row["contender"] for row in measured(rows)}
     return [name for name in (*FOLDS, *PEERS) if name in took_part]
-
-
-def _fastest_jax_peer(peers: Mapping[str, Row]) -> float | None:
-    """The smallest of the ratios of their times to ours, each a median over the rounds."""
-    ratios = [row["to_ours"] for name, row in peers.items() if name in JAX_PEERS]
-    return min((found["median"] for found in ratios if found), default=None)
-
-
-def _mean_and_worst(
-    what: str, ratios: Mapping[str, float], mean: float | None, worst: float | None
-) -> list[Finding]:
-    if not ratios:
-        return []
-    place = min(ratios, key=ratios.__getitem__)
-    return [
-        Finding(f"{what}, geometric mean", geometric_mean([*ratios.values()]), at_least=mean),
-        Finding(f"{what}, worst", ratios[place], where=place, at_least=worst),
-    ]
-
-
-def _limit(ratios: Mapping[str, float]) -> list[Finding]:
-    if not ratios:
-        return []
-    place = max(ratios, key=ratios.__getitem__)
-    what = f"time of {OURS} over the limit"
-    return [
-        Finding(f"{what}, geometric mean", geometric_mean([*ratios.values()])),
-        Finding(f"{what}, worst", ratios[place], where=place),
-    ]
-
-
-def _or_empty(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"
 
 
 def draw(figure: "Figure", rows: Sequence[Row]) -> None:

@@ -3,7 +3,8 @@
 import math
 import os
 import platform
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -71,9 +72,37 @@ def measured(rows: Iterable[Row]) -> list[Row]:
     return [row for row in rows if "left_out" not in row]
 
 
-def geometric_mean(values: Sequence[float]) -> float:
-    """Of ratios."""
-    return math.exp(sum(map(math.log, values)) / len(values))
+def by_point(rows: Iterable[Row]) -> dict[str, dict[str, Row]]:
+    """The rows of those that took part, by point and by contender."""
+    found: dict[str, dict[str, Row]] = {}
+    for row in measured(rows):
+        found.setdefault(point(row), {})[row["contender"]] = row
+    return found
+
+
+def lowest(
+    what: str, ratios: Mapping[str, float], *, at_least: float | None = None
+) -> list[Finding]:
+    """The point where a ratio is lowest; nothing of nothing."""
+    found = sorted(ratios.items(), key=itemgetter(1))[:1]
+    return [Finding(f"{what}, lowest", v, place, at_least=at_least) for place, v in found]
+
+
+def highest(
+    what: str, ratios: Mapping[str, float], *, at_most: float | None = None
+) -> list[Finding]:
+    """The point where a ratio is highest; nothing of nothing."""
+    found = sorted(ratios.items(), key=itemgetter(1))[-1:]
+    return [Finding(f"{what}, highest", v, place, at_most=at_most) for place, v in found]
+
+
+def mean(what: str, ratios: Mapping[str, float], *, at_least: float | None = None) -> list[Finding]:
+    """The geometric mean; nothing of nothing."""
+    logs = [math.log(value) for value in ratios.values()]
+    if not logs:
+        return []
+    value = math.exp(sum(logs) / len(logs))
+    return [Finding(f"{what}, geometric mean", value, at_least=at_least)]
 
 
 def left_out(rows: Iterable[Row]) -> list[str]:
@@ -90,17 +119,17 @@ def left_out(rows: Iterable[Row]) -> list[str]:
 
 
 def point(row: Row) -> str:
-    """The cell and its sizes, as far as the row has them."""
+    """The cell, its sizes and its loss, as far as the row has them."""
     sizes = " ".join(f"{name}={row[name]}" for name in "BTDHN" if name in row)
-    return " ".join(part for part in (row.get("cell"), sizes) if part)
+    return " ".join(part for part in (row.get("cell"), sizes, row.get("loss")) if part)
 
 
 def in_short(row: Row) -> str:
     """One line while the run goes on: the medians, and what is one number anyway."""
     if "left_out" in row:
         return f"{point(row)} {row['contender']}: left out, {row['left_out']}"
-    numbers = {n: v["median"] if isinstance(v, dict) else v for n, v in row.items()}
-    told = [f"{n} {v:.4g}" for n, v in numbers.items() if isinstance(v, float)]
+    numbers = {n: v["median"] if isinstance(v, dict) else v for n, v in row.items() if len(n) > 1}
+    told = [f"{n} {v:.4g}" for n, v in numbers.items() if isinstance(v, int | float)]
     return f"{point(row)} {row['contender']}: {', '.join(told)}"
 
 
