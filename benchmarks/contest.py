@@ -18,11 +18,7 @@ if TYPE_CHECKING:
 SIDE = 2048
 LIMIT = f"product of {SIDE}³"
 QUICK = [Problem("gru", 8, 64, 32, 32)]
-
-
-def problems() -> list[Problem]:
-    """Every cell at every shape."""
-    return [Problem(cell, *shape) for shape in SHAPES for cell in CELLS]
+FULL = [Problem(cell, *shape) for shape in SHAPES for cell in CELLS]
 
 
 Made = TypeVar("Made")
@@ -59,25 +55,23 @@ class Race(NamedTuple):
     Attributes:
       program: which of a model's programs.
       passes: its products, in those of a forward pass.
-      seconds: for each contender at each problem, on average, beyond the least rounds.
     """
 
     program: Callable[[Model], Callable[[], Program]]
     passes: int
-    seconds: float
 
 
-def race(how: Race, of: Iterable[Problem], *, rounds: int = 5) -> Iterator[Row]:
+def race(how: Race, *, quick: bool) -> Iterator[Row]:
     """Times every fold and every peer; a row for each at each problem."""
     side = jax.random.normal(jax.random.key(2), (SIDE, SIDE))
     product = build(jnp.matmul, side, side)
     jax.block_until_ready(product.call())
-    for problem in of:
+    for problem in QUICK if quick else FULL:
         programs, reasons = attempt(
             {name: partial(_ready, how, make, problem) for name, make in (FOLDS | PEERS).items()}
         )
         calls = {name: program.call for name, program in programs.items()}
-        times = take_turns({**calls, LIMIT: product.call}, rounds=rounds, seconds=how.seconds)
+        times = take_turns({**calls, LIMIT: product.call}, rounds=6, seconds=0 if quick else 1.0)
         # How long the problem's products would take at the large product's speed, in its times.
         share = how.passes * problem.operations / (2 * SIDE**3)
         for name, program in programs.items():

@@ -8,16 +8,16 @@ times the products of a forward pass.
 
 from collections.abc import Iterator, Sequence
 
-from benchmarks.contest import QUICK, Race, Targets, problems, race, standings
+from benchmarks.contest import Race, Targets, race, standings
 from benchmarks.report import Report, Row
 
-RACE = Race(lambda model: model.training_step, passes=3, seconds=1.0)
+RACE = Race(lambda model: model.training_step, passes=3)
 TARGETS = Targets(jax_mean=1.3, jax_worst=0.95, torch_mean=2.5)
 
 
 def measure(quick: bool) -> Iterator[Row]:
     """A row for each contender at each cell and shape."""
-    return race(RACE, QUICK if quick else problems())
+    return race(RACE, quick=quick)
 
 
 def report(rows: Sequence[Row]) -> Report:
