@@ -71,7 +71,7 @@ def race(how: Race, *, quick: bool) -> Iterator[Row]:
             {name: partial(_ready, how, make, problem) for name, make in (FOLDS | PEERS).items()}
         )
         calls = {name: program.call for name, program in programs.items()}
-        times = take_turns({**calls, LIMIT: product.call}, rounds=6, seconds=0 if quick else 1.0)
+        times = take_turns({**calls, LIMIT: product.call}, rounds=5, seconds=0 if quick else 1.0)
         # How long the problem's products would take at the large product's speed, in its times.
         share = how.passes * problem.operations / (2 * SIDE**3)
         for name, program in programs.items():
@@ -170,7 +170,7 @@ def draw(figure: "Figure", rows: Sequence[Row]) -> None:
     cells = list(dict.fromkeys(row["cell"] for row in rows))
     shapes = list(dict.fromkeys(tuple(row[name] for name in "BTDH") for row in rows))
     contenders = _in_order(rows)
-    figure.set_size_inches(4 * len(cells) + 2, 5)
+    figure.set_size_inches(max(10, 4 * len(cells) + 2), 5)
     panels = figure.subplots(1, len(cells), sharey=True, squeeze=False)[0]
     for panel, cell in zip(panels, cells, strict=True):
         for place, name in enumerate(contenders):
