@@ -1,6 +1,6 @@
 """How long does a forward pass take, beside other libraries and beside its products alone?
 
-Run time: not yet measured in full.
+Run time: about 5 minutes on two cores; 15 s with --quick.
 
 A forward pass gives all outputs, `[T, B, H]`.
 """
