@@ -5,10 +5,11 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint clean
+.PHONY: help demo bench test lint clean
 
 help:
 	@echo 'make demo       train five recurrent networks on real weather and draw their gradients'
+	@echo 'make bench      time a training step, its memory and the rest on small problems, beside other libraries'
 	@echo 'make test       run the tests'
 	@echo 'make lint       ruff and mypy'
 	@echo 'make clean      remove the virtual environment and the results'
@@ -16,6 +17,10 @@ help:
 demo: $(VENV)/.installed-experiments
 	@echo '== Training five networks on Seattle weather; the figure goes to results/vanishing_gradients'
 	$(BIN)/python -m experiments.vanishing_gradients --force
+
+bench: $(VENV)/.installed-benchmarks
+	@echo '== Every benchmark on one small problem; python -m benchmarks NAME measures in full'
+	$(BIN)/python -m benchmarks --quick
 
 test: $(VENV)/.installed-test
 	@echo '== Running the tests; this takes a few minutes'

@@ -1,6 +1,7 @@
 """The problems, and rnnjax's own ways of solving them; the peers' are in `peers.py`."""
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
@@ -70,46 +71,66 @@ class Model(NamedTuple):
     Attributes:
       forward: all outputs.
       training_step: the gradient of the mean square of all outputs to the weights.
+      last_output: the gradient of the mean square of the last output.
     """
 
     forward: Callable[[], Program]
     training_step: Callable[[], Program]
+    last_output: Callable[[], Program]
 
 
-def jax_model(outputs: Callable[[Any, Any], jax.Array], params: Any, x: jax.Array) -> Model:
-    """From `outputs(params, x)`, by `jax.jit` and `jax.grad`."""
+def jax_model(
+    run: Callable[[Any, Any], tuple[jax.Array, jax.Array]], params: Any, x: jax.Array
+) -> Model:
+    """By `jax.jit` and `jax.grad`.
 
-    def loss(params: Any, x: jax.Array) -> jax.Array:
-        return jnp.mean(outputs(params, x) ** 2)
+    Args:
+      run: `(params, x) -> (last, outputs)`. A loss on the last output reads `last`,
+        which need not come from all of them.
+      params: the weights.
+      x: the inputs, in the layout that `run` takes.
+    """
+
+    def loss(shown: int) -> Callable[[Any, jax.Array], jax.Array]:
+        return lambda params, x: jnp.mean(run(params, x)[shown] ** 2)
 
     return Model(
-        forward=lambda: build(outputs, params, x),
-        training_step=lambda: build(jax.grad(loss), params, x),
+        forward=lambda: build(lambda params, x: run(params, x)[1], params, x),
+        training_step=lambda: build(jax.grad(loss(1)), params, x),
+        last_output=lambda: build(jax.grad(loss(0)), params, x),
     )
 
 
 def build(function: Callable[..., Any], *args: Any) -> Program:
     """Compiles a function for these arguments."""
-    compiled, seconds = timed(lambda: jax.jit(function).lower(*args).compile())
+    leaves, structure = jax.tree.flatten(args)
+
+    # Python takes longer to walk the nested dictionaries of one library's weights than the
+    # tuple of another's; at every call, and it is not what is to be timed.
+    def flat(*leaves: jax.Array) -> list[jax.Array]:
+        return jax.tree.leaves(function(*jax.tree.unflatten(structure, leaves)))
+
+    compiled, seconds = timed(lambda: jax.jit(flat).lower(*leaves).compile())
     memory = compiled.memory_analysis()
-    return Program(lambda: compiled(*args), seconds, memory.temp_size_in_bytes)
+    return Program(lambda: compiled(*leaves), seconds, memory and memory.temp_size_in_bytes)
 
 
+@lru_cache(maxsize=1)
 def draw_inputs(problem: Problem) -> jax.Array:
-    """`[T, B, D]`, float32, normal."""
+    """`[T, B, D]`, float32, normal; the same array for every contender."""
     shape = (problem.length, problem.batch, problem.input_size)
     return jax.random.normal(jax.random.key(1), shape, jnp.float32)
 
 
 def folded(fold: folds.Fold, problem: Problem) -> Model:
-    """One of the folds of rnnjax."""
+    """One of rnnjax's folds."""
     cell = CELLS[problem.cell](problem.input_size, problem.hidden_size)
 
-    def outputs(params: Any, x: jax.Array) -> jax.Array:
-        _, states = fold(cell, params, x, cell.start(params, x.shape[1:-1]))
-        return cell.output(states)
+    def run(params: Any, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        final, states = fold(cell, params, x, cell.start(params, x.shape[1:-1]))
+        return cell.output(final), cell.output(states)
 
-    return jax_model(outputs, cell.init(jax.random.key(0)), draw_inputs(problem))
+    return jax_model(run, cell.init(jax.random.key(0)), draw_inputs(problem))
 
 
 def three_line_block(problem: Problem) -> Model:
@@ -132,8 +153,14 @@ def three_line_block(problem: Problem) -> Model:
     return folded(fold, problem)
 
 
+OURS = "blocked"  # the default fold
+SMALLEST = "blocked(store=False)"
+CHECKPOINTED = "checkpointed"
+# `truncated` has another gradient, and what `parallel` asks for is in `parallel_in_time`.
 FOLDS: dict[str, Callable[[Problem], Model]] = {
-    "blocked": lambda problem: folded(folds.blocked(), problem),
+    OURS: lambda problem: folded(folds.blocked(), problem),
+    SMALLEST: lambda problem: folded(folds.blocked(store=False), problem),
+    CHECKPOINTED: lambda problem: folded(folds.checkpointed(), problem),
     "scan fold": lambda problem: folded(folds.scan(), problem),
     "3-line block": three_line_block,
 }

@@ -15,8 +15,13 @@ import numpy as np
 from benchmarks.models import CELLS, Model, Problem, Program, draw_inputs, jax_model
 
 
-class NoSuchCellError(Exception):
-    """The library has no such cell."""
+class UnavailableError(Exception):
+    """The library cannot take part in this problem; the message says why."""
+
+
+def shown(carry: Any) -> jax.Array:
+    """H of a state that is h alone, or (c, h)."""
+    return carry[1] if isinstance(carry, tuple) else carry
 
 
 def plain_scan(problem: Problem) -> Model:
@@ -46,10 +51,11 @@ def plain_scan(problem: Problem) -> Model:
     zeros = jnp.zeros((problem.batch, H))
     start = (zeros, zeros) if problem.cell == "lstm" else zeros
 
-    def outputs(params: Any, x: jax.Array) -> jax.Array:
-        return jax.lax.scan(lambda state, x_t: step(params, state, x_t), start, x)[1]
+    def run(params: Any, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        final, outputs = jax.lax.scan(lambda state, x_t: step(params, state, x_t), start, x)
+        return shown(final), outputs
 
-    return jax_model(outputs, cell.init(jax.random.key(0)), draw_inputs(problem))
+    return jax_model(run, cell.init(jax.random.key(0)), draw_inputs(problem))
 
 
 def flax_linen(problem: Problem) -> Model:
@@ -63,7 +69,12 @@ def flax_linen(problem: Problem) -> Model:
     }
     rnn = linen.RNN(cells[problem.cell](problem.hidden_size), time_major=True)
     x = draw_inputs(problem)
-    return jax_model(rnn.apply, rnn.init(jax.random.key(0), x), x)
+
+    def run(params: Any, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        final, outputs = rnn.apply(params, x, return_carry=True)
+        return shown(final), outputs
+
+    return jax_model(run, rnn.init(jax.random.key(0), x[:1]), x)
 
 
 def flax_nnx(problem: Problem) -> Model:
@@ -80,27 +91,30 @@ def flax_nnx(problem: Problem) -> Model:
     zeros = jnp.zeros((problem.batch, problem.hidden_size))
     start = (zeros, zeros) if problem.cell == "lstm" else zeros
 
-    def outputs(params: Any, x: jax.Array) -> jax.Array:
-        return nnx.merge(graph, params, rest)(x, initial_carry=start)
+    def run(params: Any, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        rnn = nnx.merge(graph, params, rest)
+        final, outputs = rnn(x, initial_carry=start, return_carry=True)
+        return shown(final), outputs
 
-    return jax_model(outputs, params, draw_inputs(problem))
+    return jax_model(run, params, draw_inputs(problem))
 
 
 def haiku(problem: Problem) -> Model:
-    """`haiku.dynamic_unroll`."""
+    """`haiku.dynamic_unroll`; its GRU resets before the product, which takes two a step."""
     import haiku as hk
 
     cells: dict[str, Callable[..., Any]] = {"gru": hk.GRU, "lstm": hk.LSTM}
     if problem.cell not in cells:
-        raise NoSuchCellError("has a ReLU cell, no tanh")
+        raise UnavailableError("has a ReLU cell, no tanh")
 
-    def network(x: jax.Array) -> jax.Array:
+    def network(x: jax.Array) -> tuple[jax.Array, jax.Array]:
         core = cells[problem.cell](problem.hidden_size)
-        return hk.dynamic_unroll(core, x, core.initial_state(problem.batch))[0]
+        outputs, final = hk.dynamic_unroll(core, x, core.initial_state(problem.batch))
+        return final.hidden if problem.cell == "lstm" else final, outputs
 
     pure = hk.without_apply_rng(hk.transform(network))
     x = draw_inputs(problem)
-    return jax_model(pure.apply, pure.init(jax.random.key(0), x), x)
+    return jax_model(pure.apply, pure.init(jax.random.key(0), x[:1]), x)
 
 
 def equinox(problem: Problem) -> Model:
@@ -109,22 +123,26 @@ def equinox(problem: Problem) -> Model:
 
     cells: dict[str, Callable[..., Any]] = {"gru": eqx.nn.GRUCell, "lstm": eqx.nn.LSTMCell}
     if problem.cell not in cells:
-        raise NoSuchCellError(f"has no {problem.cell} cell")
+        raise UnavailableError(f"has no {problem.cell} cell")
     cell = cells[problem.cell](problem.input_size, problem.hidden_size, key=jax.random.key(0))
     arrays, static = eqx.partition(cell, eqx.is_array)
     zeros = jnp.zeros((problem.batch, problem.hidden_size))
     start = (zeros, zeros) if problem.cell == "lstm" else zeros
 
-    def outputs(arrays: Any, x: jax.Array) -> jax.Array:
+    def hidden(state: Any) -> jax.Array:
+        return state[0] if problem.cell == "lstm" else state
+
+    def run(arrays: Any, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         step = jax.vmap(eqx.combine(arrays, static))
 
         def body(state: Any, x_t: jax.Array) -> tuple[Any, jax.Array]:
             state = step(x_t, state)
-            return state, state[0] if problem.cell == "lstm" else state
+            return state, hidden(state)
 
-        return jax.lax.scan(body, start, x)[1]
+        final, outputs = jax.lax.scan(body, start, x)
+        return hidden(final), outputs
 
-    return jax_model(outputs, arrays, draw_inputs(problem))
+    return jax_model(run, arrays, draw_inputs(problem))
 
 
 def keras(problem: Problem) -> Model:
@@ -141,11 +159,32 @@ def keras(problem: Problem) -> Model:
     layer.build((problem.batch, problem.length, problem.input_size))
     rest = [variable.value for variable in layer.non_trainable_variables]
 
-    def outputs(params: Any, x: jax.Array) -> jax.Array:
-        return layer.stateless_call(params, rest, x)[0]
+    def run(params: Any, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        outputs, _ = layer.stateless_call(params, rest, x)
+        return outputs[:, -1], outputs
 
     params = [variable.value for variable in layer.trainable_variables]
-    return jax_model(outputs, params, jnp.swapaxes(draw_inputs(problem), 0, 1))
+    return jax_model(run, params, jnp.swapaxes(draw_inputs(problem), 0, 1))
+
+
+def vendor(problem: Problem) -> Model:
+    """The LSTM of cuDNN, through `jax.experimental.rnn`; it takes the batch first."""
+    if problem.cell != "lstm":
+        raise UnavailableError("JAX offers the LSTM alone")
+    if jax.default_backend() != "gpu":
+        raise UnavailableError(f"JAX has none on the {jax.default_backend()}")
+    from jax.experimental import rnn
+
+    sizes = (problem.input_size, problem.hidden_size, 1)
+    zeros = jnp.zeros((1, problem.batch, problem.hidden_size))
+    lengths = jnp.full(problem.batch, problem.length, jnp.int32)
+
+    def run(weights: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        outputs, final, _ = rnn.lstm(x, zeros, zeros, weights, lengths, *sizes, 0.0, False)
+        return final[0], outputs
+
+    weights = rnn.init_lstm_weight(jax.random.key(0), *sizes, False)
+    return jax_model(run, weights, jnp.swapaxes(draw_inputs(problem), 0, 1))
 
 
 def torch(problem: Problem) -> Model:
@@ -155,7 +194,7 @@ def torch(problem: Problem) -> Model:
     modules: dict[str, Callable[..., Any]] = {"tanh": t.nn.RNN, "gru": t.nn.GRU, "lstm": t.nn.LSTM}
     accelerated = jax.default_backend() == "gpu" and t.cuda.is_available()
     if jax.default_backend() != "cpu" and not accelerated:
-        raise NoSuchCellError(f"does not see the {jax.default_backend()}")
+        raise UnavailableError(f"does not see the {jax.default_backend()}")
     device = "cuda" if accelerated else "cpu"
     module = modules[problem.cell](problem.input_size, problem.hidden_size).to(device)
     x = t.from_numpy(np.array(draw_inputs(problem))).to(device)
@@ -164,17 +203,26 @@ def torch(problem: Problem) -> Model:
         if accelerated:
             t.cuda.synchronize()
 
-    def forward() -> None:
+    def forward() -> Any:
         with t.inference_mode():
-            module(x)
+            outputs, _ = module(x)
         wait()
+        return outputs
 
-    def training_step() -> None:
-        module.zero_grad()
-        module(x)[0].square().mean().backward()
-        wait()
+    def gradient(shown: Callable[[Any], Any]) -> Callable[[], Any]:
+        def call() -> Any:
+            module.zero_grad()
+            shown(module(x)[0]).square().mean().backward()
+            wait()
+            return [weight.grad for weight in module.parameters()]
 
-    return Model(lambda: Program(forward), lambda: Program(training_step))
+        return call
+
+    return Model(
+        forward=lambda: Program(forward),
+        training_step=lambda: Program(gradient(lambda outputs: outputs)),
+        last_output=lambda: Program(gradient(lambda outputs: outputs[-1])),
+    )
 
 
 JAX_PEERS: dict[str, Callable[[Problem], Model]] = {
@@ -185,4 +233,5 @@ JAX_PEERS: dict[str, Callable[[Problem], Model]] = {
     "Equinox": equinox,
     "Keras": keras,
 }
-PEERS = JAX_PEERS | {"torch": torch}
+TORCH, VENDOR = "torch", "cuDNN"
+PEERS = JAX_PEERS | {TORCH: torch, VENDOR: vendor}

@@ -4,6 +4,7 @@ The speed of a machine drifts by a third from minute to minute. What runs in the
 round shares that drift, so it cancels in the ratio of two times of one round.
 """
 
+import random
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -28,7 +29,7 @@ def take_turns(
     """Times every contender once a round, each until its result is ready.
 
     Args:
-      calls: what to time, compiled before; each is called once beforehand.
+      calls: what to time, compiled and run once before.
       rounds: at least so many.
       seconds: go on until each contender, on average, has had so many, 50 rounds at
         most.
@@ -37,17 +38,14 @@ def take_turns(
       The seconds of every round, by contender.
     """
     times: Times = {name: [] for name in calls}
-    for call in calls.values():
-        jax.block_until_ready(call())
     began = time.perf_counter()
-    names = list(calls)
+    order = random.Random(0)
     for done in range(50):
         if done >= rounds and time.perf_counter() - began > seconds * len(calls):
             break
         # Who runs after whom changes from round to round: no one always finds the cache
         # that the same neighbour has left.
-        shift = done % len(names)
-        for name in names[shift:] + names[:shift]:
+        for name in order.sample(list(calls), len(calls)):
             start = time.perf_counter()
             jax.block_until_ready(calls[name]())
             times[name].append(time.perf_counter() - start)

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, NoReturn
 import tyro
 
 from experiments.common.data import DatasetError, Provenance
-from experiments.common.output import Output, UsageError, say
+from experiments.common.output import Output, UsageError, print_table, say
 
 if TYPE_CHECKING:
     import jax
@@ -224,7 +224,7 @@ def _report(experiment: Any, options: Options, out: Output, result: Result, bega
             "baselines": result.baselines,
             "data": None if result.data is None else result.data._asdict(),
             "device": {"platform": device.platform, "kind": device.device_kind},
-            "versions": _versions(),
+            "versions": versions("rnnjax", "jax", "jaxlib", "optax", "numpy"),
             "wall_seconds": round(time.perf_counter() - began, 2),
             "parts": out.parts,
         },
@@ -255,19 +255,14 @@ def _deviation(values: list[float]) -> float:
 
 
 def _print_table(result: Result) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    # A pipe has no width: leave room for every column.
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("", no_wrap=True)
-    for column in result.columns:
-        table.add_column(column.header, justify="right")
-    for row, seeds in (result.rows | {name: [x] for name, x in result.baselines.items()}).items():
-        table.add_row(row, *(_cell(_over_seeds(seeds), column) for column in result.columns))
-    console.print(table)
+    rows = result.rows | {name: [x] for name, x in result.baselines.items()}
+    print_table(
+        ["", *(column.header for column in result.columns)],
+        [
+            [row, *(_cell(_over_seeds(seeds), column) for column in result.columns)]
+            for row, seeds in rows.items()
+        ],
+    )
     print(result.finding)
 
 
@@ -281,11 +276,12 @@ def _cell(found: Mapping[str, Any], column: Column) -> str:
     return text
 
 
-def _versions() -> dict[str, str | None]:
-    versions: dict[str, str | None] = {"python": platform.python_version()}
-    for package in ("rnnjax", "jax", "jaxlib", "optax", "numpy"):
+def versions(*packages: str) -> dict[str, str | None]:
+    """Of Python and of these packages, None for one that is not installed."""
+    found: dict[str, str | None] = {"python": platform.python_version()}
+    for package in packages:
         try:
-            versions[package] = importlib.metadata.version(package)
+            found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
-            versions[package] = None
-    return versions
+            found[package] = None
+    return found

@@ -6,7 +6,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +53,42 @@ def _strict(value: Any) -> tuple[Any, bool]:
             clean["finite"] = False
         return clean, True
     return value, True
+
+
+def strict_text(value: Any) -> str:
+    """Strict JSON, over several lines."""
+    return json.dumps(strict(value), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def rendered(figure: "Figure", name: str) -> dict[str, bytes]:
+    """A figure as SVG and PNG, by file name."""
+    import matplotlib
+
+    files = {}
+    for kind, metadata in (("svg", {"Date": None}), ("png", {})):
+        buffer = io.BytesIO()
+        # Text stays text in the SVG, and the same figure gives the same file.
+        with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+            figure.savefig(buffer, format=kind, dpi=150, metadata=metadata)
+        files[f"{name}.{kind}"] = buffer.getvalue()
+    return files
+
+
+def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """On standard output; the first column is to the left, the others to the right."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    # A pipe has no width: leave room for every column.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column(headers[0], no_wrap=True)
+    for header in headers[1:]:
+        table.add_column(header, justify="right")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
 
 
 class Output:
@@ -138,18 +174,12 @@ class Output:
 
     def figure(self, figure: "Figure") -> None:
         """Writes the experiment's figure as SVG and PNG."""
-        import matplotlib
-
-        for kind, metadata in (("svg", {"Date": None}), ("png", {})):
-            buffer = io.BytesIO()
-            # Text stays text in the SVG, and the same figure gives the same file.
-            with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": self.experiment}):
-                figure.savefig(buffer, format=kind, dpi=150, metadata=metadata)
-            self.write(f"{self.experiment}.{kind}", buffer.getvalue())
+        for name, content in rendered(figure, self.experiment).items():
+            self.write(name, content)
 
     def write_json(self, name: str, value: Any) -> str:
         """Writes strict JSON, and returns it."""
-        text = json.dumps(strict(value), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+        text = strict_text(value)
         self.write(name, text.encode())
         return text
 
@@ -160,7 +190,7 @@ class Output:
           UsageError: a file of that name is there which no run of the experiment wrote.
         """
         self._claim(name)
-        _replace(self.folder / name, content)
+        replace_file(self.folder / name, content)
 
     def _check_same_run(self) -> None:
         try:
@@ -225,7 +255,7 @@ class Output:
         self._check_own(name)
         self._written.append(name)
         manifest = {"experiment": self.experiment, "files": self._written}
-        _replace(self.folder / "files.json", json.dumps(manifest, indent=2).encode())
+        replace_file(self.folder / "files.json", json.dumps(manifest, indent=2).encode())
 
     def _merge_metrics(self) -> None:
         """`metrics.jsonl`: the lines of every part so far, each with the part's name."""
@@ -242,7 +272,8 @@ def _beside(file: Path) -> Path:
     return file.with_name(file.name + ".tmp")
 
 
-def _replace(file: Path, content: bytes) -> None:
+def replace_file(file: Path, content: bytes) -> None:
+    """Puts a file in place, whole."""
     temporary = _beside(file)
     try:
         temporary.write_bytes(content)

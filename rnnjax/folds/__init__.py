@@ -6,13 +6,14 @@ leaves `[T, B, ...]`, state `[B, ...]`, states `[T, B, ...]`.
 
 from rnnjax.folds.blocked import blocked
 from rnnjax.folds.checkpointed import checkpointed
-from rnnjax.folds.parallel import Solution, dense, diagonal, newton, parallel
+from rnnjax.folds.parallel import Linearise, Solution, dense, diagonal, newton, parallel
 from rnnjax.folds.scan import scan
 from rnnjax.folds.sequence import Fold
 from rnnjax.folds.truncated import truncated
 
 __all__ = [
     "Fold",
+    "Linearise",
     "Solution",
     "blocked",
     "checkpointed",

@@ -1,0 +1,126 @@
+"""`python -m benchmarks` runs every benchmark, `python -m benchmarks NAME` one of them.
+
+Any file in this folder that tells its run time is a benchmark: a docstring whose first
+line is the question it answers, with a line `Run time: ...`; `measure(quick)`, which
+yields plain rows; and `report(rows)`, which makes a table and findings of them.
+"""
+
+import dataclasses
+import importlib
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from matplotlib.figure import Figure
+
+from benchmarks.report import Report, in_short, record, show
+from experiments.common.harness import DONE, INTERRUPTED, UNEXPECTED, USAGE, Description, describe
+from experiments.common.output import rendered, replace_file, say, strict_text
+
+RESULTS = Path("results/benchmarks")
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What a run can be told."""
+
+    name: tyro.conf.Positional[str] = "all"
+    """A benchmark, 'all' of them, or 'list' to see what each asks."""
+    quick: bool = False
+    """One small problem each, to see that it works; no figures to quote."""
+    out: Annotated[
+        Path | None,
+        tyro.conf.arg(help_behavior_hint=f"(default: {RESULTS}, {RESULTS}/quick with --quick)"),
+    ] = None
+    """Folder for the results; those of an earlier run there are replaced."""
+    json: bool = False
+    """Print one JSON object instead of tables."""
+
+
+def main() -> int:
+    """The command line."""
+    found = [describe(file) for file in sorted(Path(__file__).parent.glob("[!_]*.py"))]
+    benchmarks = {each.name: each for each in found if each.run_time}
+    options = tyro.cli(
+        Options,
+        prog="python -m benchmarks",
+        description=(__doc__ or "").partition("\n")[0],
+        config=(tyro.conf.FlagCreatePairsOff,),
+    )
+    name = options.name.replace("-", "_")
+    if name == "list":
+        for each in benchmarks.values():
+            print(f"{each.name}\n  {each.claim}\n  {each.run_time}\n")
+        return DONE
+    if name != "all" and name not in benchmarks:
+        say(f"error: NAME: expected list, all, {', '.join(benchmarks)}, got {options.name}")
+        return USAGE
+    records = {}
+    failed = False
+    for each in benchmarks.values() if name == "all" else [benchmarks[name]]:
+        try:
+            records[each.name] = run(each, options)
+        except KeyboardInterrupt:
+            return INTERRUPTED
+        except Exception:
+            traceback.print_exc()
+            failed = True
+    if options.json and records:
+        sys.stdout.write(strict_text(records if name == "all" else records[name]))
+    return UNEXPECTED if failed else DONE
+
+
+def run(benchmark: Description, options: Options) -> dict[str, Any]:
+    """Measures one benchmark, writes what there is however far it gets, and shows it."""
+    began = time.perf_counter()
+    folder = options.out or (RESULTS / "quick" if options.quick else RESULTS)
+    say(f"{benchmark.name}: {benchmark.claim}")
+    module = importlib.import_module(f"benchmarks.{benchmark.name}")
+    rows: list[dict[str, Any]] = []
+    error: BaseException | None = None
+    try:
+        for row in module.measure(options.quick):
+            rows.append(row)
+            say(f"  {in_short(row)}")
+    except (KeyboardInterrupt, Exception) as caught:
+        error = caught
+    # A part of a run never takes the place of a whole one.
+    stem = benchmark.name if error is None else f"{benchmark.name}.incomplete"
+    seconds = time.perf_counter() - began
+    ended = "done" if error is None else f"ended by {type(error).__name__}"
+    say(
+        f"{benchmark.name}: {ended} after {seconds:.0f} s, {len(rows)} rows in {folder / stem}.json"
+    )
+    report = module.report(rows)
+    found = record(
+        benchmark.name, benchmark.claim, rows, report,
+        quick=options.quick, complete=error is None, wall_seconds=round(seconds, 1),
+    )  # fmt: skip
+    write(folder, stem, found, report)
+    if not options.json:
+        show(report, rows)
+    if error is not None:
+        raise error
+    return found
+
+
+def write(folder: Path, stem: str, found: dict[str, Any], report: Report) -> None:
+    """The JSON and the figure, each whole."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {f"{stem}.json": strict_text(found).encode()}
+    if report.draw is not None and found["rows"]:
+        figure = Figure(layout="constrained")
+        report.draw(figure)
+        device = found["device"]
+        figure.suptitle(
+            f"{found['question']}\n{device['kind']}, {device['processor']}", fontsize=11
+        )
+        files |= rendered(figure, stem)
+    for name, content in files.items():
+        replace_file(folder / name, content)
+
+
+sys.exit(main())

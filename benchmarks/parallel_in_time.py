@@ -1,0 +1,118 @@
+"""How many turns does Newton's iteration take, and how does it compare with step by step?
+
+Run time: about 1 minute on two cores; 20 s with --quick.
+
+Turns: random tanh networks, W_hh ~ gain N(0, 1/N), N = 32, inputs ~ N(0, .3²), start
+~ N(0, 1), float64, to 1e-8, the median of eight; and the linear cells. Depth counts
+dependent steps, a turn's two scans of log₂ T stages each, beside the T of step by step;
+work counts multiplications, a turn's 2 T products of Jacobians beside T products with a
+vector. Time is the forward pass of this device, which on a CPU has little to run at once.
+"""
+
+import math
+import statistics
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.models import build
+from benchmarks.report import Finding, Report, Row
+from benchmarks.timing import ratio, spread, take_turns
+from rnnjax import Cell, cells, folds
+
+N, T, SEEDS = 32, 256, 8
+TURNS = {0.5: (3, 3), 0.9: (5, 5), 1.5: (19, 23)}  # Published: 3, 5, about 21.
+LONG = 8192
+
+
+def measure(quick: bool) -> Iterator[Row]:
+    """A row for each gain and each linear cell."""
+    with jax.enable_x64(True):
+        cell = cells.elman(N, N, dtype=jnp.float64)
+        for gain in TURNS:
+            problems = [tanh_network(gain, seed) for seed in range(1 if quick else SEEDS)]
+            yield row(f"tanh, gain {gain}", cell, problems, folds.dense, 1e-8, N**3 / N**2)
+    length = T if quick else LONG
+    for name, cell in {"lru": cells.lru(N, N), "min_gru": cells.min_gru(N, N)}.items():
+        params = cell.init(jax.random.key(0))
+        x = jax.random.normal(jax.random.key(1), (length, N), jnp.float32)
+        problem = params, x, cell.start(params, ())
+        yield row(name, cell, [problem], folds.diagonal, None, 1)
+
+
+def tanh_network(gain: float, seed: int) -> tuple[Any, ...]:
+    """Parameters, inputs `[T, N]`, and start `[N]`."""
+    rng = np.random.default_rng(seed)
+    W_hh = gain * rng.normal(size=(N, N)) / math.sqrt(N)
+    params = cells.ElmanParams(jnp.eye(N), jnp.asarray(W_hh), jnp.zeros(N))
+    return params, jnp.asarray(0.3 * rng.normal(size=(T, N))), jnp.asarray(rng.normal(size=N))
+
+
+def row(
+    name: str,
+    cell: Cell,
+    problems: Sequence[tuple[Any, ...]],
+    linearise: folds.Linearise,
+    tolerance: float | None,
+    product_cost: float,
+) -> Row:
+    """The turns of every problem, and the time of the first."""
+    options: Any = {"tolerance": tolerance, "linearise": linearise}
+    solve = jax.jit(lambda *args: folds.newton(cell, *args, **options))
+    found = [solve(*problem) for problem in problems]
+    turns = [int(solution.iterations) for solution in found]
+    length, params = len(problems[0][1]), problems[0]
+    programs = {
+        "parallel": build(lambda *args: folds.parallel(**options)(cell, *args), *params),
+        "scan": build(lambda *args: folds.scan()(cell, *args), *params),
+    }
+    for program in programs.values():
+        jax.block_until_ready(program.call())
+    times = take_turns({n: p.call for n, p in programs.items()}, rounds=7, seconds=1.0)
+    median = statistics.median(turns)
+    return {
+        "cell": name,
+        "T": length,
+        "N": N,
+        "contender": "parallel",
+        "converged": all(bool(solution.converged) for solution in found),
+        "turns": turns,
+        "median_turns": median,
+        "depth": 2 * median * math.ceil(math.log2(length)),
+        "depth_to_scan": 2 * median * math.ceil(math.log2(length)) / length,
+        "work_to_scan": 2 * median * product_cost,
+        "seconds": spread(times["parallel"])._asdict(),
+        "time_to_scan": ratio(times, "parallel", "scan")._asdict(),
+    }
+
+
+def report(rows: Sequence[Row]) -> Report:
+    """Turns, depth, work and time beside a plain scan's."""
+    findings = []
+    for gain, (least, most) in TURNS.items():
+        findings += [
+            Finding(f"median turns at gain {gain}", r["median_turns"], at_least=least, at_most=most)
+            for r in rows
+            if r["cell"] == f"tanh, gain {gain}" and len(r["turns"]) == SEEDS
+        ]
+    findings += [
+        Finding(f"turns of {r['cell']}", r["median_turns"], at_most=1)
+        for r in rows
+        if r["cell"] in ("lru", "min_gru")
+    ]
+    return Report(
+        headers=["cell", "T", "turns", "lowest", "highest", "depth", "depth / scan",
+                 "work / scan", "time / scan"],
+        lines=[
+            [
+                r["cell"], str(r["T"]), f"{r['median_turns']:g}", str(min(r["turns"])),
+                str(max(r["turns"])), f"{r['depth']:g}", f"{r['depth_to_scan']:.3f}",
+                f"{r['work_to_scan']:g}", f"{r['time_to_scan']['median']:.2f}",
+            ]
+            for r in rows
+        ],
+        findings=findings,
+    )  # fmt: skip
