@@ -5,12 +5,12 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := $(VENV)/bin
 
-.PHONY: help demo bench test lint clean
+.PHONY: help demo bench test test-slow lint clean
 
 help:
 	@echo 'make demo       train five recurrent networks on real weather and draw their gradients'
 	@echo 'make bench      time a training step, its memory and the rest on small problems, beside other libraries'
-	@echo 'make test       run the tests'
+	@echo 'make test       run the tests (make test-slow: those that take longer)'
 	@echo 'make lint       ruff and mypy'
 	@echo 'make clean      remove the virtual environment and the results'
 
@@ -25,6 +25,10 @@ bench: $(VENV)/.installed-benchmarks
 test: $(VENV)/.installed-test
 	@echo '== Running the tests; this takes a few minutes'
 	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/.installed-test
+	@echo '== Running the slow tests'
+	$(BIN)/python -m pytest -m slow
 
 lint: $(VENV)/.installed-dev
 	@echo '== Checking style and types'

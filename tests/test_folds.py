@@ -16,7 +16,7 @@ from rnnjax import cells, folds, from_step
 from rnnjax.cell import Cell
 
 CELL_LENGTH_FOLD = [
-    (cell, length, fold)
+    pytest.param(cell, length, fold, marks=[pytest.mark.slow] if row.slow else [])
     for cell in CELLS
     for length in BATCH
     for fold, row in FOLDS.items()

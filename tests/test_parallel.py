@@ -64,7 +64,9 @@ LINEAR = {
 }
 
 
-@pytest.mark.parametrize("name", LINEAR)
+@pytest.mark.parametrize(
+    "name", ["lru", "min-gru", pytest.param("lru-slow", marks=pytest.mark.slow), "identity"]
+)
 def test_a_linear_cell_takes_one_turn(name: str) -> None:
     """Of three sequences with a start of their own; none where zeros are the solution."""
     cell, linearise = LINEAR[name]
@@ -93,6 +95,7 @@ def test_lengths_none_and_one() -> None:
 # Derivatives ------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["complex", "lstm"])
 def test_gradient_where_the_diagonal_is_not_all(name: str) -> None:
     """Exact all the same, and without jit."""

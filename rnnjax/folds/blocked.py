@@ -27,7 +27,7 @@ from rnnjax.tree import at_least_float32, combine, count_bytes, floating, rest
 
 # Measured on two CPU cores, where starting an operation on both costs as much as 20 MFLOP:
 # blocks whose drives fill this many bytes are large enough to hide it, and stay in cache.
-_BLOCK_BYTES = 2 << 20
+_BLOCK_BYTES = 1 << 20
 # Below this width of the kernel, reading products back takes longer than computing them.
 _STORED_WIDTH = 128
 # Beyond this, memory that is new to the process costs more than it saves.
@@ -47,7 +47,7 @@ def blocked(*, size: int | None = None, store: bool | None = None) -> Fold:
 
     Args:
       size: steps in a block. T need not be a multiple of it. Unless told, about as
-        many as have 2 MiB of drives.
+        many as have 1 MiB of drives, 16 at least.
       store: whether the drives and products of all steps are kept for the way back,
         which saves a third of its operations, or computed again block by block.
         Unless told, they are kept where K is at least 128 and they fill 256 MiB at
@@ -112,7 +112,9 @@ def _cost(cell: Cell, params: Params, inputs: Inputs, state: State) -> Cost:
 
 def default_size(cost: Cost, length: int) -> int:
     """Steps in a block, a divisor of T if there is a near one."""
-    most = min(length, max(16, _BLOCK_BYTES // max(cost.drive_bytes, 1)))
+    most = max(16, _BLOCK_BYTES // max(cost.drive_bytes, 1))
+    if length <= 2 * most:
+        return length  # One block needs no loop over blocks.
     # A last block of another size would have to be compiled apart.
     divisors = (n for n in range(most, most // 2, -1) if length % n == 0)
     return next(divisors, most)
