@@ -24,7 +24,6 @@ from benchmarks.contest import sizes
 from benchmarks.models import CELLS, Problem, build, draw_inputs
 from benchmarks.report import Report, Row, by_point, lowest
 from benchmarks.timing import ratio, spread, take_turns
-from rnnjax.devices import over_devices
 
 DEVICES = 2
 SHAPES = ((32, 512, 256, 256), (64, 128, 512, 512), (128, 64, 512, 512))
@@ -63,7 +62,7 @@ def compare(problem: Problem, *, rounds: int) -> Iterator[Row]:
         return jnp.mean(rnnjax.unroll(cell, params, x)[1] ** 2)
 
     mesh = jax.make_mesh((DEVICES,), ("data",), axis_types=(AxisType.Auto,))
-    gradient, mapped = jax.grad(loss), jax.grad(over_devices(loss, mesh))
+    gradient, mapped = jax.grad(loss), jax.grad(rnnjax.over_devices(loss, mesh))
     everywhere = jax.device_put(params, NamedSharding(mesh, P()))
     split = jax.device_put(x, NamedSharding(mesh, P(None, "data")))
     programs = {

@@ -2,6 +2,7 @@
 
 from rnnjax import cells, folds, initializers, training
 from rnnjax.cell import Cell, from_step, step
+from rnnjax.devices import over_devices
 from rnnjax.diagnostics import (
     Adjoints,
     GradientReport,
@@ -30,6 +31,7 @@ __all__ = [
     "jacobian_product_spectrum",
     "lengths_to_mask",
     "norm_bound",
+    "over_devices",
     "plan",
     "states",
     "step",

@@ -23,7 +23,7 @@ def over_devices(loss: Callable[..., jax.Array], mesh: Mesh) -> Callable[..., ja
     fold. To be differentiated, and given to `rnnjax.training.fit`, like the loss.
 
     >>> mesh = jax.make_mesh((jax.device_count(),), ("batch",))
-    >>> spread = over_devices(loss, mesh)
+    >>> spread = rnnjax.over_devices(loss, mesh)
 
     Args:
       loss: `loss(params, batch, **options) -> scalar`, a mean over the batch.

@@ -280,10 +280,10 @@ def _frugal(cell: Cell, params: Tree, inputs: Tree, state: Tree) -> tuple[Tree, 
 
 
 FOLDS: dict[str, FoldRow] = {
-    "scan()": FoldRow(folds.scan(), (0, 1, 7)),
+    "scan()": FoldRow(folds.scan(), (7,)),
     "scan(unroll=2)": FoldRow(folds.scan(unroll=2), (7,), slow=True),
     "blocked()": FoldRow(folds.blocked(), (0, 1, 37), forward=False),
-    "blocked(size=1)": FoldRow(folds.blocked(size=1), (2,), forward=False),
+    "blocked(size=1)": FoldRow(folds.blocked(size=1), (2,), forward=False, slow=True),
     "blocked(size=3)": FoldRow(folds.blocked(size=3), (7,), forward=False, own=tuple(CELLS)),
     "blocked(size=5)": FoldRow(folds.blocked(size=5), (16,), forward=False, slow=True),
     "blocked(store=True)": FoldRow(

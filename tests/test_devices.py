@@ -11,7 +11,6 @@ from test_sharding import communication
 
 import rnnjax
 from rnnjax import cells, training
-from rnnjax.devices import over_devices
 
 CELL = cells.lstm(3, 4)
 MESH = jax.make_mesh((8,), ("batch",))
@@ -34,7 +33,7 @@ def test_a_training_step_holds_one_all_reduce_and_nothing_else() -> None:
     batch = jax.random.normal(jax.random.key(1), (40, 16, 3), jnp.float32)
     spread = jax.device_put(batch, NamedSharding(MESH, P(None, "batch")))
     whole = jax.device_put(PARAMS, NamedSharding(MESH, P()))
-    function = jax.jit(lambda *args: step(over_devices(loss, MESH), *args))
+    function = jax.jit(lambda *args: step(rnnjax.over_devices(loss, MESH), *args))
     compiled = function.lower(whole, OPTIMIZER.init(whole), spread).compile()
     told = communication(compiled)
     assert told.pop("all-reduce") == 1
@@ -56,7 +55,7 @@ def test_fit_trains_on_all_of_them() -> None:
             training.fit(
                 each, PARAMS, sample, optax.sgd(0.1), steps=3, key=jax.random.key(0)
             ).losses
-            for each in (loss, over_devices(loss, MESH))
+            for each in (loss, rnnjax.over_devices(loss, MESH))
         )
     np.testing.assert_allclose(all_, one, rtol=1e-5)
 
@@ -65,4 +64,4 @@ def test_a_mesh_that_does_not_divide_the_batch() -> None:
     """The remedy is named."""
     for shape in ((5, 6, 3), (5,)):
         with pytest.raises(ValueError, match=r"with B a multiple of the 8 devices .* pad or cut"):
-            over_devices(loss, MESH)(PARAMS, jnp.zeros(shape))
+            rnnjax.over_devices(loss, MESH)(PARAMS, jnp.zeros(shape))

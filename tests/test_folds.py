@@ -408,8 +408,9 @@ def weight_sized(loop: list[str], shape: tuple[int, int]) -> list[str]:
     return [line for line in loop if re.search(computing, line)]
 
 
+@pytest.mark.parametrize("ours", ["blocked()", "blocked(store=True)"])
 @pytest.mark.parametrize(("cell", "gates"), [("elman", 1), ("gru", 3), ("lstm", 4)])
-def test_steps_compute_nothing_of_the_kernels_size(cell: str, gates: int) -> None:
+def test_steps_compute_nothing_of_the_kernels_size(cell: str, gates: int, ours: str) -> None:
     """No outer product, no sum and no transpose of it, as JAX's own rule has at every step."""
 
     def found(fold: str) -> list[str]:
@@ -420,7 +421,26 @@ def test_steps_compute_nothing_of_the_kernels_size(cell: str, gates: int) -> Non
         return turned + weight_sized(lines, (H, gates * H))
 
     assert len(found("scan()")) > 1
-    assert not found("blocked()")
+    assert not found(ours)
+
+
+def products(cell: str, by: Any) -> int:
+    """How many products stand in the compiled gradient by parameters, inputs or both."""
+    made = LARGE[cell]
+    params = jax.eval_shape(made.init, jax.random.key(0))
+    inputs = jax.ShapeDtypeStruct((512, B, D), jnp.float32)
+
+    def loss(params: Any, inputs: jax.Array) -> jax.Array:
+        _, states = folds.blocked(size=32)(made, params, inputs, made.start(params, (B,)))
+        return jnp.mean(made.output(states) ** 2)
+
+    compiled = jax.jit(jax.grad(loss, argnums=by)).lower(params, inputs).compile()
+    return len(re.findall(r" dot\(", compiled.as_text()))
+
+
+def test_no_gradient_is_computed_that_nobody_asks_for() -> None:
+    """The inputs' takes one product more."""
+    assert products("lstm", (0, 1)) == products("lstm", 0) + 1
 
 
 @lru_cache

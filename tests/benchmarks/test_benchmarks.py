@@ -236,6 +236,7 @@ def test_an_unknown_name() -> None:
     assert "got nonsense" in done.stderr
 
 
+@pytest.mark.slow
 def test_one_benchmark_as_json_and_its_memory(tmp_path: Path) -> None:
     """The memory a step needs is exact, so that its targets are held here."""
     done = run("memory", "--quick", "--json", "--out", tmp_path / "new" / "folder")
@@ -247,11 +248,13 @@ def test_one_benchmark_as_json_and_its_memory(tmp_path: Path) -> None:
     assert found["quick"] is found["complete"] is True
     assert found["versions"]["jax"] == jax.__version__
     assert found["device"]["platform"] == "cpu"
-    assert len(found["findings"]) == len(CELLS)
-    assert all(finding["met"] for finding in found["findings"]), found["findings"]
+    assert len(found["findings"]) == 2 * len(CELLS)
+    met = [finding["met"] for finding in found["findings"] if finding["at_most"] is not None]
+    assert met == [True] * len(CELLS), found["findings"]
     assert {row["contender"] for row in found["rows"]} >= {OURS, "plain scan", "Flax linen"}
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_keeps_its_rows_apart(tmp_path: Path) -> None:
     (tmp_path / "memory.json").write_text("an earlier run", "utf-8")
     child = subprocess.Popen(
