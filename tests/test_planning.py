@@ -9,6 +9,8 @@ import pytest
 
 import rnnjax
 from rnnjax import cells, folds
+from rnnjax.folds.blocked import Cost, default_size
+from rnnjax.tree import count_bytes
 
 MIB = 1 << 20
 
@@ -76,3 +78,23 @@ def test_the_planned_fold_folds(budget: int | None) -> None:
         found = rnnjax.plan(cell, (2,), 100, budget_bytes=budget)
         for a, b in zip(*map(jax.tree.leaves, map(gradient, (found.fold, folds.scan())))):  # noqa: B905
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("cell", "batch", "length", "size"),
+    [
+        (cells.lstm(64, 64), 1, 1000, 1000),  # all of them have less than two blocks of drives
+        (cells.gru(64, 64), 16, 2000, 80),  # a divisor of 2000 up to 85, which fill 1 MiB
+        (cells.gru(64, 64), 16, 1999, 85),  # a prime: the rest is a block of its own
+        (cells.lstm(512, 512), 128, 64, 16),  # no fewer, however large
+        (cells.min_gru(64, 64), 16, 2000, 32),  # no kernel
+    ],
+)
+def test_the_default_block(cell: rnnjax.Cell, batch: int, length: int, size: int) -> None:
+    """By the bytes of a step's drive."""
+    params = jax.eval_shape(cell.init, jax.random.key(0))
+    inputs = jax.ShapeDtypeStruct((batch, params.W_xh.shape[0]), jnp.float32)
+    drive = jax.eval_shape(cell.project, params, inputs)
+    kernel = 0 if cell.kernel is None else jax.eval_shape(cell.kernel, params).shape[0]
+    cost = Cost(count_bytes(drive), 0, kernel)
+    assert default_size(cost, length) == size

@@ -1,11 +1,15 @@
 """The README shows only what runs."""
 
+import json
 import re
 import subprocess
 from pathlib import Path
 
 import jax
 import pytest
+
+from benchmarks import training_step
+from benchmarks.report import markdown
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -40,6 +44,19 @@ def test_the_commands_are_there():
     assert {"demo", "test", "lint"} <= set(targets)
     for target in set(targets) - {"demo"}:
         subprocess.run(["make", "--dry-run", target], cwd=ROOT, check=True, capture_output=True)
+
+
+def test_the_table_is_that_of_the_run_in_docs():
+    """And so are the device, the versions and the findings that stand below it."""
+    run = json.loads((ROOT / "docs/benchmarks/training_step.json").read_text(encoding="utf-8"))
+    report = training_step.report(run["rows"])
+    assert run["complete"]
+    assert not run["quick"]
+    assert markdown(report) in README
+    for told in (run["device"]["processor"], f"JAX {run['versions']['jax']}"):
+        assert told in README
+    for finding in report.findings:
+        assert f"- {finding}\n" in README
 
 
 @pytest.mark.parametrize("path", re.findall(r"\]\(([^)]+)\)", README))

@@ -47,7 +47,7 @@ def blocked(*, size: int | None = None, store: bool | None = None) -> Fold:
 
     Args:
       size: steps in a block. T need not be a multiple of it. Unless told, about as
-        many as have 1 MiB of drives, 16 at least.
+        many as have 1 MiB of drives, 16 at least; 32 for a cell without a kernel.
       store: whether the drives and products of all steps are kept for the way back,
         which saves a third of its operations, or computed again block by block.
         Unless told, they are kept where K is at least 128 and they fill 256 MiB at
@@ -112,6 +112,8 @@ def _cost(cell: Cell, params: Params, inputs: Inputs, state: State) -> Cost:
 
 def default_size(cost: Cost, length: int) -> int:
     """Steps in a block, a divisor of T if there is a near one."""
+    if cost.width == 0:
+        return min(length, 32)
     most = max(16, _BLOCK_BYTES // max(cost.drive_bytes, 1))
     if length <= 2 * most:
         return length  # One block needs no loop over blocks.
