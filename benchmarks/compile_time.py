@@ -1,6 +1,6 @@
 """How long does a training step take to trace and compile?
 
-Run time: about 80 s on two cores; 10 s with --quick.
+Run time: about 100 s on two cores; 10 s with --quick.
 
 Each round traces and compiles anew, with JAX's compilation cache off.
 """

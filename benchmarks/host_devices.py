@@ -1,6 +1,6 @@
 """Is a batch faster when it is split over two host devices instead of one with two threads?
 
-Run time: about 3 minutes on two cores; 6 s with --quick.
+Run time: about 2 minutes on two cores; 6 s with --quick.
 
 A training step of the default fold. The number of host devices is fixed when JAX starts,
 so that the work is done in a process of its own, always on the CPU.

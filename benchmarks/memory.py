@@ -1,6 +1,6 @@
 """How much memory does a training step need besides its weights, inputs and gradients?
 
-Run time: about 45 s on two cores; 15 s with --quick.
+Run time: about 55 s on two cores; 15 s with --quick.
 
 Nothing is run: the compiler says how many bytes the compiled step allocates
 (`compiled.memory_analysis()`), and says the same every time. Batch 32, 256 inputs and

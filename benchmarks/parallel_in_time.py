@@ -1,6 +1,6 @@
 """How many turns does Newton's iteration take, and how does it compare with step by step?
 
-Run time: about 1 minute on two cores; 20 s with --quick.
+Run time: about 20 s on two cores, with --quick too.
 
 Turns: random tanh networks, W_hh ~ gain N(0, 1/N), N = 32, inputs ~ N(0, .3²), start
 ~ N(0, 1), float64, to 1e-8, the median of eight; and the linear cells. Depth counts

@@ -1,6 +1,6 @@
 """How long does a training step take, beside other libraries and beside its products alone?
 
-Run time: about 10 minutes on two cores; 15 s with --quick.
+Run time: about 9 minutes on two cores; 15 s with --quick.
 
 A training step is the gradient of the mean square of all outputs to the weights: three
 times the products of a forward pass.

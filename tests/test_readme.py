@@ -1,5 +1,6 @@
 """The README shows only what runs."""
 
+import importlib
 import json
 import re
 import subprocess
@@ -8,7 +9,6 @@ from pathlib import Path
 import jax
 import pytest
 
-from benchmarks import training_step
 from benchmarks.report import markdown
 
 ROOT = Path(__file__).parent.parent
@@ -46,17 +46,22 @@ def test_the_commands_are_there():
         subprocess.run(["make", "--dry-run", target], cwd=ROOT, check=True, capture_output=True)
 
 
-def test_the_table_is_that_of_the_run_in_docs():
-    """And so are the device, the versions and the findings that stand below it."""
-    run = json.loads((ROOT / "docs/benchmarks/training_step.json").read_text(encoding="utf-8"))
-    report = training_step.report(run["rows"])
+RUNS = sorted((ROOT / "docs/benchmarks").glob("*.json"))
+
+
+@pytest.mark.parametrize("file", RUNS, ids=[file.stem for file in RUNS])
+def test_tables_are_those_of_the_runs_beside_them(file):
+    """And so are the device, the versions and the findings."""
+    page = README + (ROOT / "docs/benchmarks/README.md").read_text(encoding="utf-8")
+    run = json.loads(file.read_text(encoding="utf-8"))
+    report = importlib.import_module(f"benchmarks.{file.stem}").report(run["rows"])
     assert run["complete"]
     assert not run["quick"]
-    assert markdown(report) in README
+    assert markdown(report) in page
     for told in (run["device"]["processor"], f"JAX {run['versions']['jax']}"):
-        assert told in README
+        assert told in page
     for finding in report.findings:
-        assert f"- {finding}\n" in README
+        assert f"- {finding}\n" in page
 
 
 @pytest.mark.parametrize("path", re.findall(r"\]\(([^)]+)\)", README))
