@@ -1,6 +1,6 @@
 """How good is the planner's choice, beside the best block and the best of keeping or not?
 
-Run time: about 6 minutes on two cores; 15 s with --quick.
+Run time: about 4 minutes on two cores; 15 s with --quick.
 
 A training step with every size of block, drives and products kept or computed again. The
 planner is `rnnjax.plan` without a budget, which is what `folds.blocked()` does.
