@@ -20,7 +20,8 @@ def over_devices(loss: Callable[..., jax.Array], mesh: Mesh) -> Callable[..., ja
 
     That is the loss itself where it is a mean over the batch. Each device folds its own
     members; of its gradient and value one sum over the devices is taken, after the
-    fold. To be differentiated, and given to `rnnjax.training.fit`, like the loss.
+    fold. To be differentiated, and given to `rnnjax.training.fit`, like the loss; under
+    `jit` where the axes of the mesh are explicit, as those of `jax.make_mesh` are.
 
     >>> mesh = jax.make_mesh((jax.device_count(),), ("batch",))
     >>> spread = rnnjax.over_devices(loss, mesh)
