@@ -10,10 +10,11 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 import rnnjax
-from benchmarks.contest import QUICK, attempt, sizes
-from benchmarks.models import CELLS, SHAPES, Problem, Program, folded
+from benchmarks.contest import QUICK, attempt, ready, sizes
+from benchmarks.models import CELLS, SHAPES, Problem, folded
 from benchmarks.report import Report, Row, by_point, highest, mean
 from benchmarks.timing import ratio, spread, take_turns
+from benchmarks.training_step import RACE
 from rnnjax import folds
 
 PLANNED = "planned"
@@ -30,14 +31,11 @@ def measure(quick: bool) -> Iterator[Row]:
     for problem in QUICK if quick else [Problem(c, *s) for s in SHAPES[:-1] for c in CELLS]:
         cell = CELLS[problem.cell](problem.input_size, problem.hidden_size)
         plan = rnnjax.plan(cell, (problem.batch,), problem.length)
-
-        def ready(fold: folds.Fold, problem: Problem = problem) -> Program:
-            program = folded(fold, problem).training_step()
-            program.call()
-            return program
-
         made, reasons = attempt(
-            {name: partial(ready, f) for name, f in {PLANNED: plan.fold, **CANDIDATES}.items()}
+            {
+                name: partial(ready, RACE, partial(folded, fold), problem)
+                for name, fold in {PLANNED: plan.fold, **CANDIDATES}.items()
+            }
         )
         times = take_turns({n: p.call for n, p in made.items()}, rounds=5, seconds=1.0)
         for name, program in made.items():

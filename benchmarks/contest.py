@@ -68,7 +68,7 @@ def race(how: Race, *, quick: bool) -> Iterator[Row]:
     jax.block_until_ready(product.call())
     for problem in QUICK if quick else FULL:
         programs, reasons = attempt(
-            {name: partial(_ready, how, make, problem) for name, make in (FOLDS | PEERS).items()}
+            {name: partial(ready, how, make, problem) for name, make in (FOLDS | PEERS).items()}
         )
         calls = {name: program.call for name, program in programs.items()}
         times = take_turns({**calls, LIMIT: product.call}, rounds=5, seconds=0 if quick else 1.0)
@@ -89,7 +89,7 @@ def race(how: Race, *, quick: bool) -> Iterator[Row]:
             yield sizes(problem) | {"contender": name, "left_out": reason}
 
 
-def _ready(how: Race, make: Callable[[Problem], Model], problem: Problem) -> Program:
+def ready(how: Race, make: Callable[[Problem], Model], problem: Problem) -> Program:
     """Compiled and run once."""
     program = how.program(make(problem))()
     jax.block_until_ready(program.call())

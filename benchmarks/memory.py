@@ -14,7 +14,7 @@ from functools import partial
 
 from benchmarks.contest import attempt, sizes
 from benchmarks.models import CELLS, CHECKPOINTED, FOLDS, OURS, SMALLEST, Model, Problem
-from benchmarks.peers import JAX_PEERS
+from benchmarks.peers import JAX_PEERS, UnavailableError
 from benchmarks.report import Report, Row, by_point, highest
 
 B, D, H = 32, 256, 256
@@ -42,7 +42,7 @@ def compare(problem: Problem, loss: str) -> Iterator[Row]:
         model: Model = CONTENDERS[name](problem)
         program = (model.training_step if loss == ALL else model.last_output)()
         if program.temporary_bytes is None:
-            raise NotImplementedError("the compiler does not tell")
+            raise UnavailableError("the compiler does not tell")
         return program.temporary_bytes
 
     found, reasons = attempt({name: partial(bytes_of, name) for name in CONTENDERS})

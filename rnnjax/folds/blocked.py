@@ -22,7 +22,7 @@ from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 from rnnjax.cell import Cell, Drive, Inputs, Params, State
 from rnnjax.folds.reverse_only import reverse_only
 from rnnjax.folds.scan import scan_drives
-from rnnjax.folds.sequence import Fold, join, length_of, split, vary_together
+from rnnjax.folds.sequence import Fold, in_pieces, length_of, vary_together
 from rnnjax.tree import at_least_float32, combine, count_bytes, floating, rest
 
 # Measured on two CPU cores, where starting an operation on both costs as much as 20 MFLOP:
@@ -72,15 +72,7 @@ def blocked(*, size: int | None = None, store: bool | None = None) -> Fold:
         steps = default_size(cost, length) if size is None else min(size, length)
         keep = default_store(cost, length) if store is None else store
         run = _checkpointed_blocks if cell.kernel is None else partial(_blocks, keep)
-        whole = length - length % steps
-        pieces = []
-        # The steps after the last whole block are a block of their own.
-        for begin, end in ((0, whole), (whole, length)):
-            if begin < end:
-                blocks = split(inputs, begin, end, min(steps, end - begin))
-                state, states = run(cell, params, blocks, state)
-                pieces.append(join(states))
-        return state, jax.tree.map(lambda *parts: jnp.concatenate(parts), *pieces)
+        return in_pieces(partial(run, cell, params), inputs, state, steps)
 
     return fold
 
@@ -138,7 +130,7 @@ def relative_time(cost: Cost, store: bool) -> float:
 
 
 def _checkpointed_blocks(
-    cell: Cell, params: Params, blocks: Inputs, state: State
+    cell: Cell, params: Params, state: State, blocks: Inputs
 ) -> tuple[State, State]:
     @partial(jax.checkpoint, prevent_cse=False)  # The loop around it already prevents it.
     def body(state: State, block: Inputs) -> tuple[State, State]:
@@ -157,7 +149,7 @@ class _Explicit(NamedTuple):
 
 
 def _blocks(
-    store: bool, cell: Cell, params: Params, blocks: Inputs, state: State
+    store: bool, cell: Cell, params: Params, state: State, blocks: Inputs
 ) -> tuple[State, State]:
     functions, constants = _close(cell, params, blocks, state)
     params, constants, blocks, state = reverse_only((params, constants, blocks, state))

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from functools import partial
 
 import jax
+from jax import lax
 
 from rnnjax.cell import Cell, Inputs, Params, State
 from rnnjax.folds.blocked import blocked
@@ -24,7 +25,7 @@ def checkpointed(
     *,
     segments: int | None = None,
     budget_bytes: int | None = None,
-    fold: Fold = blocked(size=SMALL_BLOCK, store=False),  # noqa: B008
+    fold: Fold = blocked(size=SMALL_BLOCK, store=False),
 ) -> Fold:
     """Folds segment by segment, with an exact gradient that keeps O(√T) states.
 
@@ -83,7 +84,7 @@ def checkpointed(
                 return by_segments(sizes[1:], narrow(wide, params), inputs, state)
 
             wide = widen(params)
-            return in_pieces(segment, inputs, state, sizes[0])
+            return in_pieces(partial(lax.scan, segment), inputs, state, sizes[0])
 
         if budget_bytes is not None:
             sizes = _cut(length, count_bytes(state), budget_bytes)

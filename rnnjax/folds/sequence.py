@@ -35,24 +35,25 @@ def length_of(inputs: Inputs) -> int:
     return int(shapes[0][0])
 
 
-def split(inputs: Inputs, begin: int, end: int, steps: int) -> Inputs:
+def _split(inputs: Inputs, begin: int, end: int, steps: int) -> Inputs:
     """`[T, B, ...]` from begin to end, in blocks `[(end - begin) / steps, steps, B, ...]`."""
     blocks = (end - begin) // steps
     return jax.tree.map(lambda x: x[begin:end].reshape(blocks, steps, *x.shape[1:]), inputs)
 
 
-def join(states: State) -> State:
-    """What `split` parted, in one."""
+def _join(states: State) -> State:
+    """What `_split` parted, in one."""
     return jax.tree.map(lambda s: s.reshape(s.shape[0] * s.shape[1], *s.shape[2:]), states)
 
 
 def in_pieces(
-    body: Callable[[Carry, Inputs], tuple[Carry, State]], inputs: Inputs, carry: Carry, size: int
+    run: Callable[[Carry, Inputs], tuple[Carry, State]], inputs: Inputs, carry: Carry, size: int
 ) -> tuple[Carry, State]:
     """Folds by pieces of `size` steps, and a shorter one at the end if T is no multiple.
 
     Args:
-      body: `(carry, piece) -> (carry, states)`, piece and states `[size, B, ...]`.
+      run: `(carry, pieces) -> (carry, states)`, a scan over pieces of one size; pieces and
+        states `[n, size, B, ...]`.
       inputs: leaves `[T, B, ...]`, T at least one.
       carry: what the first piece begins with.
       size: steps in a piece.
@@ -65,8 +66,8 @@ def in_pieces(
     parts = []
     for begin, end, steps in ((0, whole, size), (whole, length, length - whole)):
         if begin < end:
-            carry, states = lax.scan(body, carry, split(inputs, begin, end, steps))
-            parts.append(join(states))
+            carry, states = run(carry, _split(inputs, begin, end, steps))
+            parts.append(_join(states))
     return carry, jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
 
 

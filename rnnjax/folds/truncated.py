@@ -1,5 +1,7 @@
 """A gradient cut at every window: by definition, and nothing else."""
 
+from functools import partial
+
 import jax
 from jax import lax
 
@@ -11,7 +13,7 @@ from rnnjax.folds.sequence import Fold, in_pieces, length_of, narrow, vary_toget
 def truncated(
     *,
     window: int,
-    fold: Fold = blocked(),  # noqa: B008
+    fold: Fold = blocked(),
 ) -> Fold:
     """Folds window by window; no gradient passes from one to the one before.
 
@@ -56,7 +58,7 @@ def truncated(
             final, states = fold(cell, narrow(wide, params), piece, carry[0])
             return (jax.tree.map(lax.stop_gradient, final), final), states
 
-        (_, final), states = in_pieces(body, inputs, (state, state), window)
+        (_, final), states = in_pieces(partial(lax.scan, body), inputs, (state, state), window)
         return final, states
 
     return run
