@@ -228,6 +228,9 @@ CELLS: dict[str, CellRow] = {
         lambda closed: cells.elman(D, H, activation=jax.nn.relu, dtype=jnp.float64)
     ),
     "lstm": CellRow(lambda closed: cells.lstm(D, H, dtype=jnp.float64)),
+    "lstm-projected": CellRow(
+        lambda closed: cells.lstm(D, 6, projection_size=H, dtype=jnp.float64)
+    ),
     "gru": CellRow(lambda closed: cells.gru(D, H, dtype=jnp.float64)),
     "gru-before": CellRow(lambda closed: cells.gru(D, H, reset_after=False, dtype=jnp.float64)),
     "lru": CellRow(lambda closed: cells.lru(D, H, dtype=jnp.float64)),
