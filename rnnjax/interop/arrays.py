@@ -1,10 +1,15 @@
-"""Arrays by name, as other libraries hand them over, checked before they are used."""
+"""What the converters share: arrays by name, checked, and the layer that fits parameters."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+
+from rnnjax.cell import Cell, Params
+from rnnjax.cells import ElmanParams, GRUParams, LSTMParams, elman, gru, lstm
+from rnnjax.layers import Directions, Layer, bidirectional, concatenate, recurrent, stack
 
 Shape = tuple[int, ...]
 
@@ -13,12 +18,70 @@ class Loaded(NamedTuple):
     """Weights of another library, and the layer that runs on them.
 
     Attributes:
-      layer: a `rnnjax.layers.Layer`.
-      params: its parameters, as `layer.init` would give them.
+      layer: runs on the parameters.
+      params: of the structure that `layer.init` gives.
     """
 
-    layer: Any
-    params: Any
+    layer: Layer
+    params: Params
+
+
+def load(
+    params: Params,
+    *,
+    activation: Callable[[jax.Array], jax.Array] = jnp.tanh,
+    merge: Callable[[Any, Any], Any] = concatenate,
+) -> Loaded:
+    """The layer that fits the parameters, and copies of them on the device.
+
+    Args:
+      params: arrays of numpy: those of a cell for `recurrent`, `Directions` of two for
+        `bidirectional`, a tuple for a `stack`.
+      activation: f of an Elman network.
+      merge: joins the two directions.
+    """
+
+    def build(part: Params) -> Layer:
+        if isinstance(part, Directions):
+            return bidirectional(build(part.forward), build(part.backward), merge=merge)
+        if type(part) is tuple:
+            return stack(*map(build, part))
+        return recurrent(_build_cell(part, activation))
+
+    # Copies: what came may be changed in place by its owner.
+    return Loaded(build(params), jax.tree.map(jnp.array, params))
+
+
+def _build_cell(params: Params, activation: Callable[[jax.Array], jax.Array]) -> Cell:
+    inputs, hidden, dtype = params.W_xh.shape[0], params.W_hh.shape[0], params.W_hh.dtype
+    if isinstance(params, ElmanParams):
+        return elman(inputs, hidden, activation=activation, dtype=dtype)
+    if isinstance(params, GRUParams):
+        return gru(inputs, hidden, reset_after=params.b_hn is not None, dtype=dtype)
+    assert isinstance(params, LSTMParams)
+    if params.W_hr is None:
+        return lstm(inputs, hidden, dtype=dtype)
+    hidden, projection = params.W_hr.shape
+    return lstm(inputs, hidden, projection_size=projection, dtype=dtype)
+
+
+def take_apart(params: Params) -> list[list[Params]]:
+    """The parameters of each layer, and in it of each direction.
+
+    Raises:
+      TypeError: neither those of `elman`, `lstm` or `gru`, nor of `bidirectional` or
+        `stack` of them.
+    """
+    stacked = params if type(params) in (tuple, list) else (params,)
+    layers = [list(p) if isinstance(p, Directions) else [p] for p in stacked]
+    for part in (part for layer in layers for part in layer):
+        if not isinstance(part, ElmanParams | LSTMParams | GRUParams):
+            raise TypeError(
+                "params: expected ElmanParams, LSTMParams or GRUParams, Directions of two of "
+                f"them, or a tuple of such layers, got {type(part).__name__} for a cell; convert "
+                "other layers one by one"
+            )
+    return layers
 
 
 def to_numpy(name: str, array: Any) -> np.ndarray:
@@ -61,7 +124,11 @@ def check_entries(
       ValueError: an entry is missing, too much, of another shape or dtype; the message
         names them all.
     """
-    wrong = [f"{name} is missing" for name in shapes if name not in arrays]
+    wrong = [
+        f"{name}{f' {shape}' if shape is not None else ''} is missing"
+        for name, shape in shapes.items()
+        if name not in arrays
+    ]
     wrong += [
         f"{name} {array.shape} is one too many"
         for name, array in arrays.items()
