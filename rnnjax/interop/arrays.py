@@ -139,11 +139,13 @@ def check_entries(
             continue
         hint = ", its transpose" if arrays[name].shape == shape[::-1] else ""
         wrong.append(f"{name} is {arrays[name].shape}, expected {shape}{hint}")
-    # The first entry of each dtype.
-    dtypes = {arrays[name].dtype: name for name in reversed(list(shapes)) if name in arrays}
+    dtypes: dict[np.dtype, str] = {}
+    for name in shapes:
+        if name in arrays:
+            dtypes.setdefault(arrays[name].dtype, name)
     if len(dtypes) > 1 or not all(jnp.issubdtype(dtype, jnp.floating) for dtype in dtypes):
         found = ", ".join(f"{name} has {dtype}" for dtype, name in dtypes.items())
-        wrong.append(f"one floating dtype is expected where {found}")
+        wrong.append(f"one floating dtype is expected, and {found}")
     if wrong:
         raise ValueError(f"arrays: expected {what}, but {'; '.join(wrong)}; {remedy}")
 

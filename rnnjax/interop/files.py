@@ -193,7 +193,7 @@ def _read_h5(stream: io.BufferedReader) -> Arrays:
     room = os.fstat(stream.fileno()).st_size
     arrays: Arrays = {}
     with h5py.File(stream.name, "r") as file:
-        groups, seen = [("", file)], set()
+        groups, seen = [("", file)], {h5py.h5o.get_info(file.id).addr}
         while groups:
             place, group = groups.pop(0)
             for key in group:
@@ -214,12 +214,14 @@ def _read_h5(stream: io.BufferedReader) -> Arrays:
                 room -= _check_dataset(name, item, h5py.h5d)
                 if room < 0:
                     raise ValueError(f"{name}: the arrays claim more bytes than the file has")
-                arrays[name] = _read_dataset(name, item)
+                arrays[name] = _read_dataset(item)
     return arrays
 
 
 def _check_dataset(name: str, dataset: Any, h5d: Any) -> int:
     """How many bytes a dataset takes, which must lie in the file as they are."""
+    if not _is_bfloat16(dataset):
+        _check_numbers(name, dataset.dtype)
     plan = dataset.id.get_create_plist()
     if plan.get_layout() not in (h5d.CONTIGUOUS, h5d.COMPACT) or plan.get_external_count():
         raise ValueError(
@@ -227,22 +229,22 @@ def _check_dataset(name: str, dataset: Any, h5d: Any) -> int:
             "got a chunked, compressed, virtual or external one; write it again with "
             "`group.create_dataset(name, data=array)`"
         )
-    claimed, held = dataset.nbytes, dataset.id.get_storage_size()
-    if dataset.shape is None or claimed != held:
-        raise ValueError(
-            f"{name}: expected {held} bytes, got shape {dataset.shape} of {dataset.dtype}"
-        )
-    return int(claimed)
+    shape, held = dataset.shape, dataset.id.get_storage_size()
+    if shape is None or math.prod(shape) * dataset.dtype.itemsize != held:
+        raise ValueError(f"{name}: expected {held} bytes, got shape {shape} of {dataset.dtype}")
+    return int(held)
 
 
-def _read_dataset(name: str, dataset: Any) -> np.ndarray:
-    dtype = dataset.dtype
-    # HDF5 has no bfloat16: Keras writes two bytes, and their meaning beside them.
-    bfloat16 = dtype == np.dtype("V2") and dataset.attrs.get("dtype") == "bfloat16"
-    if not bfloat16:
-        _check_numbers(name, dtype)
+def _read_dataset(dataset: Any) -> np.ndarray:
     array = np.asarray(dataset[()])
-    return array.view(jnp.bfloat16) if bfloat16 else array.astype(dtype.newbyteorder("="))
+    if _is_bfloat16(dataset):
+        return array.view(jnp.bfloat16)
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _is_bfloat16(dataset: Any) -> bool:
+    # HDF5 has none: Keras writes two bytes, and beside them what they mean.
+    return bool(dataset.dtype == np.dtype("V2") and dataset.attrs.get("dtype") == "bfloat16")
 
 
 def _check_numbers(name: str, dtype: np.dtype) -> None:

@@ -178,7 +178,7 @@ def _take_part(arrays: list[np.ndarray], place: str) -> _Part:
     hidden, columns = recurrent if len(recurrent) == 2 else (0, 0)
     gates = columns // max(hidden, 1)
     if gates not in KINDS or columns != gates * hidden:
-        turned = hidden in [n * columns for n in KINDS]
+        turned = columns > 0 and hidden in [n * columns for n in KINDS]
         hint = f", which transposed is that of {KINDS[hidden // columns]}" if turned else ""
         raise ValueError(
             f"{place}recurrent_kernel: expected [H, H] of a SimpleRNN, [H, 3H] of a GRU or "
@@ -214,7 +214,8 @@ def _from_part(part: _Part, reset_after: bool | None) -> Params:
             return ElmanParams(W_xh, W_hh, bias)
         case "LSTM":
             return LSTMParams(W_xh, W_hh, bias)
-    W_xh, W_hh, bias = (reorder_gates(array, GRU_ORDER) for array in (W_xh, W_hh, bias))
+    reordered: list[Any] = [reorder_gates(array, GRU_ORDER) for array in (W_xh, W_hh, bias)]
+    W_xh, W_hh, bias = reordered
     if bias.ndim == 1 and not reset_after:
         return GRUParams(W_xh, W_hh, bias, b_hn=None)
     rz = 2 * part.hidden

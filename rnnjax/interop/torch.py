@@ -133,14 +133,17 @@ def _check(found: Mapping[str, np.ndarray], remedy: str) -> _Module:
     parts += ["weight_hr"] if "weight_hr" in present else []
     parts += ["bias_ih", "bias_hh"] if {"bias_ih", "bias_hh"} & present else []
 
-    title = "an RNN, LSTM or GRU of torch"
+    title = "an nn.RNN, nn.LSTM or nn.GRU"
     of_part: list[Mapping[str, Shape]] = [{}] * layers
     if "weight_hh_l0" in found:
         sizes = _read_sizes(found["weight_hh_l0"].shape, projects="weight_hr" in present)
         rows = sizes.gates * sizes.hidden
         first = _read_input_size(found.get("weight_ih_l0"), rows)
         above = len(suffixes) * sizes.shown
-        title = f"{layers} layers of a torch {GATES[sizes.gates]} of hidden size {sizes.hidden}"
+        title = (
+            f"nn.{GATES[sizes.gates]}(hidden_size={sizes.hidden}, num_layers={layers}, "
+            f"bidirectional={len(suffixes) == 2})"
+        )
         of_part = [
             {
                 "weight_hh": (rows, sizes.shown),
