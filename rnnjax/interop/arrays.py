@@ -49,7 +49,8 @@ def load(
         return recurrent(_build_cell(part, activation))
 
     # Copies: what came may be changed in place by its owner.
-    return Loaded(build(params), jax.tree.map(jnp.array, params))
+    params = jax.tree.map(jnp.array, params)
+    return Loaded(build(params), params)
 
 
 def _build_cell(params: Params, activation: Callable[[jax.Array], jax.Array]) -> Cell:
@@ -93,17 +94,15 @@ def to_numpy(name: str, array: Any) -> np.ndarray:
     Raises:
       TypeError: it is no array of numbers, or numpy has no such dtype.
     """
-    bfloat16 = False
-    if hasattr(array, "detach"):
-        array = array.detach().cpu()
-        # numpy knows no bfloat16 of torch's; float32 holds every such number.
-        bfloat16 = str(array.dtype) == "torch.bfloat16"
-        array = array.float() if bfloat16 else array
     try:
+        if hasattr(array, "detach"):
+            array = array.detach().cpu()
+            if str(array.dtype) == "torch.bfloat16":
+                # Not known to numpy; float32 holds every such number.
+                return np.asarray(array.float()).astype(jnp.bfloat16)
         found = np.asarray(array)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(f"{name}: expected an array, got {type(array).__name__}: {error}") from None
-    found = found.astype(jnp.bfloat16) if bfloat16 else found
     if not jnp.issubdtype(found.dtype, jnp.number):
         raise TypeError(f"{name}: expected an array of numbers, got {found.dtype}")
     return found

@@ -142,7 +142,10 @@ def layer_weights(arrays: Mapping[str, Any], path: str) -> list[Any]:
     ]
     if not found:
         paths = sorted({match[1] for match in map(IN_FILE.fullmatch, arrays) if match})
-        raise ValueError(f"path: expected one of {paths}, got {path!r}")
+        raise ValueError(
+            f"path: expected one of {paths}, got {path!r}; a file that has none was not written by "
+            '`model.save_weights("NAME.weights.h5")`'
+        )
     return found
 
 

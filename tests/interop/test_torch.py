@@ -174,6 +174,12 @@ def test_what_does_not_fit_is_named(arrays, message):
         from_torch(arrays)
 
 
+def test_live_tensor_without_numbers_is_named():
+    torch = pytest.importorskip("torch")
+    with pytest.raises(TypeError, match="weight_hh_l0: expected an array, got Tensor: .*meta"):
+        from_torch({"weight_hh_l0": torch.zeros(4, 4, device="meta")})
+
+
 def test_what_is_no_array_is_named():
     with pytest.raises(TypeError, match="weight_ih_l0: expected an array of numbers, got <U5"):
         from_torch({"weight_ih_l0": "wrong"})
