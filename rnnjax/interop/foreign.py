@@ -74,8 +74,14 @@ def foreign_cell(module: Foreign, like: Params, example: Inputs, *, keys: Keys =
       TypeError: a step does not give back what it was given.
     """
     seen = _look(module, like, example, keys)
+    structure = jax.tree.structure(like)
 
     def start(params: Params, batch: Batch) -> ForeignState:
+        if not jax.tree.structure(params) == structure:
+            raise TypeError(
+                f"params: expected every variable of the module, {describe(like)}, got "
+                f"{describe(params)}; pass what `init` gives, or other numbers in its place"
+            )
         params = module.held(params)
         carry = module.carry(params, batch)
         _, y, _ = jax.eval_shape(module.step, params, keys, carry, spread(example, batch))
