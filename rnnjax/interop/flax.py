@@ -1,14 +1,28 @@
-"""Flax's cells, linen and nnx: any of them as a `Cell`."""
+"""Flax's cells, linen and nnx: any of them as a `Cell`, and the weights of the standard ones.
+
+    linen LSTMCell     i{i,f,g,o} kernel [D, H]       h{i,f,g,o} kernel [H, H], bias [H]
+    linen GRUCell      i{r,z,n} kernel, bias          h{r,z,n} kernel, hn bias
+    linen SimpleCell   i kernel, bias                 h kernel
+    nnx                dense_i, dense_h: one block of columns a gate, as here
+
+The gates stand in this library's order, and a GRU resets after the product. nnx's GRUCell
+has no b_hn, the bias of that product.
+"""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import chex
 import jax
+import jax.numpy as jnp
+import numpy as np
 from flax import linen, nnx
 
 from rnnjax.cell import Batch, Cell, Inputs, Params, signature
+from rnnjax.cells import ElmanParams, GRUParams, LSTMParams
+from rnnjax.interop.arrays import Loaded, Shape, check_entries, load, to_numpy
 from rnnjax.interop.foreign import Carry, Foreign, Keys, foreign_cell, spread
+from rnnjax.interop.weights import check_params, expected_shapes, matrix_shape
 from rnnjax.tree import describe
 
 
@@ -167,7 +181,7 @@ def _copy(state: Params) -> Params:
 
 def _shape(example: Inputs, batch: Batch) -> tuple[int, ...]:
     """What `initialize_carry` asks for: the shape of the input with its batch axes."""
-    return (*batch, *jax.numpy.shape(jax.tree.leaves(example)[0]))
+    return (*batch, *jnp.shape(jax.tree.leaves(example)[0]))
 
 
 def _check_module(module: Any, kind: type, library: str) -> None:
@@ -176,3 +190,199 @@ def _check_module(module: Any, kind: type, library: str) -> None:
             f"module: expected a cell of {library}, called as (carry, x) -> (carry, y) and with "
             f"initialize_carry, got {module!r}"
         )
+
+
+class _Layout(NamedTuple):
+    """Where a cell of Flax keeps the blocks of columns that stand side by side here.
+
+    Attributes:
+      kind: of the parameters.
+      names: of the blocks of each field; a field that is missing has none.
+    """
+
+    kind: Any
+    names: Mapping[str, tuple[str, ...]]
+
+
+def _by_gate(kind: Any, gates: str, bias: str, **more: tuple[str, ...]) -> _Layout:
+    return _Layout(
+        kind,
+        {
+            "W_xh": tuple(f"i{gate}/kernel" for gate in gates),
+            "W_hh": tuple(f"h{gate}/kernel" for gate in gates),
+            "b_h": tuple(f"{bias}{gate}/bias" for gate in gates),
+            **more,
+        },
+    )
+
+
+def _in_blocks(kind: Any, bias: str) -> _Layout:
+    names = {"W_xh": "dense_i/kernel", "W_hh": "dense_h/kernel", "b_h": f"{bias}/bias"}
+    return _Layout(kind, {field: (name,) for field, name in names.items()})
+
+
+_LINEN_LSTM = _by_gate(LSTMParams, "ifgo", "h")
+_LAYOUTS: dict[type, _Layout] = {
+    linen.SimpleCell: _Layout(
+        ElmanParams, {"W_xh": ("i/kernel",), "W_hh": ("h/kernel",), "b_h": ("i/bias",)}
+    ),
+    linen.LSTMCell: _LINEN_LSTM,
+    linen.OptimizedLSTMCell: _LINEN_LSTM,
+    linen.GRUCell: _by_gate(GRUParams, "rzn", "i", b_hn=("hn/bias",)),
+    nnx.SimpleCell: _in_blocks(ElmanParams, "dense_i"),
+    # `if` is a word of Python's.
+    nnx.LSTMCell: _LINEN_LSTM._replace(
+        names={
+            field: tuple(name.replace("if/", "if_/") for name in names)
+            for field, names in _LINEN_LSTM.names.items()
+        }
+    ),
+    nnx.OptimizedLSTMCell: _in_blocks(LSTMParams, "dense_h"),
+    nnx.GRUCell: _in_blocks(GRUParams, "dense_i"),
+}
+
+
+def from_flax(cell: Any, tree: Mapping[str, Any]) -> Loaded:
+    """The layer that computes what a standard cell of Flax computes, and its parameters.
+
+    Unlike `linen_cell` and `nnx_cell`, this is a recurrence of this library, whose input
+    product is taken for many steps at once. A `residual` SimpleCell becomes an Elman
+    network whose W_hh has 1 added to its diagonal; an nnx.GRUCell a GRU with b_hn = 0.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from flax import linen as nn
+    >>> from rnnjax.interop.flax import from_flax
+    >>> module = nn.GRUCell(features=32)
+    >>> variables = module.init(jax.random.key(0), jnp.zeros((16, 32)), jnp.zeros((16, 8)))
+    >>> layer, params = from_flax(module, variables["params"])
+    >>> state, outputs = layer.apply(params, jnp.ones((50, 16, 8)))
+
+    Args:
+      cell: SimpleCell, LSTMCell, OptimizedLSTMCell or GRUCell, of linen or nnx; it tells
+        the size and the activation.
+      tree: its weights, nested by name: the collection "params" of linen, `nnx.state(cell)`
+        of nnx, or either read from a file. They are copied.
+
+    Raises:
+      TypeError: another cell, which is named; it runs by `linen_cell` or `nnx_cell`.
+      ValueError: a gate that is no sigmoid or an activation that is no tanh; an array that
+        is missing, too much, or of a shape or dtype that does not fit; all are named.
+    """
+    kind, names = _layout(cell)
+    found = _flat(tree)
+    rows, _ = matrix_shape(found.get(names["W_xh"][0]))
+    inputs = getattr(cell, "in_features", rows or None)
+    hidden = _hidden_size(cell)
+    shapes = expected_shapes(kind, inputs, hidden) | {"b_hn": (hidden,)}
+    blocks = {
+        name: _block(shapes[field], len(block)) for field, block in names.items() for name in block
+    }
+    check_entries(
+        found,
+        blocks,
+        what=f"the weights of {_title(cell)}",
+        remedy='pass variables["params"] of linen, or nnx.state(cell)',
+    )
+    fields = {
+        field: np.concatenate([found[name] for name in block], axis=-1)
+        for field, block in names.items()
+    }
+    if kind is GRUParams and "b_hn" not in fields:
+        fields["b_hn"] = np.zeros(hidden, fields["b_h"].dtype)
+    fields["W_hh"] = fields["W_hh"] + _skipped(cell, fields["W_hh"])
+    activation = cell.activation_fn if kind is ElmanParams else jnp.tanh
+    return load(kind(**fields), activation=activation)
+
+
+def to_flax(cell: Any, params: Params) -> dict[str, dict[str, np.ndarray]]:
+    """The weights of a standard cell of Flax that computes what these parameters do.
+
+        variables = {"params": to_flax(cell, params)}          linen
+        nnx.update(cell, to_flax(cell, params))                nnx
+
+    Args:
+      cell: as in `from_flax`, of the sizes and the activation of the parameters.
+      params: of `elman`, `lstm` or `gru`.
+
+    Returns:
+      Arrays of numpy, nested by name.
+
+    Raises:
+      TypeError: another cell, or the parameters of another one.
+      ValueError: sizes that differ; a projection, a reset before the product, or for
+        nnx.GRUCell a b_hn that is not zero, for which Flax has no place; a gate that is no
+        sigmoid or an activation that is no tanh.
+    """
+    kind, names = _layout(cell)
+    fields = check_params(
+        params,
+        kind,
+        _title(cell),
+        inputs=getattr(cell, "in_features", None),
+        hidden=_hidden_size(cell),
+    )
+    b_hn = fields.get("b_hn")
+    if b_hn is not None and "b_hn" not in names and b_hn.any():
+        raise ValueError(
+            f"params: expected b_hn = 0, since {_title(cell)} has no bias of the recurrent "
+            f"product, got up to {np.abs(b_hn).max():.3g}; linen.GRUCell has one"
+        )
+    fields["W_hh"] = fields["W_hh"] - _skipped(cell, fields["W_hh"])
+    tree: dict[str, dict[str, np.ndarray]] = {}
+    for field, block in names.items():
+        for name, part in zip(block, np.split(fields[field], len(block), axis=-1), strict=True):
+            module, array = name.split("/")
+            tree.setdefault(module, {})[array] = part
+    return tree
+
+
+def _layout(cell: Any) -> _Layout:
+    layout = _LAYOUTS.get(type(cell))
+    if layout is None:
+        known = ", ".join(sorted({kind.__name__ for kind in _LAYOUTS}))
+        raise TypeError(
+            f"cell: expected one of {known} of Flax, got {_title(cell)}; `linen_cell` and "
+            "`nnx_cell` run any other with the weights it has"
+        )
+    if layout.kind is not ElmanParams:
+        for name, wanted in (("gate_fn", jax.nn.sigmoid), ("activation_fn", jnp.tanh)):
+            if getattr(cell, name) is not wanted:
+                raise ValueError(
+                    f"cell: expected {name}={wanted.__name__}, got {getattr(cell, name)!r}; "
+                    "`linen_cell` and `nnx_cell` run it as it is"
+                )
+    return layout
+
+
+def _flat(tree: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    if isinstance(tree, nnx.State):
+        tree = nnx.to_pure_dict(nnx.filter_state(tree, nnx.Param))
+    if not isinstance(tree, Mapping):
+        raise TypeError(f"tree: expected arrays nested by name, got {type(tree).__name__}")
+    named = (
+        (jax.tree_util.keystr(path, simple=True, separator="/"), array)
+        for path, array in jax.tree_util.tree_flatten_with_path(tree)[0]
+    )
+    return {name: to_numpy(name, array) for name, array in named}
+
+
+def _block(shape: Shape | None, count: int) -> Shape | None:
+    """One of `count` blocks of columns."""
+    return None if shape is None else (*shape[:-1], shape[-1] // count)
+
+
+def _hidden_size(cell: Any) -> int:
+    size: int = cell.features if isinstance(cell, linen.Module) else cell.hidden_features
+    return size
+
+
+def _skipped(cell: Any, W_hh: np.ndarray) -> np.ndarray:
+    """What a residual connection adds to W_hh."""
+    scale = 1 if getattr(cell, "residual", False) else 0
+    return scale * np.eye(len(W_hh), dtype=W_hh.dtype)
+
+
+def _title(cell: Any) -> str:
+    kind = cell if isinstance(cell, type) else type(cell)
+    library = "linen." if issubclass(kind, linen.Module) else "nnx."
+    return f"{library if kind.__module__.startswith('flax.') else ''}{kind.__name__}"

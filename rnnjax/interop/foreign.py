@@ -74,10 +74,10 @@ def foreign_cell(module: Foreign, like: Params, example: Inputs, *, keys: Keys =
       TypeError: a step does not give back what it was given.
     """
     seen = _look(module, like, example, keys)
-    structure = jax.tree.structure(like)
+    structure: Any = jax.tree.structure(like)
 
     def start(params: Params, batch: Batch) -> ForeignState:
-        if not jax.tree.structure(params) == structure:
+        if structure != jax.tree.structure(params):
             raise TypeError(
                 f"params: expected every variable of the module, {describe(like)}, got "
                 f"{describe(params)}; pass what `init` gives, or other numbers in its place"
