@@ -18,7 +18,7 @@ import numpy as np
 from rnnjax.cell import Batch, Cell, Inputs, Params, from_step
 from rnnjax.cells import GRUParams, LSTMParams
 from rnnjax.interop.arrays import Loaded, Shape, check_entries, load, to_numpy
-from rnnjax.interop.weights import GATES, check_params, matrix_shape
+from rnnjax.interop.weights import GATES, check_params, matrix_shape, other_size
 from rnnjax.tree import describe
 
 Carry = Any
@@ -138,9 +138,7 @@ def from_equinox(arrays: Mapping[str, Any]) -> Loaded:
         for name, array in arrays.items()
         if array is not None and name not in _SIZES
     }
-    (_, inputs), (rows, hidden) = (
-        matrix_shape(found.get(name)) for name in ("weight_ih", "weight_hh")
-    )
+    rows, hidden = matrix_shape(found.get("weight_hh"))
     kinds: dict[int, Any] = {
         gates: kind for kind, gates in GATES.items() if kind in (LSTMParams, GRUParams)
     }
@@ -153,7 +151,10 @@ def from_equinox(arrays: Mapping[str, Any]) -> Loaded:
     biases: dict[str, Shape] = {"bias": (rows,)}
     if rows == 3 * hidden:
         biases["bias_n"] = (hidden,)
-    shapes: dict[str, Shape] = {"weight_ih": (rows, inputs), "weight_hh": (rows, hidden)}
+    shapes: dict[str, Shape] = {
+        "weight_ih": (rows, other_size(found.get("weight_ih"), rows)),
+        "weight_hh": (rows, hidden),
+    }
     check_entries(
         found,
         shapes | biases if found.keys() & biases.keys() else shapes,

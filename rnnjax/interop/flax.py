@@ -20,9 +20,9 @@ from flax import linen, nnx
 
 from rnnjax.cell import Batch, Cell, Inputs, Params, signature
 from rnnjax.cells import ElmanParams, GRUParams, LSTMParams
-from rnnjax.interop.arrays import Loaded, Shape, check_entries, load, to_numpy
+from rnnjax.interop.arrays import Loaded, check_entries, load, to_numpy
 from rnnjax.interop.foreign import Carry, Foreign, Keys, foreign_cell, spread
-from rnnjax.interop.weights import check_params, expected_shapes, matrix_shape
+from rnnjax.interop.weights import GATES, check_params, expected_shapes, other_size
 from rnnjax.tree import describe
 
 
@@ -270,12 +270,14 @@ def from_flax(cell: Any, tree: Mapping[str, Any]) -> Loaded:
     """
     kind, names = _layout(cell)
     found = _flat(tree)
-    rows, _ = matrix_shape(found.get(names["W_xh"][0]))
-    inputs = getattr(cell, "in_features", rows or None)
     hidden = _hidden_size(cell)
+    columns = GATES[kind] * hidden // len(names["W_xh"])
+    inputs = getattr(cell, "in_features", other_size(found.get(names["W_xh"][0]), columns))
     shapes = expected_shapes(kind, inputs, hidden) | {"b_hn": (hidden,)}
     blocks = {
-        name: _block(shapes[field], len(block)) for field, block in names.items() for name in block
+        name: (*shapes[field][:-1], shapes[field][-1] // len(block))
+        for field, block in names.items()
+        for name in block
     }
     check_entries(
         found,
@@ -366,11 +368,6 @@ def _flat(tree: Mapping[str, Any]) -> dict[str, np.ndarray]:
     return {name: to_numpy(name, array) for name, array in named}
 
 
-def _block(shape: Shape | None, count: int) -> Shape | None:
-    """One of `count` blocks of columns."""
-    return None if shape is None else (*shape[:-1], shape[-1] // count)
-
-
 def _hidden_size(cell: Any) -> int:
     size: int = cell.features if isinstance(cell, linen.Module) else cell.hidden_features
     return size
@@ -379,7 +376,7 @@ def _hidden_size(cell: Any) -> int:
 def _skipped(cell: Any, W_hh: np.ndarray) -> np.ndarray:
     """What a residual connection adds to W_hh."""
     scale = 1 if getattr(cell, "residual", False) else 0
-    return scale * np.eye(len(W_hh), dtype=W_hh.dtype)
+    return scale * np.eye(*W_hh.shape, dtype=W_hh.dtype)
 
 
 def _title(cell: Any) -> str:

@@ -29,7 +29,7 @@ from rnnjax.interop.arrays import (
     to_numpy,
 )
 from rnnjax.interop.foreign import Carry, Foreign, Keys, foreign_cell, spread
-from rnnjax.interop.weights import check_params, matrix_shape
+from rnnjax.interop.weights import check_params, matrix_shape, other_size
 
 # From i g f o to i f g o, and back.
 LSTM_ORDER = (0, 2, 1, 3)
@@ -211,9 +211,9 @@ def _take_lstm(found: Mapping[str, Any], name: str) -> LSTMParams:
 
 
 def _take_gru(found: Mapping[str, Any], name: str) -> GRUParams:
-    hidden = matrix_shape(found.get("w_h"))[1] // 3
+    hidden = min(matrix_shape(found.get("w_h")))
     shapes = {
-        "w_i": (matrix_shape(found.get("w_i"))[0], 3 * hidden),
+        "w_i": (other_size(found.get("w_i"), 3 * hidden), 3 * hidden),
         "w_h": (hidden, 3 * hidden),
         "b": (3 * hidden,),
     }
@@ -226,7 +226,7 @@ def _take_gru(found: Mapping[str, Any], name: str) -> GRUParams:
 def _take_vanilla(found: Mapping[str, Any], name: str) -> ElmanParams:
     hidden = matrix_shape(found.get("linear_1/w"))[1]
     shapes = {
-        "linear/w": (matrix_shape(found.get("linear/w"))[0], hidden),
+        "linear/w": (other_size(found.get("linear/w"), hidden), hidden),
         "linear/b": (hidden,),
         "linear_1/w": (hidden, hidden),
     }

@@ -11,14 +11,10 @@ from rnnjax.interop.arrays import Shape, check_entries, to_numpy
 GATES = {ElmanParams: 1, GRUParams: 3, LSTMParams: 4}
 
 
-def expected_shapes(kind: Any, inputs: int | None, hidden: int) -> dict[str, Shape | None]:
-    """The shape of each field that any cell has, None for that of W_xh where D is not known."""
+def expected_shapes(kind: Any, inputs: int, hidden: int) -> dict[str, Shape]:
+    """The shapes of the fields that the parameters of every kind have."""
     columns = GATES[kind] * hidden
-    return {
-        "W_xh": None if inputs is None else (inputs, columns),
-        "W_hh": (hidden, columns),
-        "b_h": (columns,),
-    }
+    return {"W_xh": (inputs, columns), "W_hh": (hidden, columns), "b_h": (columns,)}
 
 
 def check_params(
@@ -52,8 +48,9 @@ def check_params(
     fields = {
         name: to_numpy(name, array) for name, array in params._asdict().items() if array is not None
     }
-    columns = fields["b_h"].shape[-1] if fields["b_h"].ndim else 0
-    hidden = columns // GATES[kind] if hidden is None else hidden
+    hidden = min(matrix_shape(fields.get("W_hh"))) if hidden is None else hidden
+    if inputs is None:
+        inputs = other_size(fields.get("W_xh"), GATES[kind] * hidden)
     shapes = expected_shapes(kind, inputs, hidden)
     if kind is GRUParams and reset_after:
         shapes["b_hn"] = (hidden,)
@@ -71,3 +68,10 @@ def check_params(
 def matrix_shape(array: np.ndarray | None) -> tuple[int, int]:
     """Zeros for what is missing or no matrix: a check of all entries is to name it."""
     return (0, 0) if array is None or array.ndim != 2 else (array.shape[0], array.shape[1])
+
+
+def other_size(array: np.ndarray | None, known: int) -> int:
+    """Of a matrix, one of whose sizes should be known, whichever way it lies."""
+    sizes = list(matrix_shape(array))
+    sizes.remove(known if known in sizes else sizes[0])
+    return sizes[0]

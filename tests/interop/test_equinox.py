@@ -5,7 +5,6 @@ from typing import Any
 import cell_parity
 import jax
 import numpy as np
-import parity
 import pytest
 
 from rnnjax import cells
@@ -37,18 +36,18 @@ def test_one_error_names_every_wrong_array() -> None:
 
 
 def test_other_modules_are_refused() -> None:
-    with pytest.raises(ValueError, match="weight_hh .*equinox_cell"):
+    with pytest.raises(ValueError, match=r"weight_hh .*equinox_cell"):
         from_equinox({"weight": np.zeros((4, 3))})
-    with pytest.raises(TypeError, match="LSTMParams .* got ElmanParams"):
+    with pytest.raises(TypeError, match=r"LSTMParams .* got ElmanParams"):
         to_equinox(cells.elman(3, 4).init(jax.random.key(0)))
-    with pytest.raises(ValueError, match="b_hn .* is missing"):
+    with pytest.raises(ValueError, match=r"b_hn .* is missing"):
         to_equinox(cells.gru(3, 4, reset_after=False).init(jax.random.key(0)))
     eqx = pytest.importorskip("equinox")
-    with pytest.raises(TypeError, match="make: expected an equinox.Module"):
+    with pytest.raises(TypeError, match=r"make: expected an equinox.Module"):
         equinox_cell(lambda key: np.zeros, lambda module: np.zeros(4))
 
     def nothing(module: Any) -> tuple[()]:
         return ()
 
-    with pytest.raises(TypeError, match="hidden: expected at least one array"):
+    with pytest.raises(TypeError, match=r"hidden: expected at least one array"):
         equinox_cell(lambda key: eqx.nn.GRUCell(3, 4, key=key), nothing)

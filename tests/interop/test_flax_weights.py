@@ -79,17 +79,17 @@ def test_other_cells_are_refused_by_name(cell: Any, text: str) -> None:
 
 def test_what_has_no_place_is_refused() -> None:
     gru, lstm = (make(3, 4).init(jax.random.key(0)) for make in (cells.gru, cells.lstm))
-    with pytest.raises(ValueError, match="gate_fn=sigmoid"):
+    with pytest.raises(ValueError, match=r"gate_fn=sigmoid"):
         from_flax(linen.LSTMCell(4, gate_fn=jnp.tanh), {})
-    with pytest.raises(ValueError, match="b_hn = 0"):
+    with pytest.raises(ValueError, match=r"b_hn = 0"):
         to_flax(make_flax.CASES["nnx_gru"](), gru._replace(b_hn=jnp.ones(4, jnp.float32)))
-    with pytest.raises(ValueError, match="b_hn .* is missing.*resets after"):
+    with pytest.raises(ValueError, match=r"b_hn .* is missing.*resets after"):
         to_flax(linen.GRUCell(4), gru._replace(b_hn=None))
-    with pytest.raises(ValueError, match="W_hr .* too many"):
+    with pytest.raises(ValueError, match=r"W_hr .* too many"):
         to_flax(linen.LSTMCell(4), lstm._replace(W_hr=jnp.ones((4, 2), jnp.float32)))
     with pytest.raises(ValueError, match=r"W_hh is \(4, 16\), expected \(5, 20\)"):
         to_flax(linen.LSTMCell(5), lstm)
-    with pytest.raises(TypeError, match="expected GRUParams for linen.GRUCell, got LSTMParams"):
+    with pytest.raises(TypeError, match=r"expected GRUParams for linen.GRUCell, got LSTMParams"):
         to_flax(linen.GRUCell(4), lstm)
 
 
@@ -99,5 +99,5 @@ def test_one_error_names_every_wrong_array() -> None:
     cell_parity.refuses(
         record, lambda weights: from_flax(cell, nested(weights)), "hf/bias", "if/kernel", "linen."
     )
-    with pytest.raises(ValueError, match="params/ii/kernel .* too many"):
+    with pytest.raises(ValueError, match=r"params/ii/kernel .* too many"):
         from_flax(cell, {"params": nested(parity.part(record, "weights/"))})
