@@ -71,8 +71,3 @@ def refuses(
     names = (name.rpartition("/")[-1] for name in (missing, turned))
     for text in (*names, "one too many", "transpose", *also):
         assert text in str(error.value), error.value
-
-
-def all_but_one_slow(cases: Iterable[str], *, quick: str) -> list[Any]:
-    """The cases, of which `make test` runs one: the golden files tell most of the rest."""
-    return [case if case == quick else pytest.param(case, marks=pytest.mark.slow) for case in cases]

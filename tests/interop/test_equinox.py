@@ -22,7 +22,8 @@ def test_golden_parity(case: str) -> None:
     check(cell_parity.golden("equinox", case))
 
 
-@pytest.mark.parametrize("case", cell_parity.all_but_one_slow(CASES, quick="gru"))
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
 def test_live_parity(case: str) -> None:
     pytest.importorskip("equinox")
     from golden import make_equinox

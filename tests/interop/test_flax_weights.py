@@ -44,7 +44,8 @@ def test_golden_parity(case: str) -> None:
     check(case, cell_parity.golden("flax", case))
 
 
-@pytest.mark.parametrize("case", cell_parity.all_but_one_slow(make_flax.CASES, quick="nnx_lstm"))
+@pytest.mark.slow
+@pytest.mark.parametrize("case", make_flax.CASES)
 def test_live_parity(case: str) -> None:
     check(case, make_flax.record(case, seed=1))
 

@@ -1,7 +1,8 @@
 """Cells of other libraries, held against a plain loop over the library's own module."""
 
+import contextlib
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -17,9 +18,9 @@ import rnnjax
 from rnnjax import folds, training
 from rnnjax.cell import Cell
 from rnnjax.interop.flax import linen_cell, nnx_cell
-from rnnjax.tree import combine, floating, rest
+from rnnjax.tree import combine
 
-T, B, D, H = 4, 3, 2, 4
+T, B, D, H = 3, 2, 2, 4
 KEY = jax.random.key(3)
 X = jnp.zeros(D)
 
@@ -219,6 +220,160 @@ def held_against_loop(name: str, fold: folds.Fold) -> None:
     laws.assert_close(got_gradient, gradient)
 
 
-@pytest.mark.parametrize("name", ROWS)
+QUICK = ("linen-noisy", "nnx-noisy", "equinox")
+
+
+@pytest.mark.parametrize(
+    "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in ROWS]
+)
 def test_a_foreign_cell_is_the_loop_over_its_module(name: str) -> None:
     held_against_loop(name, folds.blocked())
+
+
+@pytest.mark.parametrize(
+    "fold",
+    [
+        pytest.param(folds.scan(), marks=pytest.mark.slow),
+        # Computes every step twice: random streams and counters must repeat themselves.
+        folds.checkpointed(segments=2),
+        pytest.param(folds.truncated(window=T), marks=pytest.mark.slow),
+    ],
+    ids=["scan", "checkpointed", "truncated"],
+)
+def test_every_fold_of_it_is_that_loop(fold: folds.Fold) -> None:
+    held_against_loop("nnx-noisy", fold)
+
+
+def test_solving_all_steps_at_once_refuses_counters() -> None:
+    row, params, inputs = row_of("nnx-noisy")
+    with pytest.raises(TypeError, match="int32"):
+        rnnjax.unroll(row.cell, params, inputs, fold=folds.parallel())
+
+
+def test_masks_and_resets_hold_for_the_carry_and_not_for_the_streams() -> None:
+    row, params, inputs = row_of("nnx-noisy")
+    mask = np.array([[1, 0], [0, 0], [1, 0]], bool)
+    resets = np.array([[0, 0], [0, 0], [1, 0]], bool)
+    final, outputs = rnnjax.unroll(row.cell, params, inputs, mask=mask, resets=resets)
+    # What stands in the padding is not seen.
+    again = rnnjax.unroll(
+        row.cell, params, jnp.where(mask[..., None], inputs, np.nan), mask=mask, resets=resets
+    )
+    laws.assert_close((final, outputs), again)
+    start = row.cell.start(params, (B,))
+    # The loop over the module: streams and counters run on through the masked step.
+    carry, variables, shown = start.carry, params, []
+    for t in range(T):
+        carry, y, variables = row.step(variables, t, start.carry if t == 2 else carry, inputs[t])
+        shown.append(y)
+    laws.assert_close(final.carry[0], carry[0])
+    laws.assert_close(outputs[:, 0], jnp.where(mask[:, :1], jnp.stack(shown)[:, 0], 0.0))
+    laws.assert_close(combine(final.params, params), variables)
+    # Length zero gives the start.
+    laws.assert_close((final.carry[1], final.y[1]), (start.carry[1], start.y[1]))
+    assert not outputs[:, 1].any()
+
+
+def as_data(tree: Tree) -> Tree:
+    return jax.tree.map(laws.plain, tree)
+
+
+def test_streaming_is_the_same_computation_and_leaves_the_module_alone() -> None:
+    module = NNXNoisy(nnx.Rngs(0))
+    kept = jax.tree.map(np.array, as_data(nnx.state(module)))
+    cell = nnx_cell(lambda rngs: module, X)
+    params, inputs = nnx.state(module), row_of("nnx-noisy")[2]
+    final, outputs = rnnjax.unroll(cell, params, inputs)
+    state = cell.start(params, (B,))
+    for t in range(T):
+        # Neither compiled nor traced: here nnx would write into what it is given.
+        state = rnnjax.step(cell, params, state, inputs[t])
+        laws.assert_close(cell.output(state), outputs[t])
+    laws.assert_close(state, final)
+    laws.assert_close(as_data(nnx.state(module)), kept)
+
+
+def test_an_output_that_is_carried_is_kept_once_and_the_rest_beside_it() -> None:
+    plain, _, _ = row_of("linen")
+    noisy, _, _ = row_of("nnx-noisy")
+    states = [
+        jax.eval_shape(lambda row=row: row.cell.start(row.cell.init(KEY), (B,)))
+        for row in (plain, noisy)
+    ]
+    assert jax.tree.leaves((states[0].y, states[0].params, states[0].clock)) == []
+    # The counters of the step and of the dropout; the key and the scale stay what they are.
+    assert [leaf.shape for leaf in jax.tree.leaves(states[1].params)] == [(), ()]
+    assert states[1].y.shape == (B, H)
+
+
+def test_fresh_weights_are_drawn_from_the_key() -> None:
+    for name in QUICK:
+        row, params, _ = row_of(name)
+        one, other = (jax.jit(row.cell.init)(jax.random.key(n)) for n in (0, 1))
+        laws.assert_close(one, params)
+        pairs = zip(laws.floats(one), laws.floats(other), strict=True)
+        assert any(not np.array_equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize("library", ["linen", "nnx"])
+def test_a_random_carry_is_drawn_from_the_key_that_was_given(library: str) -> None:
+    def make(key: jax.Array | None) -> Cell:
+        draw = initializers.normal()
+        if library == "linen":
+            return linen_cell(
+                linen.GRUCell(H, param_dtype=jnp.float64, carry_init=draw), X, carry_key=key
+            )
+        cell = partial(nnx.GRUCell, D, H, param_dtype=jnp.float64, carry_init=draw)
+        return nnx_cell(lambda rngs: cell(rngs=rngs), X, carry_key=key)
+
+    with pytest.warns(match="carry_init") if library == "nnx" else contextlib.nullcontext():
+        one, other = make(None), make(jax.random.key(7))
+        params = one.init(KEY)
+    first, again, third = (c.start(params, (B,)).carry for c in (one, one, other))
+    laws.assert_close(first, again)
+    assert (first != 0).all() and (first != third).all()
+
+
+def test_reports_adjoints_and_training_work_on_it() -> None:
+    row, params, inputs = row_of("nnx-noisy")
+    report = jax.jit(partial(rnnjax.gradient_report, row.cell))(params, inputs)
+    assert np.isfinite(report.log_norms).all()
+
+    def loss(params: Tree, batch: jax.Array, unroll: Any = rnnjax.unroll) -> jax.Array:
+        return jnp.mean((unroll(row.cell, params, batch)[1] - 0.3) ** 2)
+
+    seen = jax.jit(partial(rnnjax.adjoints, loss))(params, inputs)
+    assert seen.adjoints[0].carry.shape == (T, B, H)
+
+    fitted = training.fit(
+        loss, params, lambda key: inputs, optax.sgd(0.5), steps=40, key=KEY, quiet=True
+    )
+    laws.assert_close(seen.value, fitted.losses[0])
+    assert fitted.losses[-1] < 0.8 * fitted.losses[0]
+    # What is no nnx.Param has not been trained.
+    kept = [nnx.split_state(p, nnx.Param, ...)[1] for p in (fitted.params, params)]
+    laws.assert_close(*kept)
+
+
+def test_what_does_not_fit_is_told() -> None:
+    with pytest.raises(TypeError, match=r"expected a cell of flax.nnx"):
+        nnx_cell(lambda rngs: nnx.Linear(D, H, rngs=rngs), X)
+    with pytest.raises(TypeError, match=r"expected a cell of flax.linen"):
+        linen_cell(nnx.GRUCell(D, H, rngs=nnx.Rngs(0)), X)  # type: ignore[arg-type]
+    # Weights in float32, inputs in float64: the carry would change its dtype.
+    with (
+        jax.numpy_dtype_promotion("standard"),
+        pytest.raises(TypeError, match=r"carry: expected a step to keep float32.*example"),
+    ):
+        linen_cell(linen.GRUCell(H), X)
+    row, params, inputs = row_of("linen-noisy")
+    with pytest.raises(TypeError, match=r"params: expected every variable.*statistics"):
+        rnnjax.unroll(row.cell, {"params": params["params"]}, inputs)
+
+    class Growing(NNXNoisy):
+        def __call__(self, carry: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+            self.last = nnx.Variable(x)
+            return super().__call__(carry, x)
+
+    with pytest.raises(TypeError, match=r"variables: expected a step to keep"):
+        nnx_cell(Growing, X)

@@ -45,7 +45,8 @@ def test_golden_parity(case: str) -> None:
     check(case, cell_parity.golden("haiku", case))
 
 
-@pytest.mark.parametrize("case", cell_parity.all_but_one_slow(CASES, quick="lstm"))
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
 def test_live_parity(case: str) -> None:
     pytest.importorskip("haiku")
     from golden import make_haiku
