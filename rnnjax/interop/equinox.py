@@ -1,0 +1,194 @@
+"""Equinox's cells: any of them as a `Cell`, and the weights of the standard ones.
+
+    Equinox   weight_ih [GH, D]      weight_hh [GH, H]      bias [GH]    bias_n [H]
+    rnnjax    W_xh = weight_ih^T     W_hh = weight_hh^T     b_h          b_hn
+
+The gates stand in the same order, i f g o and r z n; a GRU resets after the product.
+Equinox itself is needed by `equinox_cell` alone.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnnjax.cell import Batch, Cell, Inputs, Params, from_step
+from rnnjax.cells import GRUParams, LSTMParams
+from rnnjax.interop.arrays import Loaded, Shape, check_entries, load, to_numpy
+from rnnjax.interop.weights import GATES, check_params, matrix_shape, other_size
+from rnnjax.tree import describe
+
+Carry = Any
+
+
+def equinox_cell(
+    make: Callable[[chex.PRNGKey], Any],
+    hidden: Callable[[Any], Carry],
+    *,
+    output: Callable[[Carry], Any] | None = None,
+) -> Cell:
+    """Any cell of Equinox as a `Cell`.
+
+        hidden_t = module(x_t, hidden_{t-1})          for each member of the batch
+
+    The parameters are the module's arrays, `eqx.filter(module, eqx.is_array)`; the state
+    is what the module carries, with batch axes.
+
+    >>> import equinox as eqx, jax, jax.numpy as jnp, rnnjax
+    >>> from rnnjax.interop.equinox import equinox_cell
+    >>> cell = equinox_cell(
+    ...     lambda key: eqx.nn.LSTMCell(8, 32, key=key),
+    ...     lambda module: (jnp.zeros(32), jnp.zeros(32)),
+    ...     output=lambda hidden: hidden[0],
+    ... )
+    >>> params = cell.init(jax.random.key(0))
+    >>> (h, c), outputs = rnnjax.unroll(cell, params, jnp.ones((50, 16, 8)))
+    >>> outputs.shape
+    (50, 16, 32)
+
+    A module that is there already is its own constructor:
+
+    >>> module = eqx.nn.GRUCell(8, 32, key=jax.random.key(0))
+    >>> cell = equinox_cell(lambda key: module, lambda module: jnp.zeros(32))
+    >>> h, outputs = rnnjax.unroll(cell, eqx.filter(module, eqx.is_array), jnp.ones((50, 16, 8)))
+
+    Args:
+      make: `key -> module`, called as `(x, hidden) -> hidden`, neither with batch axes.
+      hidden: `module -> h_0` of one member, any pytree of arrays, at least one; it may be
+        a parameter of the module. A random key among them is split, one for each member.
+      output: `hidden -> [B, H]`, what to show; the whole of it unless told.
+
+    Returns:
+      A cell without a kernel.
+
+    Raises:
+      TypeError: no module of Equinox, or nothing that it carries.
+    """
+    import equinox as eqx
+
+    shapes = eqx.filter_eval_shape(make, jax.random.key(0))
+    if not isinstance(shapes, eqx.Module):
+        raise TypeError(f"make: expected an equinox.Module, got {shapes!r}")
+    static = eqx.filter(shapes, _is_shape, inverse=True)
+    one = eqx.filter_eval_shape(hidden, shapes)
+    axes = [leaf.ndim for leaf in jax.tree.leaves(one)]
+    if not axes:
+        raise TypeError(f"hidden: expected at least one array, got {describe(one)}")
+
+    def init(key: chex.PRNGKey) -> Params:
+        return eqx.filter(make(key), eqx.is_array)
+
+    def start(params: Params, batch: Batch) -> Carry:
+        return jax.tree.map(
+            lambda leaf: _for_every_member(leaf, batch), hidden(eqx.combine(params, static))
+        )
+
+    def step(params: Params, state: Carry, x: Inputs) -> Carry:
+        call: Callable[..., Carry] = eqx.combine(params, static)
+        for _ in range(jax.tree.leaves(state)[0].ndim - axes[0]):
+            call = jax.vmap(call)
+        return call(x, state)
+
+    return from_step(step, init=init, start=start, output=output)
+
+
+def _is_shape(leaf: Any) -> bool:
+    return isinstance(leaf, jax.ShapeDtypeStruct)
+
+
+def _for_every_member(leaf: jax.Array, batch: Batch) -> jax.Array:
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        keys: jax.Array = jax.random.split(leaf, batch)
+        return keys
+    return jnp.broadcast_to(leaf, (*batch, *leaf.shape))
+
+
+def from_equinox(arrays: Mapping[str, Any]) -> Loaded:
+    """The layer that computes what a standard cell of Equinox computes, and its parameters.
+
+    Unlike `equinox_cell`, this is a recurrence of this library, whose input product is
+    taken for many steps at once.
+
+    >>> import equinox as eqx, jax, jax.numpy as jnp
+    >>> from rnnjax.interop.equinox import from_equinox, to_equinox
+    >>> module = eqx.nn.GRUCell(8, 32, key=jax.random.key(0))
+    >>> layer, params = from_equinox(vars(module))
+    >>> state, outputs = layer.apply(params, jnp.ones((50, 16, 8)))
+
+    and back, into a module of the same sizes:
+
+    >>> arrays = to_equinox(params)
+    >>> put = lambda module: [getattr(module, name) for name in arrays]
+    >>> module = eqx.tree_at(put, module, list(arrays.values()))
+
+    Args:
+      arrays: `vars(module)` of an `eqx.nn.GRUCell` or `eqx.nn.LSTMCell`, or its arrays by
+        name. Without biases (None, or none) the layer's are zeros. They are copied.
+
+    Raises:
+      ValueError: not the names of such a cell; an array is missing, too much, or of a
+        shape or dtype that does not fit; all are named.
+      TypeError: an entry is no array of numbers.
+    """
+    found = {
+        name: to_numpy(name, array)
+        for name, array in arrays.items()
+        if array is not None and name not in _SIZES
+    }
+    rows, hidden = matrix_shape(found.get("weight_hh"))
+    kinds: dict[int, Any] = {
+        gates: kind for kind, gates in GATES.items() if kind in (LSTMParams, GRUParams)
+    }
+    kind = kinds.get(rows // max(hidden, 1))
+    if kind is None or rows % hidden:
+        raise ValueError(
+            "arrays: expected weight_hh [3H, H] of an eqx.nn.GRUCell or [4H, H] of an LSTMCell, "
+            f"got {describe(found)}; pass vars(module), and run any other module by `equinox_cell`"
+        )
+    biases: dict[str, Shape] = {"bias": (rows,)}
+    if rows == 3 * hidden:
+        biases["bias_n"] = (hidden,)
+    shapes: dict[str, Shape] = {
+        "weight_ih": (rows, other_size(found.get("weight_ih"), rows)),
+        "weight_hh": (rows, hidden),
+    }
+    check_entries(
+        found,
+        shapes | biases if found.keys() & biases.keys() else shapes,
+        what=f"an Equinox cell of hidden size {hidden}, {kind.__name__} here",
+        remedy="pass vars(module)",
+    )
+    W_xh, W_hh = found["weight_ih"].T, found["weight_hh"].T
+    return load(
+        kind(W_xh, W_hh, *(found.get(n, np.zeros(s, W_hh.dtype)) for n, s in biases.items()))
+    )
+
+
+def to_equinox(params: Params) -> dict[str, np.ndarray]:
+    """The arrays of the `eqx.nn.LSTMCell` or `eqx.nn.GRUCell` that computes what these do.
+
+    The module has `use_bias=True`; `from_equinox` shows how to put them there.
+
+    Args:
+      params: of `lstm`, or of `gru` with `reset_after=True`.
+
+    Raises:
+      TypeError: the parameters of another cell.
+      ValueError: a projection, or a reset before the product, for which Equinox has no
+        place.
+    """
+    kind = GRUParams if isinstance(params, GRUParams) else LSTMParams
+    fields = check_params(params, kind, "an LSTMCell or a GRUCell of Equinox")
+    arrays = {
+        "weight_ih": fields["W_xh"].T,
+        "weight_hh": fields["W_hh"].T,
+        "bias": fields["b_h"],
+    }
+    return arrays | ({"bias_n": fields["b_hn"]} if "b_hn" in fields else {})
+
+
+# What `vars(module)` holds besides arrays.
+_SIZES = ("input_size", "hidden_size", "use_bias")

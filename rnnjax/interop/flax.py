@@ -1,0 +1,385 @@
+"""Flax's cells, linen and nnx: any of them as a `Cell`, and the weights of the standard ones.
+
+    linen LSTMCell     i{i,f,g,o} kernel [D, H]       h{i,f,g,o} kernel [H, H], bias [H]
+    linen GRUCell      i{r,z,n} kernel, bias          h{r,z,n} kernel, hn bias
+    linen SimpleCell   i kernel, bias                 h kernel
+    nnx                dense_i, dense_h: one block of columns a gate, as here
+
+The gates stand in this library's order, and a GRU resets after the product. nnx's GRUCell
+has no b_hn, the bias of that product.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen, nnx
+
+from rnnjax.cell import Batch, Cell, Inputs, Params, signature
+from rnnjax.cells import ElmanParams, GRUParams, LSTMParams
+from rnnjax.interop.arrays import Loaded, check_entries, load, to_numpy
+from rnnjax.interop.foreign import Carry, Foreign, Keys, foreign_cell, spread
+from rnnjax.interop.weights import GATES, check_params, expected_shapes, other_size
+from rnnjax.tree import describe
+
+
+def linen_cell(
+    module: linen.Module,
+    example: Inputs,
+    *,
+    rngs: Mapping[str, chex.PRNGKey] | None = None,
+    carry_key: chex.PRNGKey | None = None,
+) -> Cell:
+    """Any cell of `flax.linen` as a `Cell`.
+
+        (carry_t, y_t), variables_t = module.apply(variables_{t-1}, carry_{t-1}, x_t)
+
+    The parameters are the module's variables, `{"params": ..., "batch_stats": ...}`, as
+    `module.init` gives them and as they are saved. Collections other than "params" take
+    no gradient; what a step changes of them is state, and begins at the values given.
+
+    >>> import jax, jax.numpy as jnp, rnnjax
+    >>> from flax import linen as nn
+    >>> from rnnjax.interop.flax import linen_cell
+    >>> cell = linen_cell(nn.LSTMCell(features=32), jnp.zeros(8))
+    >>> variables = cell.init(jax.random.key(0))
+    >>> final, outputs = rnnjax.unroll(cell, variables, jnp.ones((50, 16, 8)))
+    >>> c, h = final.carry
+    >>> outputs.shape, bool(jnp.array_equal(h, outputs[-1]))
+    ((50, 16, 32), True)
+
+    Args:
+      module: called as `(carry, x) -> (carry, y)`, with `initialize_carry(key, shape)`.
+      example: the input of one step without batch axes, `[D]`; only its shape and dtype
+        are read. With more feature axes, as of a ConvLSTM, begin `rnnjax.unroll` at
+        `cell.start(params, batch_shape)`, which tells it where the batch axes end.
+      rngs: a key for each random stream of the module, such as "dropout". Each step
+        draws from them anew. For other masks at every training step, make the cell in
+        the loss, of keys that come with the batch.
+      carry_key: draws the carry, if the module's `carry_init` is random; every `start`
+        draws from it, and so begins alike. `jax.random.key(0)` unless given.
+
+    Returns:
+      A cell without a kernel; its state is `rnnjax.interop.foreign.ForeignState`.
+
+    Raises:
+      TypeError: the module is no cell of linen's, or a step does not give back what it
+        was given.
+    """
+    _check_module(module, linen.Module, "flax.linen")
+    streams = {} if rngs is None else dict(rngs)
+    carry_key = jax.random.key(0) if carry_key is None else carry_key
+
+    def start(params: Params, batch: Batch) -> Carry:
+        return module.initialize_carry(carry_key, _shape(example, batch))
+
+    def init(key: chex.PRNGKey) -> Params:
+        x = spread(example, (1,))
+        return module.init({**streams, "params": key}, start(None, (1,)), x)
+
+    def step(params: Params, keys: Keys, carry: Carry, x: Inputs) -> tuple[Carry, Any, Params]:
+        mutable = [name for name in params if name != "params"]
+        (carry, y), changed = module.apply(params, carry, x, rngs=keys, mutable=mutable)
+        return carry, y, {**params, **changed}
+
+    def held(params: Params) -> Params:
+        return {
+            name: tree if name == "params" else jax.lax.stop_gradient(tree)
+            for name, tree in params.items()
+        }
+
+    like = jax.eval_shape(init, carry_key)
+    return foreign_cell(Foreign(init, start, step, held), like, example, keys=streams or None)
+
+
+def nnx_cell(
+    make: Callable[[nnx.Rngs], nnx.Module],
+    example: Inputs,
+    *,
+    carry_key: chex.PRNGKey | None = None,
+) -> Cell:
+    """Any cell of `flax.nnx` as a `Cell`.
+
+        carry_t, y_t = module(carry_{t-1}, x_t)
+
+    The parameters are the module's whole state, as `nnx.state(module)` gives it and
+    `nnx.update(module, params)` puts it back. What is no `nnx.Param` takes no gradient;
+    what a step changes (counters, the streams of `nnx.Rngs`) is state, begins at the
+    values given, and goes on from step to step as in a loop over the module. The
+    module itself is never changed.
+
+    >>> import jax, jax.numpy as jnp, rnnjax
+    >>> from flax import nnx
+    >>> from rnnjax.interop.flax import nnx_cell
+    >>> cell = nnx_cell(lambda rngs: nnx.GRUCell(8, 32, rngs=rngs), jnp.zeros(8))
+    >>> params = cell.init(jax.random.key(0))
+    >>> final, outputs = rnnjax.unroll(cell, params, jnp.ones((50, 16, 8)))
+    >>> outputs.shape
+    (50, 16, 32)
+
+    A module that is there already is its own constructor:
+
+    >>> module = nnx.GRUCell(8, 32, rngs=nnx.Rngs(0))
+    >>> cell = nnx_cell(lambda rngs: module, jnp.zeros(8))
+    >>> final, outputs = rnnjax.unroll(cell, nnx.state(module), jnp.ones((50, 16, 8)))
+
+    Args:
+      make: `rngs -> module`, called once here to see what it makes. The module is called
+        as `(carry, x) -> (carry, y)`, and has `initialize_carry(shape, rngs)`.
+      example: the input of one step without batch axes, `[D]`; only its shape and dtype
+        are read. With more feature axes, as of a ConvLSTM, begin `rnnjax.unroll` at
+        `cell.start(params, batch_shape)`, which tells it where the batch axes end.
+      carry_key: draws the carry, if the module's `carry_init` is random; every `start`
+        draws from it, and so begins alike. `jax.random.key(0)` unless given.
+
+    Returns:
+      A cell without a kernel; its state is `rnnjax.interop.foreign.ForeignState`.
+
+    Raises:
+      TypeError: the module is no cell of nnx's, or a step does not give back what it was
+        given.
+    """
+    carry_key = jax.random.key(0) if carry_key is None else carry_key
+    # Not under a trace, where nnx takes a plain array for a constant.
+    module = make(nnx.Rngs(carry_key))
+    _check_module(module, nnx.Module, "flax.nnx")
+    graph, like = nnx.split(module)
+
+    def init(key: chex.PRNGKey) -> Params:
+        params = _copy(nnx.state(make(nnx.Rngs(key))))
+        if signature(params) != signature(like):
+            raise TypeError(
+                f"make: expected a module with the variables {describe(like)}, got "
+                f"{describe(params)}; make it of the same parts every time, and under `jit` with "
+                "arrays in nnx.Variable alone"
+            )
+        return params
+
+    def start(params: Params, batch: Batch) -> Carry:
+        module: Any = nnx.merge(graph, _copy(params))
+        return module.initialize_carry(_shape(example, batch), nnx.Rngs(carry_key))
+
+    def step(params: Params, keys: Keys, carry: Carry, x: Inputs) -> tuple[Carry, Any, Params]:
+        module: Any = nnx.merge(graph, _copy(params))
+        carry, y = module(carry, x)
+        return carry, y, _copy(nnx.state(module))
+
+    def held(params: Params) -> Params:
+        trained, others = nnx.split_state(params, nnx.Param, ...)
+        return nnx.merge_state(trained, jax.lax.stop_gradient(others))
+
+    return foreign_cell(Foreign(init, start, step, held), like, example)
+
+
+def _copy(state: Params) -> Params:
+    """The same arrays in other variables: nnx would write into those it is given."""
+    return jax.tree.map(lambda leaf: leaf, state)
+
+
+def _shape(example: Inputs, batch: Batch) -> tuple[int, ...]:
+    """What `initialize_carry` asks for: the shape of the input with its batch axes."""
+    return (*batch, *jnp.shape(jax.tree.leaves(example)[0]))
+
+
+def _check_module(module: Any, kind: type, library: str) -> None:
+    if not isinstance(module, kind) or not hasattr(module, "initialize_carry"):
+        raise TypeError(
+            f"module: expected a cell of {library}, called as (carry, x) -> (carry, y) and with "
+            f"initialize_carry, got {module!r}"
+        )
+
+
+class _Layout(NamedTuple):
+    """Where a cell of Flax keeps the blocks of columns that stand side by side here.
+
+    Attributes:
+      kind: of the parameters.
+      names: of the blocks of each field; a field that is missing has none.
+    """
+
+    kind: Any
+    names: Mapping[str, tuple[str, ...]]
+
+
+def _by_gate(kind: Any, gates: str, bias: str, **more: tuple[str, ...]) -> _Layout:
+    return _Layout(
+        kind,
+        {
+            "W_xh": tuple(f"i{gate}/kernel" for gate in gates),
+            "W_hh": tuple(f"h{gate}/kernel" for gate in gates),
+            "b_h": tuple(f"{bias}{gate}/bias" for gate in gates),
+            **more,
+        },
+    )
+
+
+def _in_blocks(kind: Any, bias: str) -> _Layout:
+    names = {"W_xh": "dense_i/kernel", "W_hh": "dense_h/kernel", "b_h": f"{bias}/bias"}
+    return _Layout(kind, {field: (name,) for field, name in names.items()})
+
+
+_LINEN_LSTM = _by_gate(LSTMParams, "ifgo", "h")
+_LAYOUTS: dict[type, _Layout] = {
+    linen.SimpleCell: _Layout(
+        ElmanParams, {"W_xh": ("i/kernel",), "W_hh": ("h/kernel",), "b_h": ("i/bias",)}
+    ),
+    linen.LSTMCell: _LINEN_LSTM,
+    linen.OptimizedLSTMCell: _LINEN_LSTM,
+    linen.GRUCell: _by_gate(GRUParams, "rzn", "i", b_hn=("hn/bias",)),
+    nnx.SimpleCell: _in_blocks(ElmanParams, "dense_i"),
+    # `if` is a word of Python's.
+    nnx.LSTMCell: _LINEN_LSTM._replace(
+        names={
+            field: tuple(name.replace("if/", "if_/") for name in names)
+            for field, names in _LINEN_LSTM.names.items()
+        }
+    ),
+    nnx.OptimizedLSTMCell: _in_blocks(LSTMParams, "dense_h"),
+    nnx.GRUCell: _in_blocks(GRUParams, "dense_i"),
+}
+
+
+def from_flax(cell: Any, tree: Mapping[str, Any]) -> Loaded:
+    """The layer that computes what a standard cell of Flax computes, and its parameters.
+
+    Unlike `linen_cell` and `nnx_cell`, this is a recurrence of this library, whose input
+    product is taken for many steps at once. A `residual` SimpleCell becomes an Elman
+    network whose W_hh has 1 added to its diagonal; an nnx.GRUCell a GRU with b_hn = 0.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from flax import linen as nn
+    >>> from rnnjax.interop.flax import from_flax
+    >>> module = nn.GRUCell(features=32)
+    >>> variables = module.init(jax.random.key(0), jnp.zeros((16, 32)), jnp.zeros((16, 8)))
+    >>> layer, params = from_flax(module, variables["params"])
+    >>> state, outputs = layer.apply(params, jnp.ones((50, 16, 8)))
+
+    Args:
+      cell: SimpleCell, LSTMCell, OptimizedLSTMCell or GRUCell, of linen or nnx; it tells
+        the size and the activation.
+      tree: its weights, nested by name: the collection "params" of linen, `nnx.state(cell)`
+        of nnx, or either read from a file. They are copied.
+
+    Raises:
+      TypeError: another cell, which is named; it runs by `linen_cell` or `nnx_cell`.
+      ValueError: a gate that is no sigmoid or an activation that is no tanh; an array that
+        is missing, too much, or of a shape or dtype that does not fit; all are named.
+    """
+    kind, names = _layout(cell)
+    found = _flat(tree)
+    hidden = _hidden_size(cell)
+    columns = GATES[kind] * hidden // len(names["W_xh"])
+    inputs = getattr(cell, "in_features", other_size(found.get(names["W_xh"][0]), columns))
+    shapes = expected_shapes(kind, inputs, hidden) | {"b_hn": (hidden,)}
+    blocks = {
+        name: (*shapes[field][:-1], shapes[field][-1] // len(block))
+        for field, block in names.items()
+        for name in block
+    }
+    check_entries(
+        found,
+        blocks,
+        what=f"the weights of {_title(cell)}",
+        remedy='pass variables["params"] of linen, or nnx.state(cell)',
+    )
+    fields = {
+        field: np.concatenate([found[name] for name in block], axis=-1)
+        for field, block in names.items()
+    }
+    if kind is GRUParams and "b_hn" not in fields:
+        fields["b_hn"] = np.zeros(hidden, fields["b_h"].dtype)
+    fields["W_hh"] = fields["W_hh"] + _skipped(cell, fields["W_hh"])
+    activation = cell.activation_fn if kind is ElmanParams else jnp.tanh
+    return load(kind(**fields), activation=activation)
+
+
+def to_flax(cell: Any, params: Params) -> dict[str, dict[str, np.ndarray]]:
+    """The weights of a standard cell of Flax that computes what these parameters do.
+
+        variables = {"params": to_flax(cell, params)}          linen
+        nnx.update(cell, to_flax(cell, params))                nnx
+
+    Args:
+      cell: as in `from_flax`, of the sizes and the activation of the parameters.
+      params: of `elman`, `lstm` or `gru`.
+
+    Returns:
+      Arrays of numpy, nested by name.
+
+    Raises:
+      TypeError: another cell, or the parameters of another one.
+      ValueError: sizes that differ; a projection, a reset before the product, or for
+        nnx.GRUCell a b_hn that is not zero, for which Flax has no place; a gate that is no
+        sigmoid or an activation that is no tanh.
+    """
+    kind, names = _layout(cell)
+    fields = check_params(
+        params,
+        kind,
+        _title(cell),
+        inputs=getattr(cell, "in_features", None),
+        hidden=_hidden_size(cell),
+    )
+    b_hn = fields.get("b_hn")
+    if b_hn is not None and "b_hn" not in names and b_hn.any():
+        raise ValueError(
+            f"params: expected b_hn = 0, since {_title(cell)} has no bias of the recurrent "
+            f"product, got up to {np.abs(b_hn).max():.3g}; linen.GRUCell has one"
+        )
+    fields["W_hh"] = fields["W_hh"] - _skipped(cell, fields["W_hh"])
+    tree: dict[str, dict[str, np.ndarray]] = {}
+    for field, block in names.items():
+        for name, part in zip(block, np.split(fields[field], len(block), axis=-1), strict=True):
+            module, array = name.split("/")
+            tree.setdefault(module, {})[array] = part
+    return tree
+
+
+def _layout(cell: Any) -> _Layout:
+    layout = _LAYOUTS.get(type(cell))
+    if layout is None:
+        known = ", ".join(sorted({kind.__name__ for kind in _LAYOUTS}))
+        raise TypeError(
+            f"cell: expected one of {known} of Flax, got {_title(cell)}; `linen_cell` and "
+            "`nnx_cell` run any other with the weights it has"
+        )
+    if layout.kind is not ElmanParams:
+        for name, wanted in (("gate_fn", jax.nn.sigmoid), ("activation_fn", jnp.tanh)):
+            if getattr(cell, name) is not wanted:
+                raise ValueError(
+                    f"cell: expected {name}={wanted.__name__}, got {getattr(cell, name)!r}; "
+                    "`linen_cell` and `nnx_cell` run it as it is"
+                )
+    return layout
+
+
+def _flat(tree: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    if isinstance(tree, nnx.State):
+        tree = nnx.to_pure_dict(nnx.filter_state(tree, nnx.Param))
+    if not isinstance(tree, Mapping):
+        raise TypeError(f"tree: expected arrays nested by name, got {type(tree).__name__}")
+    named = (
+        (jax.tree_util.keystr(path, simple=True, separator="/"), array)
+        for path, array in jax.tree_util.tree_flatten_with_path(tree)[0]
+    )
+    return {name: to_numpy(name, array) for name, array in named}
+
+
+def _hidden_size(cell: Any) -> int:
+    size: int = cell.features if isinstance(cell, linen.Module) else cell.hidden_features
+    return size
+
+
+def _skipped(cell: Any, W_hh: np.ndarray) -> np.ndarray:
+    """What a residual connection adds to W_hh."""
+    scale = 1 if getattr(cell, "residual", False) else 0
+    return scale * np.eye(*W_hh.shape, dtype=W_hh.dtype)
+
+
+def _title(cell: Any) -> str:
+    kind = cell if isinstance(cell, type) else type(cell)
+    library = "linen." if issubclass(kind, linen.Module) else "nnx."
+    return f"{library if kind.__module__.startswith('flax.') else ''}{kind.__name__}"

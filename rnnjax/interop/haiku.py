@@ -1,0 +1,255 @@
+"""Haiku's cores: any of them as a `Cell`, and the weights of the standard ones.
+
+    Haiku VanillaRNN   linear w [D, H], b     linear_1 w [H, H], b      ReLU
+    Haiku LSTM         linear w [D + H, 4H], b [4H]                     gates i g f o
+    Haiku GRU          w_i [D, 3H]   w_h [H, 3H]   b [3H]               gates z r a
+
+The LSTM adds 1 to the forget gate, here part of b_h. The GRU resets before the product, and
+h_t = (1 - z) h_{t-1} + z a, so that the columns of z here have the opposite sign. Haiku
+itself is needed by `haiku_cell` alone.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnnjax.cell import Batch, Cell, Inputs, Params
+from rnnjax.cells import ElmanParams, GRUParams, LSTMParams
+from rnnjax.interop.arrays import (
+    Loaded,
+    Shape,
+    check_entries,
+    load,
+    reorder_gates,
+    to_numpy,
+)
+from rnnjax.interop.foreign import Carry, Foreign, Keys, foreign_cell, spread
+from rnnjax.interop.weights import check_params, matrix_shape, other_size
+
+# From i g f o to i f g o, and back.
+LSTM_ORDER = (0, 2, 1, 3)
+# From z r a to r z n, and back.
+GRU_ORDER = (1, 0, 2)
+
+
+def haiku_cell(
+    make: Callable[[], Any], example: Inputs, *, key: chex.PRNGKey | None = None
+) -> Cell:
+    """Any core of Haiku as a `Cell`.
+
+        y_t, carry_t = core(x_t, carry_{t-1})
+
+    The parameters are `(params, state)`, as `hk.transform_with_state(...).init` gives
+    them: `(params, {})` for a core without state. What a step changes of Haiku's state
+    (counters, running statistics) is state here too, takes no gradient, and begins at the
+    values given.
+
+    >>> import haiku as hk, jax, jax.numpy as jnp, rnnjax
+    >>> from rnnjax.interop.haiku import haiku_cell
+    >>> cell = haiku_cell(lambda: hk.LSTM(32), jnp.zeros(8))
+    >>> params = cell.init(jax.random.key(0))
+    >>> final, outputs = rnnjax.unroll(cell, params, jnp.ones((50, 16, 8)))
+    >>> outputs.shape, final.carry.cell.shape
+    ((50, 16, 32), (16, 32))
+
+    Args:
+      make: `() -> core`, called within `hk.transform_with_state`. The core sees one batch
+        axis, whatever the sequence has.
+      example: the input of one step without batch axes, `[D]`; only its shape and dtype
+        are read. With more feature axes, begin `rnnjax.unroll` at
+        `cell.start(params, batch_shape)`, which tells it where the batch axes end.
+      key: what `hk.next_rng_key` draws from, at each step anew. For other numbers at every
+        training step, make the cell in the loss, of a key that comes with the batch.
+
+    Returns:
+      A cell without a kernel; its state is `rnnjax.interop.foreign.ForeignState`.
+
+    Raises:
+      TypeError: no core of Haiku, or a step does not give back what it was given.
+    """
+    import haiku as hk
+
+    def core() -> Any:
+        made = make()
+        if not isinstance(made, hk.RNNCore):
+            raise TypeError(f"make: expected a hk.RNNCore, got {made!r}")
+        return made
+
+    def from_start(x: Inputs) -> Any:
+        made = core()
+        return made(x, made.initial_state(1))
+
+    first = hk.transform_with_state(lambda rows: core().initial_state(rows))
+    call = hk.transform_with_state(lambda x, carry: core()(x, carry))
+
+    def init(key: chex.PRNGKey) -> Params:
+        return hk.transform_with_state(from_start).init(key, spread(example, (1,)))
+
+    def start(params: Params, batch: Batch) -> Carry:
+        carry, _ = first.apply(*params, key, math.prod(batch))
+        return _spread_rows(carry, batch)
+
+    def step(params: Params, keys: Keys, carry: Carry, x: Inputs) -> tuple[Carry, Any, Params]:
+        leaf, own = jax.tree.leaves(x)[0], jax.tree.leaves(example)[0]
+        batch = leaf.shape[: leaf.ndim - jnp.ndim(own)]
+        rows = [_join_rows(tree, batch) for tree in (x, carry)]
+        (y, after), state = call.apply(*params, keys, *rows)
+        return _spread_rows(after, batch), _spread_rows(y, batch), (params[0], state)
+
+    def held(params: Params) -> Params:
+        weights, state = params
+        return weights, jax.lax.stop_gradient(state)
+
+    like = jax.eval_shape(init, jax.random.key(0))
+    return foreign_cell(Foreign(init, start, step, held), like, example, keys=key)
+
+
+def _join_rows(tree: Any, batch: Batch) -> Any:
+    """Leaves `[B, ...]` with the batch axes in one."""
+    if len(batch) == 1:
+        return tree
+    return jax.tree.map(lambda x: x.reshape(math.prod(batch), *x.shape[len(batch) :]), tree)
+
+
+def _spread_rows(tree: Any, batch: Batch) -> Any:
+    """What `_join_rows` joined, parted."""
+    if len(batch) == 1:
+        return tree
+    return jax.tree.map(lambda x: x.reshape(*batch, *x.shape[1:]), tree)
+
+
+def from_haiku(params: Mapping[str, Mapping[str, Any]], name: str) -> Loaded:
+    """The layer that computes what a standard core of Haiku computes, and its parameters.
+
+    Unlike `haiku_cell`, this is a recurrence of this library, whose input product is taken
+    for many steps at once.
+
+    Args:
+      params: as `hk.transform(...).init` gives them, of a whole model if you like. They
+        are copied.
+      name: of the core's module, "lstm", or "net/~/lstm" in a module of your own.
+
+    Raises:
+      ValueError: the names are not those of a VanillaRNN, an LSTM or a GRU; an array is
+        missing, too much, or of a shape or dtype that does not fit; all are named.
+    """
+    found = {
+        f"{module}/{entry}".removeprefix(f"{name}/"): to_numpy(f"{module}/{entry}", array)
+        for module, entries in params.items()
+        for entry, array in entries.items()
+        if f"{module}/".startswith(f"{name}/")
+    }
+    if found.keys() & {"w_i", "w_h"}:
+        return load(_take_gru(found, name))
+    if "linear_1/w" in found:
+        return load(_take_vanilla(found, name), activation=jax.nn.relu)
+    if "linear/w" in found:
+        return load(_take_lstm(found, name))
+    raise ValueError(
+        f"params: expected a VanillaRNN, an LSTM or a GRU of Haiku named {name!r}, got the arrays "
+        f"{sorted(found)} there, and modules {sorted(params)}; `haiku_cell` runs any other core"
+    )
+
+
+def to_haiku(params: Params, name: str) -> dict[str, dict[str, np.ndarray]]:
+    """The parameters of the standard core of Haiku that computes what these do.
+
+    An LSTM, a GRU, or a VanillaRNN, whose second bias is zero.
+
+    Args:
+      params: of `lstm`, of `gru` with `reset_after=False`, or of `elman` with ReLU.
+      name: of the core's module, "lstm".
+
+    Returns:
+      Arrays of numpy, by module and name.
+
+    Raises:
+      TypeError: the parameters of another cell.
+      ValueError: a projection, or a reset after the product, for which Haiku has no place.
+    """
+    if isinstance(params, LSTMParams):
+        fields = check_params(params, LSTMParams, "an LSTM of Haiku")
+        w = np.concatenate([fields["W_xh"], fields["W_hh"]])
+        b = _add_forget(fields["b_h"], -1)
+        return {
+            f"{name}/linear": {
+                "w": reorder_gates(w, LSTM_ORDER),
+                "b": reorder_gates(b, LSTM_ORDER),
+            }
+        }
+    if isinstance(params, GRUParams):
+        fields = check_params(params, GRUParams, "a GRU of Haiku", reset_after=False)
+        names = {"w_i": "W_xh", "w_h": "W_hh", "b": "b_h"}
+        return {
+            name: {
+                own: reorder_gates(_turn_update(fields[field]), GRU_ORDER)
+                for own, field in names.items()
+            }
+        }
+    fields = check_params(params, ElmanParams, "a VanillaRNN of Haiku")
+    b = fields["b_h"]
+    return {
+        f"{name}/linear": {"w": fields["W_xh"], "b": b},
+        f"{name}/linear_1": {"w": fields["W_hh"], "b": np.zeros_like(b)},
+    }
+
+
+def _take_lstm(found: Mapping[str, Any], name: str) -> LSTMParams:
+    rows, columns = matrix_shape(found.get("linear/w"))
+    hidden = columns // 4
+    inputs = max(rows - hidden, 0)
+    shapes = {"linear/w": (inputs + hidden, 4 * hidden), "linear/b": (4 * hidden,)}
+    _check(found, shapes, f"the LSTM {name!r} of Haiku, hidden size {hidden}")
+    w: Any = reorder_gates(found["linear/w"], LSTM_ORDER)
+    b_h: Any = _add_forget(reorder_gates(found["linear/b"], LSTM_ORDER), 1)
+    return LSTMParams(w[:inputs], w[inputs:], b_h)
+
+
+def _take_gru(found: Mapping[str, Any], name: str) -> GRUParams:
+    hidden = min(matrix_shape(found.get("w_h")))
+    shapes = {
+        "w_i": (other_size(found.get("w_i"), 3 * hidden), 3 * hidden),
+        "w_h": (hidden, 3 * hidden),
+        "b": (3 * hidden,),
+    }
+    _check(found, shapes, f"the GRU {name!r} of Haiku, hidden size {hidden}")
+    arrays: list[Any] = [_turn_update(reorder_gates(found[entry], GRU_ORDER)) for entry in shapes]
+    W_xh, W_hh, b_h = arrays
+    return GRUParams(W_xh, W_hh, b_h, None)
+
+
+def _take_vanilla(found: Mapping[str, Any], name: str) -> ElmanParams:
+    hidden = matrix_shape(found.get("linear_1/w"))[1]
+    shapes = {
+        "linear/w": (other_size(found.get("linear/w"), hidden), hidden),
+        "linear/b": (hidden,),
+        "linear_1/w": (hidden, hidden),
+    }
+    if "linear_1/b" in found:
+        shapes["linear_1/b"] = (hidden,)
+    _check(found, shapes, f"the VanillaRNN {name!r} of Haiku, hidden size {hidden}")
+    b_h = found["linear/b"] + found.get("linear_1/b", 0)
+    return ElmanParams(found["linear/w"], found["linear_1/w"], b_h)
+
+
+def _check(found: Mapping[str, np.ndarray], shapes: Mapping[str, Shape], what: str) -> None:
+    check_entries(
+        found, shapes, what=what, remedy="pass the parameters as `hk.transform` gives them"
+    )
+
+
+def _add_forget(b_h: np.ndarray, constant: float) -> np.ndarray:
+    """What Haiku adds to the second of the gates i f g o."""
+    i, f, g, o = np.split(b_h, 4)
+    return np.concatenate([i, f + np.asarray(constant, f.dtype), g, o])
+
+
+def _turn_update(array: np.ndarray) -> np.ndarray:
+    """The second of the blocks r z n with the opposite sign: σ(-a) = 1 - σ(a)."""
+    r, z, n = np.split(array, 3, axis=-1)
+    return np.concatenate([r, -z, n], axis=-1)
