@@ -9,13 +9,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax import linen, nnx
+from flax import nnx
 
 from rnnjax import cells
 from rnnjax.cell import Batch, Cell, Params
-from rnnjax.cells.elman import ElmanParams
-from rnnjax.cells.gru import GRUParams
-from rnnjax.cells.lstm import LSTMParams, LSTMState
+from rnnjax.cells import ElmanParams, GRUParams, LSTMParams, LSTMState
+from rnnjax.interop.flax import LAYOUTS
 
 Carry = Any
 Weights = Mapping[str, Any]
@@ -49,43 +48,37 @@ def native(
       inputs: `[T, *B, D]`.
       start: `(params, batch_shape) -> carry`, as the module has it.
     """
-    kind = _KINDS.get(type(module))
-    if kind is None or not isinstance(inputs, jax.Array) or not _plain(module):
+    layout = LAYOUTS.get(type(module))
+    if layout is None or not isinstance(inputs, jax.Array) or not _plain(module):
         return None
-    leaves = jax.tree.leaves(weights)
+    named = {
+        jax.tree_util.keystr(path, simple=True, separator="/"): array
+        for path, array in jax.tree_util.tree_flatten_with_path(weights)[0]
+    }
+    if set(named) != {name for block in layout.names.values() for name in block}:
+        return None  # a part of the module was replaced
     carry = jax.eval_shape(lambda: start(None, ()))
-    dtypes = {leaf.dtype for leaf in (*leaves, *jax.tree.leaves(carry))}
-    dtype = leaves[0].dtype
-    precise = dtype in (jnp.float32, jnp.float64) and module.dtype in (None, dtype)
+    dtype = named[layout.names["W_hh"][0]].dtype
     if (
-        dtypes != {dtype}
-        or len(leaves) != kind.leaves
-        or not precise
+        {leaf.dtype for leaf in (*named.values(), *jax.tree.leaves(carry))} != {dtype}
+        or dtype not in (jnp.float32, jnp.float64)
+        or module.dtype not in (None, dtype)
         or jnp.promote_types(inputs.dtype, dtype) != dtype
     ):
         return None
-    params = kind.params(weights)
-    cell = kind.make(module, *map(len, (params.W_xh, params.W_hh)))
-    return Native(cell._replace(start=start), params, inputs.astype(dtype))
-
-
-class _Kind(NamedTuple):
-    """A cell of Flax.
-
-    Attributes:
-      params: its weights, by Flax's names, as ours.
-      make: `(module, input_size, hidden_size) -> cell` that runs on them.
-      leaves: how many weights it has; a module of which something was added or replaced
-        has others.
-    """
-
-    params: Callable[[Weights], Any]
-    make: Callable[[Any, int, int], Cell]
-    leaves: int
+    fields = {
+        field: jnp.concatenate([named[name] for name in block], axis=-1)
+        for field, block in layout.names.items()
+    }
+    input_size, hidden_size = len(fields["W_xh"]), len(fields["W_hh"])
+    if layout.kind is GRUParams:
+        fields.setdefault("b_hn", jnp.zeros(hidden_size, dtype))
+    cell = _MAKE[layout.kind](input_size, hidden_size)._replace(start=start)
+    return Native(cell, layout.kind(**fields), inputs.astype(dtype))
 
 
 def _plain(module: Any) -> bool:
-    """Whether all that the constructor lets one choose is as Flax has it, but for an activation."""
+    """Whether what the constructor lets one choose is as Flax has it."""
     own = {
         "gate_fn": jax.nn.sigmoid,
         "activation_fn": jnp.tanh,
@@ -95,51 +88,8 @@ def _plain(module: Any) -> bool:
     return all(getattr(module, name, default) == default for name, default in own.items())
 
 
-def _joined(weights: Weights, names: str, part: str) -> jax.Array:
-    return jnp.concatenate([weights[name][part] for name in names.split()], axis=-1)
-
-
-def _linen_lstm(weights: Weights) -> LSTMParams:
-    return LSTMParams(
-        W_xh=_joined(weights, "ii if ig io", "kernel"),
-        W_hh=_joined(weights, "hi hf hg ho", "kernel"),
-        b_h=_joined(weights, "hi hf hg ho", "bias"),
-    )
-
-
-def _linen_gru(weights: Weights) -> GRUParams:
-    return GRUParams(
-        W_xh=_joined(weights, "ir iz in", "kernel"),
-        W_hh=_joined(weights, "hr hz hn", "kernel"),
-        b_h=_joined(weights, "ir iz in", "bias"),
-        b_hn=weights["hn"]["bias"],
-    )
-
-
-def _linen_simple(weights: Weights) -> ElmanParams:
-    return ElmanParams(weights["i"]["kernel"], weights["h"]["kernel"], weights["i"]["bias"])
-
-
-def _nnx_lstm(weights: Weights) -> LSTMParams:
-    return _linen_lstm({**weights, "if": weights["if_"]})
-
-
-def _nnx_optimized_lstm(weights: Weights) -> LSTMParams:
-    dense = weights["dense_h"]
-    return LSTMParams(weights["dense_i"]["kernel"], dense["kernel"], dense["bias"])
-
-
-def _nnx_gru(weights: Weights) -> GRUParams:
-    dense, kernel = weights["dense_i"], weights["dense_h"]["kernel"]
-    return GRUParams(dense["kernel"], kernel, dense["bias"], jnp.zeros(len(kernel), kernel.dtype))
-
-
-def _nnx_simple(weights: Weights) -> ElmanParams:
-    dense = weights["dense_i"]
-    return ElmanParams(dense["kernel"], weights["dense_h"]["kernel"], dense["bias"])
-
-
-def _lstm(module: Any, input_size: int, hidden_size: int) -> Cell:
+def _lstm(input_size: int, hidden_size: int) -> Cell:
+    """The LSTM with the carry of Flax, a plain tuple."""
     cell = cells.lstm(input_size, hidden_size)
     hidden = cell.hidden
     assert hidden is not None
@@ -152,21 +102,8 @@ def _lstm(module: Any, input_size: int, hidden_size: int) -> Cell:
     )
 
 
-def _gru(module: Any, input_size: int, hidden_size: int) -> Cell:
-    return cells.gru(input_size, hidden_size)
-
-
-def _simple(module: Any, input_size: int, hidden_size: int) -> Cell:
-    return cells.elman(input_size, hidden_size)
-
-
-_KINDS: dict[type, _Kind] = {
-    linen.LSTMCell: _Kind(_linen_lstm, _lstm, 12),
-    linen.OptimizedLSTMCell: _Kind(_linen_lstm, _lstm, 12),
-    linen.GRUCell: _Kind(_linen_gru, _gru, 10),
-    linen.SimpleCell: _Kind(_linen_simple, _simple, 3),
-    nnx.LSTMCell: _Kind(_nnx_lstm, _lstm, 12),
-    nnx.OptimizedLSTMCell: _Kind(_nnx_optimized_lstm, _lstm, 3),
-    nnx.GRUCell: _Kind(_nnx_gru, _gru, 3),
-    nnx.SimpleCell: _Kind(_nnx_simple, _simple, 3),
+_MAKE: dict[Any, Callable[[int, int], Cell]] = {
+    ElmanParams: cells.elman,
+    LSTMParams: _lstm,
+    GRUParams: cells.gru,
 }
