@@ -119,9 +119,10 @@ def left_out(rows: Iterable[Row]) -> list[str]:
 
 
 def point(row: Row) -> str:
-    """The cell, its sizes and its loss, as far as the row has them."""
+    """The cell, its sizes, its loss and its layout, as far as the row has them."""
     sizes = " ".join(f"{name}={row[name]}" for name in "BTDHN" if name in row)
-    return " ".join(part for part in (row.get("cell"), sizes, row.get("loss")) if part)
+    parts = (row.get("cell"), sizes, row.get("loss"), row.get("layout"))
+    return " ".join(part for part in parts if part)
 
 
 def in_short(row: Row) -> str:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from rnnjax import folds
@@ -163,7 +164,9 @@ def lengths_to_mask(lengths: jax.Array, length: int) -> jax.Array:
     if not jnp.issubdtype(lengths.dtype, jnp.integer):
         raise TypeError(f"lengths: expected integers [B], got {describe(lengths)}")
     if not isinstance(lengths, jax.core.Tracer) and lengths.size:
-        low, high = int(lengths.min()), int(lengths.max())
+        # By numpy: inside `jit` even known values would become a tracer.
+        values = np.asarray(lengths)
+        low, high = int(values.min()), int(values.max())
         if low < 0 or high > length:
             raise ValueError(
                 f"lengths: expected values from 0 to T = {length}, got {low} to {high}; pass "

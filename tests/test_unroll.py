@@ -325,6 +325,15 @@ def test_lengths_under_jit() -> None:
     np.testing.assert_array_equal(mask.sum(0), [0, 2, 3])
 
 
+def test_known_lengths_inside_jit() -> None:
+    """They are checked there too, and make no tracer of themselves."""
+    good, bad = jnp.array([0, 2, 3]), jnp.array([0, 4])
+    mask = jax.jit(lambda: lengths_to_mask(good, 3))()
+    np.testing.assert_array_equal(mask.sum(0), [0, 2, 3])
+    with pytest.raises(ValueError, match="lengths: expected values from 0 to T = 3, got 0 to 4"):
+        jax.jit(lambda: lengths_to_mask(bad, 3))()
+
+
 # Bad input --------------------------------------------------------------------------
 
 ELMAN, LSTM = MADE["elman"], MADE["lstm"]

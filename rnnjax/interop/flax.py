@@ -192,7 +192,7 @@ def _check_module(module: Any, kind: type, library: str) -> None:
         )
 
 
-class _Layout(NamedTuple):
+class Layout(NamedTuple):
     """Where a cell of Flax keeps the blocks of columns that stand side by side here.
 
     Attributes:
@@ -204,8 +204,8 @@ class _Layout(NamedTuple):
     names: Mapping[str, tuple[str, ...]]
 
 
-def _by_gate(kind: Any, gates: str, bias: str, **more: tuple[str, ...]) -> _Layout:
-    return _Layout(
+def _by_gate(kind: Any, gates: str, bias: str, **more: tuple[str, ...]) -> Layout:
+    return Layout(
         kind,
         {
             "W_xh": tuple(f"i{gate}/kernel" for gate in gates),
@@ -216,14 +216,14 @@ def _by_gate(kind: Any, gates: str, bias: str, **more: tuple[str, ...]) -> _Layo
     )
 
 
-def _in_blocks(kind: Any, bias: str) -> _Layout:
+def _in_blocks(kind: Any, bias: str) -> Layout:
     names = {"W_xh": "dense_i/kernel", "W_hh": "dense_h/kernel", "b_h": f"{bias}/bias"}
-    return _Layout(kind, {field: (name,) for field, name in names.items()})
+    return Layout(kind, {field: (name,) for field, name in names.items()})
 
 
 _LINEN_LSTM = _by_gate(LSTMParams, "ifgo", "h")
-_LAYOUTS: dict[type, _Layout] = {
-    linen.SimpleCell: _Layout(
+LAYOUTS: dict[type, Layout] = {
+    linen.SimpleCell: Layout(
         ElmanParams, {"W_xh": ("i/kernel",), "W_hh": ("h/kernel",), "b_h": ("i/bias",)}
     ),
     linen.LSTMCell: _LINEN_LSTM,
@@ -338,10 +338,10 @@ def to_flax(cell: Any, params: Params) -> dict[str, dict[str, np.ndarray]]:
     return tree
 
 
-def _layout(cell: Any) -> _Layout:
-    layout = _LAYOUTS.get(type(cell))
+def _layout(cell: Any) -> Layout:
+    layout = LAYOUTS.get(type(cell))
     if layout is None:
-        known = ", ".join(sorted({kind.__name__ for kind in _LAYOUTS}))
+        known = ", ".join(sorted({kind.__name__ for kind in LAYOUTS}))
         raise TypeError(
             f"cell: expected one of {known} of Flax, got {_title(cell)}; `linen_cell` and "
             "`nnx_cell` run any other with the weights it has"

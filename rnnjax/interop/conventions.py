@@ -1,0 +1,253 @@
+"""Flax's conventions for sequences, for `rnnjax.unroll` and layers, which put time first.
+
+Flax's batch axes `*B` come before time unless it is told `time_major`; lengths tell the
+padding; a sequence run backward is shown backward unless it is told `keep_order`.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from rnnjax.cell import Cell, Inputs, Params, State, signature
+from rnnjax.folds.sequence import Fold, length_of
+from rnnjax.layers import Layer, recurrent
+from rnnjax.tree import describe
+from rnnjax.unroll import lengths_to_mask
+from rnnjax.wrappers import blank
+
+
+def carried(
+    run: Callable[..., tuple[State, Any]],
+    inputs: Inputs,
+    *,
+    feature_axes: int,
+    time_major: bool,
+    seq_lengths: jax.Array | None,
+    mask: jax.Array | None,
+    resets: jax.Array | None,
+    reverse: bool,
+    keep_order: bool,
+) -> tuple[State, Any]:
+    """Runs what takes time first over inputs in Flax's conventions.
+
+    Args:
+      run: `(inputs, *, mask, resets, reverse) -> (final_state, outputs)`, inputs
+        `[T, *B, ...]` and flags `[T, *B]`; outputs in the order of the inputs.
+      inputs: leaves `[*B, T, ...]`, `[T, *B, ...]` with `time_major`.
+      feature_axes: how many axes stand after the batch and time.
+      time_major: whether time comes first, in inputs, mask, resets and outputs.
+      seq_lengths: `[*B]`, integers; what comes later in a sequence is padding.
+      mask: `[*B, T]`, True at valid steps, of those within the length.
+      resets: `[*B, T]`, as in `rnnjax.unroll`.
+      reverse: from the last valid step to the first.
+      keep_order: outputs in the order of the inputs, else in the order of the run: with
+        lengths, each sequence turned within its own length.
+
+    Returns:
+      `(final_state, outputs)`; outputs `[*B, T, ...]`, zeros in the padding.
+
+    Raises:
+      ValueError: too few axes, or a shape or a length that does not fit.
+      TypeError: flags that are not booleans, lengths that are not integers.
+    """
+    inputs = jax.tree.map(jnp.asarray, inputs)
+    for leaf in jax.tree.leaves(inputs)[:1]:
+        if leaf.ndim < 1 + feature_axes:
+            wanted = "[T, *B, ...]" if time_major else "[*B, T, ...]"
+            raise ValueError(
+                f"inputs: expected {wanted} with {feature_axes} feature axes, got {leaf.shape}; "
+                "give a single sequence, or a single step, axes of its own"
+            )
+        batch_axes = leaf.ndim - 1 - feature_axes
+        axis = 0 if time_major else batch_axes
+        batch = leaf.shape[:axis] + leaf.shape[axis + 1 : batch_axes + 1]
+    inputs = _to_front(inputs, axis)
+    length = length_of(inputs)
+    flags = {
+        name: _to_front(_checked(name, each, (*batch[:axis], length, *batch[axis:])), axis)
+        for name, each in {"mask": mask, "resets": resets}.items()
+    }
+    if seq_lengths is not None:
+        seq_lengths = jnp.asarray(seq_lengths)
+        if seq_lengths.shape != batch:
+            raise ValueError(
+                f"seq_lengths: expected one of each sequence, {batch}, got {seq_lengths.shape}; "
+                "batch axes are those of the inputs but for time and features"
+            )
+    final, outputs = run(
+        inputs,
+        mask=_within(seq_lengths, flags["mask"], length),
+        resets=flags["resets"],
+        reverse=reverse,
+    )
+    if reverse and not keep_order:
+        outputs = _turned(outputs, seq_lengths)
+    return final, _back(outputs, axis)
+
+
+def both_ways(
+    forward: Callable[..., Any],
+    backward: Callable[..., Any],
+    inputs: Inputs,
+    initial_carry: Any,
+    *,
+    merge: Callable[[Any, Any], Any],
+    time_major: bool,
+    seq_lengths: jax.Array | None,
+    mask: jax.Array | None,
+    reverse: bool | None,
+) -> tuple[tuple[State, State], Any]:
+    """Two RNNs over the same inputs, the second backward.
+
+    Args:
+      forward: called as Flax's RNN is.
+      backward: called so, too.
+      inputs: as in `carried`.
+      initial_carry: a pair, or None.
+      merge: joins the outputs of both, leaf by leaf.
+      time_major: as in `carried`.
+      seq_lengths: as in `carried`.
+      mask: as in `carried`.
+      reverse: not to be given.
+
+    Returns:
+      `(carries, outputs)`: a pair, and outputs in the order of the inputs, zeros in the
+      padding whatever `merge` makes of two zeros.
+
+    Raises:
+      TypeError: an initial carry that is no pair.
+      ValueError: `reverse` is given, or an argument that an RNN refuses.
+    """
+    if reverse:
+        raise ValueError(
+            "reverse: expected nothing for a Bidirectional, which runs both ways, got True; give "
+            "it its RNNs the other way round"
+        )
+    if initial_carry is None:
+        initial_carry = (None, None)
+    if not isinstance(initial_carry, tuple | list) or len(initial_carry) != 2:
+        raise TypeError(
+            "initial_carry: expected a pair, of the forward and of the backward RNN, got "
+            f"{describe(initial_carry)}; a call with return_carry=True gives such a pair"
+        )
+    first, second = initial_carry
+    options: dict[str, Any] = {
+        "return_carry": True, "time_major": time_major, "seq_lengths": seq_lengths,
+        **given(mask=mask),  # which another's RNN need not know of
+    }  # fmt: skip
+    carry, there = forward(inputs, initial_carry=first, reverse=False, **options)
+    last, back = backward(inputs, initial_carry=second, reverse=True, keep_order=True, **options)
+    outputs = jax.tree.map(merge, there, back)
+    if mask is not None or seq_lengths is not None:
+        batch_axes = jnp.asarray(seq_lengths).ndim if mask is None else mask.ndim - 1
+        axis = 0 if time_major else batch_axes
+        outputs, mask = _to_front((outputs, mask), axis)
+        outputs = _back(blank(_within(seq_lengths, mask, length_of(outputs)), outputs), axis)
+    return (carry, last), outputs
+
+
+def run_layer(
+    cell: Cell | Layer,
+    params: Params,
+    inputs: Inputs,
+    carry: State | None,
+    *,
+    fold: Fold | None,
+    **options: Any,
+) -> tuple[State, Any]:
+    """A cell or a layer of this library over inputs `[T, *B, D]`; options as `Layer.apply`.
+
+    Raises:
+      ValueError: a fold for a layer, whose recurrences have their own.
+      TypeError: a carry that is not as `start` gives it.
+    """
+    if isinstance(cell, Layer) and fold is not None:
+        raise ValueError(
+            "fold: expected None for a Layer, got one; give it to `rnnjax.layers.recurrent`"
+        )
+    layer = recurrent(cell, **given(fold=fold)) if isinstance(cell, Cell) else cell
+    if carry is not None:
+        batch = jax.tree.leaves(inputs)[0].shape[1:-1]
+        start = jax.eval_shape(lambda p: layer.start(p, batch), params)
+        carry = check_carry(carry, start)
+    return layer.apply(params, inputs, carry, **options)
+
+
+def one_step(inputs: Inputs, feature_axes: int) -> Inputs:
+    """The shapes of the inputs `[T, *B, ...]` at one step, without batch axes."""
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape[x.ndim - feature_axes :], x.dtype), inputs
+    )
+
+
+def check_carry(carry: State, expected: State) -> State:
+    """`carry` as arrays.
+
+    Raises:
+      TypeError: its structure, a shape or a dtype is not as expected.
+    """
+    carry = jax.tree.map(jnp.asarray, carry)
+    if signature(carry) != signature(expected):
+        raise TypeError(
+            f"initial_carry: expected {describe(expected)}, got {describe(carry)}; begin with what "
+            "`initialize_carry` or `start` of the cell gives, or with the carry of another call"
+        )
+    return carry
+
+
+def either(told: bool | None, otherwise: bool) -> bool:
+    """What a call is told, else what its module is."""
+    return otherwise if told is None else told
+
+
+def given(**arguments: Any) -> dict[str, Any]:
+    """The arguments that are not None."""
+    return {name: value for name, value in arguments.items() if value is not None}
+
+
+def _to_front(tree: Any, axis: int) -> Any:
+    return jax.tree.map(lambda x: jnp.moveaxis(x, axis, 0), tree)
+
+
+def _back(tree: Any, axis: int) -> Any:
+    return jax.tree.map(lambda x: jnp.moveaxis(x, 0, axis), tree)
+
+
+def _checked(name: str, flags: jax.Array | None, shape: tuple[int, ...]) -> jax.Array | None:
+    if flags is None:
+        return None
+    flags = jnp.asarray(flags)
+    if flags.shape != shape:
+        raise ValueError(
+            f"{name}: expected the axes of the inputs without features, {shape}, got "
+            f"{flags.shape}; time stands where it does in the inputs"
+        )
+    return flags
+
+
+def _within(lengths: jax.Array | None, mask: jax.Array | None, length: int) -> jax.Array | None:
+    """`[T, *B]`, True where a step is within its sequence's length and not masked."""
+    if lengths is None:
+        return mask
+    within = lengths_to_mask(lengths, length)
+    return within if mask is None else within & mask
+
+
+def _turned(tree: Any, lengths: jax.Array | None) -> Any:
+    """Leaves `[T, *B, ...]`, each sequence backward within its own length."""
+    if lengths is None:
+        return jax.tree.map(lambda x: x[::-1], tree)
+    length = length_of(tree)
+    # Under `jit` a length may be one that the mask has cut.
+    lengths = jnp.clip(lengths.astype(jnp.int32), 0, length)[None]
+    times = jnp.arange(length, dtype=jnp.int32).reshape(length, *(1,) * (lengths.ndim - 1))
+    places = (lengths - 1 - times) % max(length, 1)
+
+    def turn(x: jax.Array) -> jax.Array:
+        return jnp.take_along_axis(
+            x, places.reshape(places.shape + (1,) * (x.ndim - places.ndim)), axis=0
+        )
+
+    return jax.tree.map(turn, tree)

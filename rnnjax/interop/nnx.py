@@ -1,0 +1,319 @@
+"""`nnx.RNN` and `nnx.Bidirectional`, carried by `rnnjax.unroll`: change the import, keep the call.
+
+What is right here and not there: a sequence of length zero gives its initial carry, outputs
+in the padding are zeros and take no gradient, and a carry that is not given is drawn without
+changing a random stream of the module.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import jax
+from flax import nnx
+
+from rnnjax.cell import Batch, Cell, Inputs, Params, State
+from rnnjax.folds.sequence import Fold
+from rnnjax.interop.conventions import (
+    both_ways,
+    carried,
+    check_carry,
+    either,
+    given,
+    one_step,
+    run_layer,
+)
+from rnnjax.interop.flax import nnx_cell
+from rnnjax.interop.native import native
+from rnnjax.layers import Layer, concatenate
+from rnnjax.tree import carries_gradient, combine
+from rnnjax.unroll import unroll
+
+Streams = nnx.Rngs | nnx.RngStream
+Carry = Any
+
+
+class RNN(nnx.Module):
+    """A cell over a sequence: the arguments, the call and the parameters of `flax.nnx.RNN`.
+
+    The cell may be one of Flax, whose parameters stay where Flax has them, or a `Cell` or
+    `Layer` of this library, whose parameters are in `params`, an `nnx.Param` a leaf. A
+    module of your own needs what Flax asks of one: `(carry, x) -> (carry, y)`,
+    `initialize_carry(input_shape, rngs)` and `num_feature_axes`.
+
+    Args:
+      cell: the recurrence.
+      time_major: inputs and outputs are `[T, *B, ...]`, not `[*B, T, ...]`.
+      return_carry: give `(carry, outputs)`, not the outputs alone.
+      reverse: run from the last valid step to the first.
+      keep_order: give the outputs of a reverse run in the order of the inputs.
+      unroll: taken and not used; folds choose their own blocks.
+      state_axes: every state is carried from step to step, whatever stands here, but an
+        axis to scan over is refused.
+      broadcast_rngs: a filter for those random streams of a Flax cell that give the same
+        numbers at every step, as recurrent dropout wants them.
+      rngs: what the parameters of a `Cell` or `Layer` are drawn with. For a Flax cell, what
+        a carry that is not given is drawn with, the same one at every call.
+      params: of a `Cell` or `Layer`, in place of drawn ones.
+      fold: how to carry it and how to differentiate it; see `rnnjax.folds`.
+
+    Raises:
+      TypeError: a cell or a random stream of another kind.
+      ValueError: an option that has no meaning for this cell.
+    """
+
+    cell: Any
+
+    def __init__(
+        self,
+        cell: Any,
+        *,
+        time_major: bool = False,
+        return_carry: bool = False,
+        reverse: bool = False,
+        keep_order: bool = False,
+        unroll: int = 1,
+        state_axes: Mapping[Any, Any] | None = None,
+        broadcast_rngs: Any = None,
+        rngs: Streams | bool = True,
+        params: Params | None = None,
+        fold: Fold | None = None,
+    ):
+        for what, axis in (state_axes or {}).items():
+            if axis is not None and axis is not nnx.Carry:
+                raise ValueError(
+                    f"state_axes: expected None or nnx.Carry for {what}, got {axis}; give what "
+                    "differs from step to step to the cell as an input"
+                )
+        self.time_major = time_major
+        self.return_carry = return_carry
+        self.reverse = reverse
+        self.keep_order = keep_order
+        self.unroll = unroll
+        self.broadcast_rngs = broadcast_rngs
+        self.fold = fold
+        if isinstance(cell, Cell | Layer):
+            self.cell = nnx.static(cell)
+            self.params = nnx.data(
+                _held(cell.init(_stream(rngs, "params")()) if params is None else params)
+            )
+        else:
+            if params is not None:
+                raise ValueError("params: expected None for a Flax cell, which holds its own")
+            self.cell = _checked(cell)
+            self.rngs = nnx.data(_kept(rngs))
+
+    def __call__(
+        self,
+        inputs: Inputs,
+        *,
+        initial_carry: Carry | None = None,
+        seq_lengths: jax.Array | None = None,
+        return_carry: bool | None = None,
+        time_major: bool | None = None,
+        reverse: bool | None = None,
+        keep_order: bool | None = None,
+        rngs: Streams | None = None,
+        mask: jax.Array | None = None,
+        resets: jax.Array | None = None,
+    ) -> Any:
+        """Runs over the inputs; what is None is as the module was made.
+
+        Args:
+          inputs: `[*B, T, D]`, `[T, *B, D]` with `time_major`; a pytree if the cell takes one.
+          initial_carry: what the cell carries before the first step, leaves `[*B, ...]`.
+          seq_lengths: `[*B]`, integers; what comes later in a sequence is padding.
+          return_carry: as for the module, and so on.
+          time_major: here for mask and resets, too.
+          reverse: with lengths, each sequence backward within its own length.
+          keep_order: as for the module.
+          rngs: what a Flax cell's carry is drawn with, and a layer's dropout: without it
+            nothing is dropped.
+          mask: `[*B, T]`, True at valid steps, besides those that the lengths allow.
+          resets: `[*B, T]`; where True, the step begins at the initial carry of the cell.
+
+        Returns:
+          The outputs `[*B, T, H]`, zeros in the padding; with `return_carry` a pair,
+          `(carry, outputs)`, the carry that of the last valid step.
+
+        Raises:
+          ValueError: a shape or a length that does not fit.
+          TypeError: a dtype or a structure that does not fit.
+        """
+        own = isinstance(self.cell, Cell | Layer)
+        carry, outputs = carried(
+            partial(_run_layer if own else _run_module, self, initial_carry, rngs),
+            inputs,
+            feature_axes=1 if own else self.cell.num_feature_axes,
+            time_major=either(time_major, self.time_major),
+            seq_lengths=seq_lengths,
+            mask=mask,
+            resets=resets,
+            reverse=either(reverse, self.reverse),
+            keep_order=either(keep_order, self.keep_order),
+        )
+        return (carry, outputs) if either(return_carry, self.return_carry) else outputs
+
+
+class Bidirectional(nnx.Module):
+    """Two RNNs over the same inputs, the second backward, as `flax.nnx.Bidirectional`.
+
+    Args:
+      forward_rnn: runs from the first step on; an `RNN` or what is called as one.
+      backward_rnn: runs from the last valid step back.
+      merge_fn: joins the outputs of both.
+      time_major: inputs and outputs are `[T, *B, ...]`, not `[*B, T, ...]`.
+      return_carry: give `((forward, backward), outputs)`, not the outputs alone.
+      rngs: taken and not used; each RNN has its own.
+    """
+
+    def __init__(
+        self,
+        forward_rnn: Any,
+        backward_rnn: Any,
+        *,
+        merge_fn: Callable[[Any, Any], Any] = concatenate,
+        time_major: bool = False,
+        return_carry: bool = False,
+        rngs: Streams | bool = True,
+    ):
+        self.forward_rnn = forward_rnn
+        self.backward_rnn = backward_rnn
+        self.merge_fn = merge_fn
+        self.time_major = time_major
+        self.return_carry = return_carry
+        self.rngs = nnx.data(_kept(rngs))
+
+    def __call__(
+        self,
+        inputs: Inputs,
+        *,
+        initial_carry: tuple[Carry, Carry] | None = None,
+        rngs: Streams | None = None,
+        seq_lengths: jax.Array | None = None,
+        return_carry: bool | None = None,
+        time_major: bool | None = None,
+        reverse: bool | None = None,
+        keep_order: bool | None = None,
+        mask: jax.Array | None = None,
+        resets: jax.Array | None = None,
+    ) -> Any:
+        """Runs both; arguments and errors as `RNN`, the carries a pair.
+
+        `keep_order` is taken and not used: outputs are in the order of the inputs. `reverse`
+        is refused.
+        """
+        options = given(resets=resets, rngs=rngs)
+        carries, outputs = both_ways(
+            partial(self.forward_rnn, **options),
+            partial(self.backward_rnn, **options),
+            inputs,
+            initial_carry,
+            merge=self.merge_fn,
+            time_major=either(time_major, self.time_major),
+            seq_lengths=seq_lengths,
+            mask=mask,
+            reverse=reverse,
+        )
+        return (carries, outputs) if either(return_carry, self.return_carry) else outputs
+
+
+def _run_layer(
+    rnn: RNN, carry: Carry | None, rngs: Streams | None, inputs: Inputs, **flags: Any
+) -> tuple[Carry, Any]:
+    """A `Cell` or `Layer`, over inputs `[T, B, D]`."""
+    params = jax.tree.map(lambda p: p[...], rnn.params, is_leaf=_is_variable)
+    key = None if rngs is None else _stream(rngs, "dropout")()
+    return run_layer(rnn.cell, params, inputs, carry, fold=rnn.fold, key=key, **flags)
+
+
+def _run_module(
+    rnn: RNN, carry: Carry | None, rngs: Streams | None, inputs: Inputs, **flags: Any
+) -> tuple[Carry, Any]:
+    """A Flax cell, over inputs `[T, B, ...]`; leaves its random streams and counters as it ends."""
+    module = rnn.cell
+    leaf = jax.tree.leaves(inputs)[0]
+    batch = leaf.shape[1 : leaf.ndim - module.num_feature_axes]
+    example = one_step(inputs, module.num_feature_axes)
+    carry_key = _carry_key(rnn, rngs)
+
+    def start(params: Params, batch: Batch) -> Carry:
+        shape = (*batch, *jax.tree.leaves(example)[0].shape)
+        return module.initialize_carry(shape, nnx.Rngs(carry_key))
+
+    own = native(module, nnx.to_pure_dict(nnx.state(module, nnx.Param)), inputs, start)
+    if own is not None:
+        if carry is not None:
+            carry = check_carry(carry, jax.eval_shape(lambda: start(None, batch)))
+        return unroll(own.cell, own.params, own.inputs, carry, **flags, **given(fold=rnn.fold))
+    same = nnx.All(nnx.RngState, rnn.broadcast_rngs)
+    with nnx.split_rngs(module, splits=1, only=same, squeeze=True):
+        cell = nnx_cell(lambda _: module, example, carry_key=carry_key)
+        params = nnx.state(module)
+        state = cell.start(params, batch)
+        if carry is not None:
+            state = state._replace(carry=check_carry(carry, state.carry))
+        final, outputs = unroll(
+            _holding(cell, same), params, inputs, state, **flags, **given(fold=rnn.fold)
+        )
+        if jax.tree.leaves(final.params):
+            nnx.update(module, combine(final.params, params))
+    return final.carry, outputs
+
+
+def _holding(cell: Cell, same: Any) -> Cell:
+    """The cell, but the random streams that `same` names are at every step as at the first."""
+
+    def update(params: Params, state: State, drive: Any, mixed: Any) -> State:
+        after = cell.update(params, state, drive, mixed)
+        held, _ = nnx.split_state(state.params, same, ...)
+        _, moved = nnx.split_state(after.params, same, ...)
+        return after._replace(params=nnx.merge_state(held, moved))
+
+    return cell._replace(update=update)
+
+
+def _held(params: Params) -> Params:
+    """Parameters in variables; what carries no gradient is no `nnx.Param`."""
+    return jax.tree.map(lambda p: (nnx.Param if carries_gradient(p) else nnx.Variable)(p), params)
+
+
+def _is_variable(node: Any) -> bool:
+    return isinstance(node, nnx.Variable)
+
+
+def _stream(rngs: Any, name: str) -> nnx.RngStream:
+    if isinstance(rngs, nnx.Rngs):
+        stream: nnx.RngStream = rngs[name]
+        return stream
+    if isinstance(rngs, nnx.RngStream):
+        return rngs
+    raise TypeError(
+        f"rngs: expected nnx.Rngs or a stream of it, to draw {name} with, got {rngs!r}; pass "
+        "`rngs=nnx.Rngs(seed)`"
+    )
+
+
+def _kept(rngs: Streams | bool) -> nnx.RngStream | None:
+    """The stream that Flax's modules keep, so that what was saved of them fits these."""
+    if rngs is True:
+        return nnx.RngStream(0, tag="carry")
+    return None if rngs is False else _stream(rngs, "carry").fork()
+
+
+def _carry_key(rnn: RNN, rngs: Streams | None) -> jax.Array:
+    if rngs is not None:
+        return _stream(rngs, "carry")()
+    # The key of the stream as it is: to draw from it would change the module.
+    return jax.random.key(0) if rnn.rngs is None else rnn.rngs.key[...]
+
+
+def _checked(cell: Any) -> nnx.Module:
+    if isinstance(cell, nnx.Module) and all(
+        hasattr(cell, name) for name in ("initialize_carry", "num_feature_axes")
+    ):
+        return cell
+    raise TypeError(
+        "cell: expected a cell of flax.nnx, a module with `initialize_carry` and "
+        f"`num_feature_axes`, or a Cell or Layer of rnnjax, got {cell!r}"
+    )
