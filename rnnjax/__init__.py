@@ -1,6 +1,6 @@
 """Recurrent networks as pure functions folded over time."""
 
-from rnnjax import cells, folds, initializers, training
+from rnnjax import cells, folds, initializers, layers, training
 from rnnjax.cell import Cell, from_step, step
 from rnnjax.devices import over_devices
 from rnnjax.diagnostics import (
@@ -9,6 +9,7 @@ from rnnjax.diagnostics import (
     NonFinite,
     adjoints,
     gradient_report,
+    gradient_reports,
     jacobian_product_spectrum,
     norm_bound,
     step_jacobians,
@@ -27,8 +28,10 @@ __all__ = [
     "folds",
     "from_step",
     "gradient_report",
+    "gradient_reports",
     "initializers",
     "jacobian_product_spectrum",
+    "layers",
     "lengths_to_mask",
     "norm_bound",
     "over_devices",

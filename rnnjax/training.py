@@ -347,7 +347,7 @@ def _explained(loss: Loss, params: Params, batch: Any, step: int, value: float) 
         for call, nonfinite in enumerate(found.nonfinite):
             time = int(getattr(nonfinite, direction))
             if time >= 0:
-                which = f" of unroll {call}" if len(found.nonfinite) > 1 else ""
+                which = f" of {found.names[call]}" if len(found.nonfinite) > 1 else ""
                 return NonFiniteError(
                     f"{begins}; going {direction}, the {what}{which} is first not finite at time "
                     f"index {time}; {remedy}",

@@ -1,5 +1,7 @@
 """The front door: a recurrence over a sequence, with masks, resets and reverse."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -10,7 +12,7 @@ from rnnjax import folds
 from rnnjax.cell import Batch, Cell, Inputs, Params, State, signature, step
 from rnnjax.folds.sequence import Fold, batched_axes, length_of, vary_together
 from rnnjax.tree import describe, floating
-from rnnjax.wrappers import masked, probed, resetting, select
+from rnnjax.wrappers import blank, masked, probed, resetting
 
 
 def unroll(
@@ -24,6 +26,7 @@ def unroll(
     reverse: bool = False,
     probes: State | None = None,
     fold: Fold = folds.blocked(),
+    name: str = "",
 ) -> tuple[State, Any]:
     """Carries a recurrence over a sequence.
 
@@ -49,6 +52,7 @@ def unroll(
       probes: added to the states, leaves `[T, B, ...]`, None for leaves that carry no
         gradient; the gradient with respect to zero probes is ∂L/∂s_t.
       fold: how to carry it and how to differentiate it; see `rnnjax.folds`.
+      name: what profiles, errors and diagnostics call this recurrence.
 
     Returns:
       `(final_state, outputs)`: the state after the last (valid) step, leaves
@@ -64,7 +68,7 @@ def unroll(
     """
     path = trajectory(
         cell, params, inputs, state,
-        mask=mask, resets=resets, reverse=reverse, probes=probes, fold=fold,
+        mask=mask, resets=resets, reverse=reverse, probes=probes, fold=fold, name=name,
     )  # fmt: skip
     return path.final, path.outputs
 
@@ -116,22 +120,30 @@ def trajectory(
     reverse: bool = False,
     probes: State | None = None,
     fold: Fold = folds.blocked(),
+    name: str = "",
 ) -> Trajectory:
     """`unroll` and `states` in one; arguments and errors as `unroll`."""
-    run = prepare(
-        cell, params, inputs, state, mask=mask, resets=resets, reverse=reverse, probes=probes
-    )
-    final, states = fold(run.cell, params, run.inputs, run.state)
-    outputs = jax.vmap(cell.output)(states)
-    if (valid := run.mask) is not None:
-        # Zeros, and no gradient, where there is nothing to show.
-        outputs = jax.tree.map(
-            lambda y: (
-                select(valid, y, jnp.zeros_like(y)) if y.shape[: valid.ndim] == valid.shape else y
-            ),
-            outputs,
+    with _named(name):
+        run = prepare(
+            cell, params, inputs, state, mask=mask, resets=resets, reverse=reverse, probes=probes
         )
-    return Trajectory(final, _turn(states, reverse), _turn(outputs, reverse))
+        final, states = fold(run.cell, params, run.inputs, run.state)
+        outputs = blank(run.mask, jax.vmap(cell.output)(states))
+        return Trajectory(final, _turn(states, reverse), _turn(outputs, reverse))
+
+
+@contextlib.contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Names what profiles and errors tell of."""
+    if not name:
+        yield
+        return
+    try:
+        with jax.named_scope(name):
+            yield
+    except (TypeError, ValueError) as error:
+        error.add_note(f"name: this is the recurrence {name!r}")
+        raise
 
 
 def lengths_to_mask(lengths: jax.Array, length: int) -> jax.Array:

@@ -65,6 +65,18 @@ def select(where: jax.Array, this: jax.Array, that: jax.Array) -> jax.Array:
     return jnp.where(where.reshape(where.shape + (1,) * (this.ndim - where.ndim)), this, that)
 
 
+def blank(valid: jax.Array | None, tree: Any) -> Any:
+    """Zeros, and no gradient, where `valid` `[T, B]` is not True; leaves not of its shape stay."""
+    if valid is None:
+        return tree
+    return jax.tree.map(
+        lambda y: (
+            select(valid, y, jnp.zeros_like(y)) if y.shape[: valid.ndim] == valid.shape else y
+        ),
+        tree,
+    )
+
+
 def _with_extra(
     cell: Cell,
     *,

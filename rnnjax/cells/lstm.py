@@ -3,7 +3,7 @@
     i, f, o = σ(h_{t-1} W_hh + x_t W_xh + b_h)          one block of columns a gate
     g       = tanh(h_{t-1} W_hh + x_t W_xh + b_h)
     c_t     = f c_{t-1} + i g
-    h_t     = o tanh(c_t)
+    h_t     = o tanh(c_t)                               with a projection, (o tanh(c_t)) W_hr
 
 The gates' columns stand in the order i f g o.
 """
@@ -27,13 +27,15 @@ class LSTMParams(NamedTuple):
 
     Attributes:
       W_xh: `[D, 4H]`.
-      W_hh: `[H, 4H]`.
+      W_hh: `[H, 4H]`, `[P, 4H]` with a projection to P numbers.
       b_h: `[4H]`.
+      W_hr: `[H, P]`, or None for no projection.
     """
 
     W_xh: jax.Array
     W_hh: jax.Array
     b_h: jax.Array
+    W_hr: jax.Array | None = None
 
 
 class LSTMState(NamedTuple):
@@ -41,7 +43,7 @@ class LSTMState(NamedTuple):
 
     Attributes:
       c: `[B, H]`, the memory.
-      h: `[B, H]`, what is shown of it.
+      h: `[B, H]`, what is shown of it; `[B, P]` with a projection.
     """
 
     c: jax.Array
@@ -52,6 +54,7 @@ def lstm(
     input_size: int,
     hidden_size: int,
     *,
+    projection_size: int | None = None,
     forget_bias: float = 1.0,
     kernel_init: Initializer = initializers.orthogonal(),
     input_init: Initializer = initializers.lecun_normal(),
@@ -63,10 +66,12 @@ def lstm(
     Args:
       input_size: D.
       hidden_size: H.
+      projection_size: P, where c is to be shown through a matrix that makes h smaller
+        (Sak 2014, section 2), and the kernel with it; None for none.
       forget_bias: added to what `bias_init` draws for the forget gate; 1 lets
         the memory persist at the start (Jozefowicz 2015, section 3).
-      kernel_init: draws each gate's `[H, H]` of W_hh.
-      input_init: draws each gate's `[D, H]` of W_xh.
+      kernel_init: draws each gate's `[H, H]` (`[P, H]`) of W_hh.
+      input_init: draws each gate's `[D, H]` of W_xh, and W_hr `[H, P]`.
       bias_init: draws b_h as `[4, H]`, rows i f g o.
       dtype: of the parameters; the state has it too, float32 at least.
 
@@ -78,20 +83,33 @@ def lstm(
       TypeError: `dtype` is not floating.
     """
     check_sizes(input_size, hidden_size, dtype)
+    if projection_size is not None and projection_size < 1:
+        raise ValueError(
+            f"projection_size: expected at least 1, got {projection_size}; None projects nothing"
+        )
+    shown = hidden_size if projection_size is None else projection_size
 
     def init(key: chex.PRNGKey) -> LSTMParams:
-        keys = jax.random.split(key, 3)
+        keys = jax.random.split(key, 4)
         columns = 4 * hidden_size
         biases = bias_init(keys[2], (4, hidden_size), dtype)
         return LSTMParams(
             W_xh=by_gate(input_init, 4)(keys[0], (input_size, columns), dtype),
-            W_hh=by_gate(kernel_init, 4)(keys[1], (hidden_size, columns), dtype),
+            W_hh=by_gate(kernel_init, 4)(keys[1], (shown, columns), dtype),
             b_h=biases.at[1].add(forget_bias).reshape(columns),
+            W_hr=(
+                None
+                if projection_size is None
+                else by_gate(input_init, 1)(keys[3], (hidden_size, shown), dtype)
+            ),
         )
 
     def start(params: LSTMParams, batch_shape: Batch) -> LSTMState:
-        zeros = jnp.zeros((*batch_shape, hidden_size), state_dtype(params.W_hh))
-        return LSTMState(c=zeros, h=zeros)
+        dtype = state_dtype(params.W_hh)
+        return LSTMState(
+            c=jnp.zeros((*batch_shape, hidden_size), dtype),
+            h=jnp.zeros((*batch_shape, shown), dtype),
+        )
 
     def project(params: LSTMParams, inputs: jax.Array) -> list[jax.Array]:
         return jnp.split(affine(inputs, params.W_xh, params.b_h), 4, axis=-1)
@@ -103,7 +121,10 @@ def lstm(
             d + m for d, m in zip(drive, jnp.split(mixed, 4, axis=-1), strict=True)
         )
         c = jax.nn.sigmoid(a_f) * state.c + jax.nn.sigmoid(a_i) * jnp.tanh(a_g)
-        return LSTMState(c=c, h=jax.nn.sigmoid(a_o) * jnp.tanh(c))
+        h = jax.nn.sigmoid(a_o) * jnp.tanh(c)
+        if params.W_hr is not None:
+            h = h @ params.W_hr.astype(h.dtype)
+        return LSTMState(c=c, h=h)
 
     return Cell(
         init=init,

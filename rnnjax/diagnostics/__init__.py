@@ -3,7 +3,7 @@
 from rnnjax.diagnostics.adjoints import Adjoints, NonFinite, adjoints
 from rnnjax.diagnostics.bounds import norm_bound
 from rnnjax.diagnostics.jacobians import jacobian_product_spectrum, step_jacobians
-from rnnjax.diagnostics.report import GradientReport, gradient_report
+from rnnjax.diagnostics.report import GradientReport, gradient_report, gradient_reports
 
 __all__ = [
     "Adjoints",
@@ -11,6 +11,7 @@ __all__ = [
     "NonFinite",
     "adjoints",
     "gradient_report",
+    "gradient_reports",
     "jacobian_product_spectrum",
     "norm_bound",
     "step_jacobians",

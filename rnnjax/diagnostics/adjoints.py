@@ -1,7 +1,7 @@
 """∂L/∂s_t for every step, from the backward pass that trains."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -44,6 +44,7 @@ class Adjoints(NamedTuple):
       states: s_t, leaves `[T, B, ...]`.
       adjoints: ∂L/∂s_t, leaves `[T, B, ...]`, None for leaves without a gradient.
       nonfinite: where each run first went wrong.
+      names: what each is called: "unroll 0" and so on unless `unroll` was given a name.
     """
 
     value: jax.Array
@@ -51,6 +52,7 @@ class Adjoints(NamedTuple):
     states: tuple[State, ...]
     adjoints: tuple[State, ...]
     nonfinite: tuple[NonFinite, ...]
+    names: tuple[str, ...]
 
 
 def adjoints(loss: Loss, params: Params, *args: Any) -> Adjoints:
@@ -75,9 +77,12 @@ def adjoints(loss: Loss, params: Params, *args: Any) -> Adjoints:
     """
     fixed = rest(params)
 
+    names: list[str] = []
+
     def run(moving: Params, probes: tuple[State, ...] | None) -> tuple[jax.Array, Any]:
         recorder = _Recorder(probes)
         value = loss(combine(moving, fixed), *args, unroll=recorder)
+        names[:] = recorder.names
         return value, (tuple(recorder.states), tuple(recorder.reversed))
 
     _check_signature(loss)
@@ -96,7 +101,16 @@ def adjoints(loss: Loss, params: Params, *args: Any) -> Adjoints:
         NonFinite(_first(s, backward=r), _first(g, backward=~r))
         for s, g, r in zip(states, gradients, reversed_, strict=True)
     )
-    return Adjoints(value, gradient, states, gradients, nonfinite)
+    return Adjoints(value, gradient, states, gradients, nonfinite, distinct(names))
+
+
+def distinct(names: Sequence[str]) -> tuple[str, ...]:
+    """The names of calls, none empty and none twice."""
+    told = [name or f"unroll {i}" for i, name in enumerate(names)]
+    return tuple(
+        name if told.count(name) == 1 else f"{name} ({told[:i].count(name)})"
+        for i, name in enumerate(told)
+    )
 
 
 def check_loss(loss: Loss, params: Params, *args: Any) -> None:
@@ -137,6 +151,7 @@ class _Recorder:
         self.probes = probes
         self.states: list[State] = []
         self.reversed: list[jax.Array] = []
+        self.names: list[str] = []
 
     def __call__(
         self,
@@ -149,12 +164,14 @@ class _Recorder:
         resets: jax.Array | None = None,
         reverse: bool = False,
         fold: Fold = folds.blocked(),
+        name: str = "",
     ) -> tuple[State, Any]:
         probes = None if self.probes is None else self.probes[len(self.states)]
         path: Trajectory = trajectory(
             cell, params, inputs, state,
-            mask=mask, resets=resets, reverse=reverse, probes=probes, fold=fold,
+            mask=mask, resets=resets, reverse=reverse, probes=probes, fold=fold, name=name,
         )  # fmt: skip
+        self.names.append(name)
         self.states.append(path.states)
         self.reversed.append(jnp.asarray(reverse))
         return path.final, path.outputs

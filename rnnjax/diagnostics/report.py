@@ -1,7 +1,8 @@
 """How fast the gradient vanishes or explodes, in one call."""
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +11,10 @@ from jax import lax
 
 from rnnjax import folds
 from rnnjax.cell import Cell, Inputs, Params, State
+from rnnjax.diagnostics.adjoints import distinct
 from rnnjax.diagnostics.steps import states_before, step_pullback, vector_pullback
 from rnnjax.folds.sequence import Fold
-from rnnjax.unroll import prepare
+from rnnjax.unroll import prepare, unroll
 from rnnjax.vectors import for_every_member, to_vectors
 
 _ONE_PER_CENT = math.log(0.01)
@@ -82,6 +84,7 @@ def gradient_report(
     *,
     mask: jax.Array | None = None,
     resets: jax.Array | None = None,
+    reverse: bool = False,
     directions: int = 16,
     fold: Fold = folds.blocked(),
 ) -> GradientReport:
@@ -100,6 +103,8 @@ def gradient_report(
       state: s before the first step; `cell.start` unless given.
       mask: `[T, B]`, as in `unroll`; lags count valid steps.
       resets: `[T, B]`, as in `unroll`; beyond a reset the gradient is zero.
+      reverse: as in `unroll`; the last output is then that of the first step, and t
+        counts from the end of the sequence.
       directions: rows of ∂h_T/∂s_t that are followed: all of them, if the output has
         no more, else this many orthonormal combinations, drawn once and for all, with
         the same mean square.
@@ -113,7 +118,7 @@ def gradient_report(
     """
     if directions < 1:
         raise ValueError(f"directions: expected at least 1, got {directions}")
-    run = prepare(cell, params, inputs, state, mask=mask, resets=resets)
+    run = prepare(cell, params, inputs, state, mask=mask, resets=resets, reverse=reverse)
     final, before = states_before(run, params, fold)
     outputs = to_vectors(cell.output(final), run.batch)
 
@@ -151,6 +156,54 @@ def gradient_report(
     after = jnp.cumsum(valid[::-1], axis=0, dtype=jnp.int32)[::-1]
     lags = jnp.concatenate([after, jnp.zeros_like(after, shape=(1, *run.batch))])
     return _summary(log_norms, lags)
+
+
+def gradient_reports(
+    model: Callable[..., Any],
+    params: Params,
+    *args: Any,
+    directions: int = 16,
+    **options: Any,
+) -> dict[str, GradientReport]:
+    """The `gradient_report` of every recurrence in a model, each on the inputs it has there.
+
+    Each tells how far the last output of one recurrence reaches back through its own
+    states; what the whole model's loss sends back to each is in `adjoints`.
+
+    Args:
+      model: `model(params, *args, unroll=rnnjax.unroll, **options)`: `Layer.apply`, a
+        loss, or any function that runs its recurrences through the `unroll` it is given.
+      params: its parameters.
+      *args: the rest of what it takes.
+      directions: as in `gradient_report`.
+      **options: what else it takes by name, as `mask`.
+
+    Returns:
+      A report a recurrence, in the order of the run, under the name that the model gives
+      it ("1/forward" in a `rnnjax.layers.stack`), else "unroll 0" and so on.
+
+    Raises:
+      As `gradient_report`; ValueError if the model never calls the `unroll` given.
+    """
+    names, reports = [], []
+
+    def reporting(
+        cell: Cell, params: Params, inputs: Inputs, state: State | None = None, *,
+        name: str = "", **options: Any,
+    ) -> tuple[State, Any]:  # fmt: skip
+        names.append(name)
+        reports.append(
+            gradient_report(cell, params, inputs, state, directions=directions, **options)
+        )
+        return unroll(cell, params, inputs, state, name=name, **options)
+
+    model(params, *args, unroll=reporting, **options)
+    if not names:
+        raise ValueError(
+            "model: expected it to call the `unroll` it is given, got no call; hand it on, as "
+            "`layer.apply(params, inputs, unroll=unroll)`"
+        )
+    return dict(zip(distinct(names), reports, strict=True))
 
 
 def _summary(log_norms: jax.Array, lags: jax.Array) -> GradientReport:

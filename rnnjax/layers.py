@@ -1,0 +1,358 @@
+"""From sequence to sequence: recurrences side by side and on top of each other.
+
+A layer runs over the whole sequence before the next one begins, so the input product
+of each is taken for many steps at once. Layers nest in any way, and what `unroll`
+promises of a cell holds of each: lengths, holes, resets, length zero.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from rnnjax import folds
+from rnnjax.cell import Batch, Cell, Inputs, Params, State
+from rnnjax.folds.sequence import Fold
+from rnnjax.tree import carries_gradient, describe
+from rnnjax.unroll import unroll
+from rnnjax.wrappers import blank
+
+Unroll = Callable[..., tuple[State, Any]]
+
+
+class Apply(Protocol):
+    """`(params, inputs, state) -> (final_state, outputs)`; see `Layer.apply`."""
+
+    def __call__(
+        self,
+        params: Params,
+        inputs: Inputs,
+        state: State | None = None,
+        *,
+        mask: jax.Array | None = None,
+        resets: jax.Array | None = None,
+        reverse: bool = False,
+        key: chex.PRNGKey | None = None,
+        unroll: Unroll = unroll,
+    ) -> tuple[State, Any]:
+        """The layer over a sequence."""
+        ...
+
+
+class Layer(NamedTuple):
+    """A function of a sequence, with parameters and a state.
+
+    Attributes:
+      init: `key -> params`; draws the weights.
+      start: `(params, batch_shape) -> state`; what the sequence begins with.
+      apply: `(params, inputs, state=None, *, mask, resets, reverse, key, unroll) ->
+        (final_state, outputs)`: inputs `[T, B, D]`, outputs `[T, B, H]`, the rest as in
+        `rnnjax.unroll`. Without a `key` nothing is dropped out. Every recurrence goes
+        through the `unroll` given, named by its place ("1/forward"), so that
+        `rnnjax.adjoints` and `rnnjax.gradient_reports` see each of them.
+      causal: whether no output depends on a later input.
+    """
+
+    init: Callable[[chex.PRNGKey], Params]
+    start: Callable[[Params, Batch], State]
+    apply: Apply
+    causal: bool
+
+
+class Directions(NamedTuple):
+    """What the two directions have each: parameters, or states.
+
+    Attributes:
+      forward: of the layer that runs from the first step to the last.
+      backward: of the one that runs from the last to the first.
+    """
+
+    forward: Any
+    backward: Any
+
+
+def recurrent(cell: Cell, *, fold: Fold = folds.blocked()) -> Layer:
+    """A cell over the whole sequence; parameters and state are the cell's.
+
+        s_t = step(params, s_{t-1}, x_t),   outputs_t = output(s_t)
+
+    Args:
+      cell: the recurrence.
+      fold: how to carry it and how to differentiate it.
+    """
+
+    def apply(
+        params: Params,
+        inputs: Inputs,
+        state: State | None = None,
+        *,
+        mask: jax.Array | None = None,
+        resets: jax.Array | None = None,
+        reverse: bool = False,
+        key: chex.PRNGKey | None = None,
+        unroll: Unroll = unroll,
+    ) -> tuple[State, Any]:
+        return unroll(
+            cell, params, inputs, state, mask=mask, resets=resets, reverse=reverse, fold=fold
+        )
+
+    return Layer(cell.init, cell.start, apply, causal=True)
+
+
+def concatenate(forward: jax.Array, backward: jax.Array) -> jax.Array:
+    """`[T, B, 2H]`, the outputs of the two directions side by side."""
+    return jnp.concatenate([forward, backward], axis=-1)
+
+
+def bidirectional(
+    forward: Layer, backward: Layer, *, merge: Callable[[Any, Any], Any] = concatenate
+) -> Layer:
+    """Two layers over the same inputs, the second from the last step to the first.
+
+        outputs_t = merge(forward(x_1 ... x_t), backward(x_T ... x_t))
+
+    With a mask, the second begins at the last valid step of each sequence. A masked
+    step gives zeros, whatever `merge` makes of two zeros.
+
+    Args:
+      forward: runs from the first step on.
+      backward: runs from the last step back.
+      merge: joins the outputs of both, elementwise sums or products among them.
+
+    Returns:
+      A layer whose parameters and states are `Directions`.
+    """
+
+    def init(key: chex.PRNGKey) -> Directions:
+        first, second = jax.random.split(key)
+        return Directions(forward.init(first), backward.init(second))
+
+    def start(params: Directions, batch_shape: Batch) -> Directions:
+        there, back = _parts("params", params, 2)
+        return Directions(forward.start(there, batch_shape), backward.start(back, batch_shape))
+
+    def apply(
+        params: Directions,
+        inputs: Inputs,
+        state: Directions | None = None,
+        *,
+        mask: jax.Array | None = None,
+        resets: jax.Array | None = None,
+        reverse: bool = False,
+        key: chex.PRNGKey | None = None,
+        unroll: Unroll = unroll,
+    ) -> tuple[Directions, Any]:
+        weights, states, keys = _parts("params", params, 2), _states(state, 2), _keys(key, 2)
+        finals, outputs = zip(
+            *(
+                layer.apply(
+                    weights[i], inputs, states[i], mask=mask, resets=resets,
+                    reverse=reverse != turned, key=keys[i], unroll=_within(name, unroll),
+                )
+                for i, (name, layer, turned) in enumerate(
+                    [("forward", forward, False), ("backward", backward, True)]
+                )
+            ),
+            strict=True,
+        )  # fmt: skip
+        return Directions(*finals), blank(mask, merge(*outputs))
+
+    return Layer(init, start, apply, causal=False)
+
+
+def backward(layer: Layer) -> Layer:
+    """The layer from the last step to the first; outputs stay in the order of the inputs."""
+
+    def apply(
+        params: Params, inputs: Inputs, state: State | None = None, *, reverse: bool = False,
+        **options: Any,
+    ) -> tuple[State, Any]:  # fmt: skip
+        return layer.apply(params, inputs, state, reverse=not reverse, **options)
+
+    return layer._replace(apply=apply, causal=False)
+
+
+def stack(*layers: Layer, dropout: float = 0.0) -> Layer:
+    """Layers on top of each other: the outputs of one are the inputs of the next.
+
+    Args:
+      *layers: from the first to the last; at least one.
+      dropout: rate between the layers, not after the last.
+
+    Returns:
+      A layer whose parameters and states are tuples, an entry a layer.
+
+    Raises:
+      ValueError: no layer, or a rate outside [0, 1).
+    """
+    if not layers:
+        raise ValueError("layers: expected at least one, got none")
+    between = _dropout(dropout)
+    count = len(layers)
+
+    def init(key: chex.PRNGKey) -> tuple[Params, ...]:
+        keys = jax.random.split(key, count)
+        return tuple(layer.init(k) for layer, k in zip(layers, keys, strict=True))
+
+    def start(params: tuple[Params, ...], batch_shape: Batch) -> tuple[State, ...]:
+        weights = _parts("params", params, count)
+        return tuple(layer.start(p, batch_shape) for layer, p in zip(layers, weights, strict=True))
+
+    def apply(
+        params: tuple[Params, ...],
+        inputs: Inputs,
+        state: tuple[State, ...] | None = None,
+        *,
+        mask: jax.Array | None = None,
+        resets: jax.Array | None = None,
+        reverse: bool = False,
+        key: chex.PRNGKey | None = None,
+        unroll: Unroll = unroll,
+    ) -> tuple[tuple[State, ...], Any]:
+        weights, states = _parts("params", params, count), _states(state, count)
+        keys = _keys(key, 2 * count)
+        finals = []
+        for i, layer in enumerate(layers):
+            if i > 0:
+                inputs = between(inputs, keys[count + i])
+            final, inputs = layer.apply(
+                weights[i], inputs, states[i], mask=mask, resets=resets, reverse=reverse,
+                key=keys[i], unroll=_within(str(i), unroll),
+            )  # fmt: skip
+            finals.append(final)
+        return tuple(finals), inputs
+
+    return Layer(init, start, apply, causal=all(layer.causal for layer in layers))
+
+
+def dropout(layer: Layer, rate: float) -> Layer:
+    """Drops outputs at a rate, each number of each step alone, where `apply` is given a key.
+
+        outputs_t = keep_t outputs_t / (1 - rate),   keep_t ~ Bernoulli(1 - rate)
+
+    Raises:
+      ValueError: a rate outside [0, 1).
+    """
+    drop = _dropout(rate)
+
+    def apply(
+        params: Params, inputs: Inputs, state: State | None = None, *,
+        key: chex.PRNGKey | None = None, **options: Any,
+    ) -> tuple[State, Any]:  # fmt: skip
+        inner, own = _keys(key, 2)
+        final, outputs = layer.apply(params, inputs, state, key=inner, **options)
+        return final, drop(outputs, own)
+
+    return layer._replace(apply=apply)
+
+
+def residual(layer: Layer) -> Layer:
+    """outputs_t = x_t + layer(x)_t, zero at masked steps; in the precision of the layer.
+
+    `apply` raises ValueError where the layer's outputs have not the shape of its inputs.
+    """
+
+    def apply(
+        params: Params, inputs: Inputs, state: State | None = None, *,
+        mask: jax.Array | None = None, **options: Any,
+    ) -> tuple[State, Any]:  # fmt: skip
+        final, outputs = layer.apply(params, inputs, state, mask=mask, **options)
+        shapes = [jax.tree.map(jnp.shape, tree) for tree in (inputs, outputs)]
+        if shapes[0] != shapes[1]:
+            raise ValueError(
+                f"residual: expected outputs of the shape of the inputs, {describe(inputs)}, got "
+                f"{describe(outputs)}; make the layer as wide as its inputs"
+            )
+        # What stands in the padding must not come past the layer.
+        inputs = blank(mask, inputs)
+        return final, jax.tree.map(lambda x, y: x.astype(y.dtype) + y, inputs, outputs)
+
+    return layer._replace(apply=apply)
+
+
+class Streaming(NamedTuple):
+    """A layer one step at a time; the same numbers as over the whole sequence.
+
+    Attributes:
+      init: `(params, batch_shape) -> state`, a pytree of arrays that can be saved as any.
+      step: `(params, state, x, *, mask=None, resets=None) -> (state, outputs)`: x
+        `[B, D]`, outputs `[B, H]`; the flags `[B]`, as in `rnnjax.unroll`.
+    """
+
+    init: Callable[[Params, Batch], State]
+    step: Callable[..., tuple[State, Any]]
+
+
+def streaming(layer: Layer) -> Streaming:
+    """The streaming form of a layer, without dropout.
+
+    Raises:
+      ValueError: an output of the layer depends on later inputs.
+    """
+    if not layer.causal:
+        raise ValueError(
+            "layer: expected one whose outputs depend on no later input, got one with a backward "
+            "direction; a stream has no end to begin at"
+        )
+
+    def step(
+        params: Params,
+        state: State,
+        x: Inputs,
+        *,
+        mask: jax.Array | None = None,
+        resets: jax.Array | None = None,
+    ) -> tuple[State, Any]:
+        inputs, flags = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], (x, (mask, resets)))
+        state, outputs = layer.apply(params, inputs, state, mask=flags[0], resets=flags[1])
+        return state, jax.tree.map(lambda y: y[0], outputs)
+
+    return Streaming(layer.start, step)
+
+
+def _dropout(rate: float) -> Callable[[Any, chex.PRNGKey | None], Any]:
+    if not 0 <= rate < 1:
+        raise ValueError(f"dropout: expected a rate from 0 to below 1, got {rate}")
+
+    def drop(tree: Any, key: chex.PRNGKey | None) -> Any:
+        if key is None or rate == 0:
+            return tree
+        leaves, structure = jax.tree.flatten(tree)
+        dropped = [
+            jnp.where(jax.random.bernoulli(k, 1 - rate, y.shape), y / (1 - rate), jnp.zeros_like(y))
+            if carries_gradient(y) else y
+            for y, k in zip(leaves, jax.random.split(key, len(leaves)), strict=True)
+        ]  # fmt: skip
+        return jax.tree.unflatten(structure, dropped)
+
+    return drop
+
+
+def _keys(key: chex.PRNGKey | None, count: int) -> Any:
+    return [None] * count if key is None else jax.random.split(key, count)
+
+
+def _states(state: Any, count: int) -> Any:
+    return [None] * count if state is None else _parts("state", state, count)
+
+
+def _parts(name: str, parts: Any, count: int) -> Any:
+    """`parts`, one for each layer."""
+    # A list is what a checkpoint may have made of the tuple.
+    if type(parts) not in (tuple, list, Directions) or len(parts) != count:
+        raise TypeError(
+            f"{name}: expected {count} parts, one for each layer, got {describe(parts)}; pass what "
+            f"the layer's `{'init' if name == 'params' else 'start'}` gives"
+        )
+    return parts
+
+
+def _within(place: str, unroll: Unroll) -> Unroll:
+    """`unroll`, its recurrences named by their place."""
+
+    def named(*args: Any, name: str = "", **options: Any) -> tuple[State, Any]:
+        return unroll(*args, name=f"{place}/{name}" if name else place, **options)
+
+    return named
