@@ -19,10 +19,12 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the docstrings tell shapes, which the hints do not
 autodoc_preserve_defaults = True
 napoleon_use_ivar = True  # fields of a NamedTuple stand once, in its docstring
+napoleon_attr_annotations = False
+napoleon_use_rtype = False
 
-# Code in backticks that names no object of ours.
 nitpick_ignore_regex = [
-    ("py:obj", ".*"),
+    ("py:obj", ".*"),  # code in backticks that names no object of ours
+    ("py:class", r"collections\..*"),
 ]
 
 
@@ -30,7 +32,7 @@ def plain(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[st
     """Turns a docstring as it is written here into reStructuredText, before napoleon reads it.
 
     An indented paragraph becomes a literal block; names and code in backticks become links
-    and code; a bar in the text, as in |x|, remains a bar.
+    and code; a bar in the text, as in |x|, remains a bar, and "D." a letter, not a list.
     """
     out: list[str] = []
     outer = None  # the indentation around the block that a line is in
@@ -44,7 +46,7 @@ def plain(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[st
             if indent > around:
                 outer = around
                 out += [" " * outer + "::", ""]
-        out.append(line if outer is None else BLOCK + line)
+        out.append(re.sub(r": ([A-Z])\.$", r": \1\\.", line) if outer is None else BLOCK + line)
     lines[:] = MARKED.sub(marked, "\n".join(out)).split("\n")
 
 
@@ -65,7 +67,13 @@ def fields(app: Any, what: str, name: str, obj: Any, skip: bool, options: Any) -
     return True if type(obj).__name__ == "_tuplegetter" else None
 
 
+def readme(app: Any, docname: str, source: list[str]) -> None:
+    """The README is a page too; what links to it from docs/ finds it there."""
+    source[0] = source[0].replace("](../../README.md", "](../readme.md")
+
+
 def setup(app: Any) -> None:
     """Docstrings as they are written here, read by Sphinx."""
     app.connect("autodoc-process-docstring", plain, priority=400)
     app.connect("autodoc-skip-member", fields)
+    app.connect("source-read", readme)
