@@ -24,7 +24,9 @@ class Example(NamedTuple):
 def examples(text: str) -> list[Example]:
     """The blocks of a page, in order."""
     found = re.findall(
-        r"^```python\n(.*?)^```\n(?:\s*^```text\n(.*?)^```\n)?", text, flags=re.MULTILINE | re.DOTALL
+        r"^```python\n(.*?)^```\n(?:\s*^```text\n(.*?)^```\n)?",
+        text,
+        flags=re.MULTILINE | re.DOTALL,
     )
     return [Example(code, printed or None) for code, printed in found]
 
