@@ -43,10 +43,14 @@ def runs() -> list[tuple[str, list[str], list[Example]]]:
     return found
 
 
-RUNS = runs()
+LONG = {"diagnostics", "folds", "tour"}
+RUNS = [
+    pytest.param(*one, id=one[0], marks=[pytest.mark.slow] if one[0] in LONG else [])
+    for one in runs()
+]
 
 
-@pytest.mark.parametrize(("name", "needs", "blocks"), RUNS, ids=[name for name, _, _ in RUNS])
+@pytest.mark.parametrize(("name", "needs", "blocks"), RUNS)
 def test_examples_run_and_print_what_the_page_says(name, needs, blocks):
     for library in needs:
         pytest.importorskip(library)
