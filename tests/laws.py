@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from rnnjax import Cell, cells, folds, from_step, step
 
@@ -227,6 +228,9 @@ CELLS: dict[str, CellRow] = {
         lambda closed: cells.elman(D, H, activation=jax.nn.relu, dtype=jnp.float64)
     ),
     "lstm": CellRow(lambda closed: cells.lstm(D, H, dtype=jnp.float64)),
+    "lstm-projected": CellRow(
+        lambda closed: cells.lstm(D, 6, projection_size=H, dtype=jnp.float64)
+    ),
     "gru": CellRow(lambda closed: cells.gru(D, H, dtype=jnp.float64)),
     "gru-before": CellRow(lambda closed: cells.gru(D, H, reset_after=False, dtype=jnp.float64)),
     "lru": CellRow(lambda closed: cells.lru(D, H, dtype=jnp.float64)),
@@ -302,6 +306,12 @@ FOLDS: dict[str, FoldRow] = {
     ),
 }
 OWN = [(cell, fold) for fold, row in FOLDS.items() for cell in row.own]
+
+
+def dear(pairs: list[tuple[str, str]]) -> list[Any]:
+    """Pairs of cell and fold for a law that takes long: those of most cells are slow tests."""
+    daily = ("lstm", "bare", "closure", "counted")
+    return [pytest.param(*p, marks=[] if p[0] in daily else [pytest.mark.slow]) for p in pairs]
 
 
 def own_folds(cell: str) -> list[str]:

@@ -139,7 +139,8 @@ def test_lru_precision_and_radii() -> None:
         cell = cells.lru(D, H, dtype=dtype)
         p = cell.init(KEY)
         final, outputs = rnnjax.unroll(cell, p, jnp.ones((3, B, D), dtype))
-        assert {leaf.dtype for leaf in p} == {np.dtype(dtype)}
+        assert {p.W_xh.dtype, p.b_h.dtype} == {np.dtype(dtype)}
+        assert {p.nu.dtype, p.theta.dtype, p.gamma.dtype} == {final.real.dtype}
         assert final.dtype == state and outputs.dtype == final.real.dtype
     for wrong in ({"r_min": 0.9, "r_max": 0.9}, {"r_max": 1.1}, {"max_phase": 0.0}):
         with pytest.raises(ValueError, match="r_min, r_max, max_phase: expected 0 <= r_min <"):
@@ -331,6 +332,8 @@ MAKERS = {
     "gru": cells.gru,
     "gru-before": partial(cells.gru, reset_after=False),
     "lstm": cells.lstm,
+    "lstm-projected": partial(cells.lstm, projection_size=3),
+    "lru": cells.lru,
     "min-gru": cells.min_gru,
 }
 # The step from one number to the next, relative.
@@ -371,7 +374,7 @@ def test_mixed_precision(make: str, weights: Any, inputs: Any, fold: str) -> Non
     """The state and every sum stay in float32: only what is stored is rounded."""
     final, outputs, dL_dparams, dL_dx = mixed(make, fold, weights, inputs)
     _, exact, dL_dexact, dL_dx_exact = mixed(make, "scan()", jnp.float32, jnp.float32)
-    assert {leaf.dtype for leaf in jax.tree.leaves((final, outputs))} == {np.dtype(np.float32)}
+    assert {leaf.real.dtype for leaf in jax.tree.leaves((final, outputs))} == {np.dtype("f4")}
     # Weights and inputs are exact in bfloat16, and products of two are exact in float32.
     np.testing.assert_allclose(outputs, exact, atol=2e-6)
     pairs = zip(
@@ -393,8 +396,9 @@ def test_bfloat16_stays_near_float32(make: str) -> None:
 
     @jax.jit
     def both(params: Any, x: jax.Array) -> Any:
-        low = jax.tree.map(lambda w: w.astype(jnp.bfloat16), params)
         small = MAKERS[make](D, H, dtype=jnp.bfloat16)
+        drawn = jax.eval_shape(small.init, KEY)
+        low = jax.tree.map(lambda w, d: w.astype(d.dtype), params, drawn)
         return (
             rnnjax.unroll(MAKERS[make](D, H), params, x)[1],
             rnnjax.unroll(small, low, x.astype(jnp.bfloat16))[1],

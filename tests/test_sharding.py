@@ -73,7 +73,7 @@ def compiled_and_run(function: Any, cell: str) -> tuple[dict[str, int], Leaves, 
     return communication(compiled), [*same, *spread], gradient
 
 
-@pytest.mark.parametrize(("cell", "fold"), OWN)
+@pytest.mark.parametrize(("cell", "fold"), laws.dear(OWN))
 def test_automatic_sharding(cell: str, fold: str) -> None:
     """Sums are all that devices tell each other."""
     mesh = mesh_of(data=4)
@@ -89,7 +89,7 @@ def test_automatic_sharding(cell: str, fold: str) -> None:
     assert not any(told.values()), told
 
 
-@pytest.mark.parametrize(("cell", "fold"), OWN)
+@pytest.mark.parametrize(("cell", "fold"), laws.dear(OWN))
 def test_shard_map(cell: str, fold: str) -> None:
     """One sum over the devices, of all gradients together, with resets to a learned start.
 

@@ -336,6 +336,7 @@ training.fit(
 """
 
 
+@pytest.mark.slow
 def test_the_bar_is_for_terminals_only():
     piped = subprocess.run(
         [sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True

@@ -78,7 +78,7 @@ def assert_unrolls_like_the_loop(
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize(("cell", "fold"), OWN)
+@pytest.mark.parametrize(("cell", "fold"), laws.dear(OWN))
 def test_masks_resets_and_probes(cell: str, fold: str, reverse: bool) -> None:
     """What stands in the padding changes nothing, and takes no gradient at all.
 

@@ -35,6 +35,11 @@ class NonFinite(NamedTuple):
     backward: jax.Array
 
 
+@jax.tree_util.register_static
+class Names(tuple[str, ...]):
+    """Names that may leave a `jit`: no arrays, and part of the structure."""
+
+
 class Adjoints(NamedTuple):
     """What one backward pass says of every step. The tuples hold one entry per `unroll`.
 
@@ -52,7 +57,7 @@ class Adjoints(NamedTuple):
     states: tuple[State, ...]
     adjoints: tuple[State, ...]
     nonfinite: tuple[NonFinite, ...]
-    names: tuple[str, ...]
+    names: Names
 
 
 def adjoints(loss: Loss, params: Params, *args: Any) -> Adjoints:
@@ -104,10 +109,10 @@ def adjoints(loss: Loss, params: Params, *args: Any) -> Adjoints:
     return Adjoints(value, gradient, states, gradients, nonfinite, distinct(names))
 
 
-def distinct(names: Sequence[str]) -> tuple[str, ...]:
+def distinct(names: Sequence[str]) -> Names:
     """The names of calls, none empty and none twice."""
     told = [name or f"unroll {i}" for i, name in enumerate(names)]
-    return tuple(
+    return Names(
         name if told.count(name) == 1 else f"{name} ({told[:i].count(name)})"
         for i, name in enumerate(told)
     )

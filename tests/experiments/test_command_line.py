@@ -169,6 +169,7 @@ def test_a_run_writes_everything_whole(finished: tuple[Path, str]) -> None:
         assert expected in stdout
 
 
+@pytest.mark.slow
 def test_same_seed_same_numbers_as_one_json_object(
     finished: tuple[Path, str], tmp_path: Path
 ) -> None:
@@ -237,6 +238,7 @@ def test_resume_of_something_else_is_refused(tmp_path: Path) -> None:
     assert f"--resume: expected a run of {NAME}" in done.stderr
 
 
+@pytest.mark.slow
 def test_force_replaces_only_what_a_run_wrote(copy: Path) -> None:
     (copy / "notes.txt").write_text("mine")
     (copy / "parts" / "mine.npz").write_bytes(b"mine")
@@ -289,6 +291,7 @@ def test_altered_data_file(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_divergence_has_its_own_exit_code(tmp_path: Path) -> None:
     done = run(*TINY, "--learning-rate", "1e38", "--steps", "9", "--out", tmp_path / "run")
     assert done.returncode == 4, done.stderr
