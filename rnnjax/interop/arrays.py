@@ -1,0 +1,155 @@
+"""What the converters share: arrays by name, checked, and the layer that fits parameters."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnnjax.cell import Cell, Params
+from rnnjax.cells import ElmanParams, GRUParams, LSTMParams, elman, gru, lstm
+from rnnjax.layers import Directions, Layer, bidirectional, concatenate, recurrent, stack
+
+Shape = tuple[int, ...]
+
+
+class Loaded(NamedTuple):
+    """Weights of another library, and the layer that runs on them.
+
+    Attributes:
+      layer: runs on the parameters.
+      params: of the structure that `layer.init` gives.
+    """
+
+    layer: Layer
+    params: Params
+
+
+def load(
+    params: Params,
+    *,
+    activation: Callable[[jax.Array], jax.Array] = jnp.tanh,
+    merge: Callable[[Any, Any], Any] = concatenate,
+) -> Loaded:
+    """The layer that fits the parameters, and copies of them on the device.
+
+    Args:
+      params: arrays of numpy: those of a cell for `recurrent`, `Directions` of two for
+        `bidirectional`, a tuple for a `stack`.
+      activation: f of an Elman network.
+      merge: joins the two directions.
+    """
+
+    def build(part: Params) -> Layer:
+        if isinstance(part, Directions):
+            return bidirectional(build(part.forward), build(part.backward), merge=merge)
+        if type(part) is tuple:
+            return stack(*map(build, part))
+        return recurrent(_build_cell(part, activation))
+
+    # Copies: what came may be changed in place by its owner.
+    params = jax.tree.map(jnp.array, params)
+    return Loaded(build(params), params)
+
+
+def _build_cell(params: Params, activation: Callable[[jax.Array], jax.Array]) -> Cell:
+    inputs, hidden, dtype = params.W_xh.shape[0], params.W_hh.shape[0], params.W_hh.dtype
+    if isinstance(params, ElmanParams):
+        return elman(inputs, hidden, activation=activation, dtype=dtype)
+    if isinstance(params, GRUParams):
+        return gru(inputs, hidden, reset_after=params.b_hn is not None, dtype=dtype)
+    assert isinstance(params, LSTMParams)
+    if params.W_hr is None:
+        return lstm(inputs, hidden, dtype=dtype)
+    hidden, projection = params.W_hr.shape
+    return lstm(inputs, hidden, projection_size=projection, dtype=dtype)
+
+
+def take_apart(params: Params) -> list[list[Params]]:
+    """The parameters of each layer, and in it of each direction.
+
+    Raises:
+      TypeError: neither those of `elman`, `lstm` or `gru`, nor of `bidirectional` or
+        `stack` of them.
+    """
+    stacked = params if type(params) in (tuple, list) else (params,)
+    layers = [list(p) if isinstance(p, Directions) else [p] for p in stacked]
+    for part in (part for layer in layers for part in layer):
+        if not isinstance(part, ElmanParams | LSTMParams | GRUParams):
+            raise TypeError(
+                "params: expected ElmanParams, LSTMParams or GRUParams, Directions of two of "
+                f"them, or a tuple of such layers, got {type(part).__name__} for a cell; convert "
+                "other layers one by one"
+            )
+    return layers
+
+
+def to_numpy(name: str, array: Any) -> np.ndarray:
+    """An array of any library on the host, in its own dtype.
+
+    Tensors of torch are taken as they are, on any device, with or without a gradient;
+    torch itself is not imported.
+
+    Raises:
+      TypeError: it is no array of numbers, or numpy has no such dtype.
+    """
+    try:
+        if hasattr(array, "detach"):
+            array = array.detach().cpu()
+            if str(array.dtype) == "torch.bfloat16":
+                # Not known to numpy; float32 holds every such number.
+                return np.asarray(array.float()).astype(jnp.bfloat16)
+        found = np.asarray(array)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"{name}: expected an array, got {type(array).__name__}: {error}") from None
+    if not jnp.issubdtype(found.dtype, jnp.number):
+        raise TypeError(f"{name}: expected an array of numbers, got {found.dtype}")
+    return found
+
+
+def check_entries(
+    arrays: Mapping[str, np.ndarray], shapes: Mapping[str, Shape | None], *, what: str, remedy: str
+) -> None:
+    """Checks that all arrays are there, no others, of these shapes and of one floating dtype.
+
+    Args:
+      arrays: what came.
+      shapes: what is expected of each name; None where any shape will do.
+      what: what the arrays should be, for the error: "a GRU of torch".
+      remedy: what to do if they are not.
+
+    Raises:
+      ValueError: an entry is missing, too much, of another shape or dtype; the message
+        names them all.
+    """
+    wrong = [
+        f"{name}{f' {shape}' if shape is not None else ''} is missing"
+        for name, shape in shapes.items()
+        if name not in arrays
+    ]
+    wrong += [
+        f"{name} {array.shape} is one too many"
+        for name, array in arrays.items()
+        if name not in shapes
+    ]
+    for name, shape in shapes.items():
+        if shape is None or name not in arrays or arrays[name].shape == shape:
+            continue
+        hint = ", its transpose" if arrays[name].shape == shape[::-1] else ""
+        wrong.append(f"{name} is {arrays[name].shape}, expected {shape}{hint}")
+    dtypes: dict[np.dtype, str] = {}
+    for name in shapes:
+        if name in arrays:
+            dtypes.setdefault(arrays[name].dtype, name)
+    if len(dtypes) > 1 or not all(jnp.issubdtype(dtype, jnp.floating) for dtype in dtypes):
+        found = ", ".join(f"{name} has {dtype}" for dtype, name in dtypes.items())
+        wrong.append(f"one floating dtype is expected, and {found}")
+    if wrong:
+        raise ValueError(f"arrays: expected {what}, but {'; '.join(wrong)}; {remedy}")
+
+
+def reorder_gates(array: np.ndarray, order: Sequence[int]) -> np.ndarray:
+    """`[..., GH]` with its G blocks of columns in another order; block i is `order[i]` of old."""
+    blocks = np.split(array, len(order), axis=-1)
+    return np.concatenate([blocks[i] for i in order], axis=-1)

@@ -1,0 +1,265 @@
+"""Arrays by name in files that hold nothing but arrays: .safetensors, .npz, .h5 (Keras).
+
+Reading executes nothing, and allocates no more than the size of the file allows. The
+packages safetensors and h5py are imported where a file of theirs is met
+(`pip install "rnnjax[interop]"`).
+"""
+
+import io
+import math
+import os
+import uuid
+import zipfile
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jax.numpy as jnp
+import numpy as np
+
+from rnnjax.interop.arrays import to_numpy
+
+Arrays = dict[str, np.ndarray]
+Chosen = TypeVar("Chosen")
+
+# How much larger than its file an .npz may be; `np.savez_compressed` makes trained weights
+# some percent smaller, and a zip bomb a thousand times.
+EXPANSION = 50
+# Where all weights are still zeros, a small file may hold far more than that.
+SMALL_BYTES = 2**20
+
+PICKLES = (".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt", ".joblib")
+
+
+def read(path: str | os.PathLike[str]) -> Arrays:
+    """The arrays in a file, by name.
+
+    Args:
+      path: `.safetensors`; `.npz`; `.h5`, `.weights.h5` of Keras among them, whose names
+        are those of the groups, "layers/lstm/cell/vars/0".
+
+    Returns:
+      Arrays in the dtypes of the file, bfloat16 included.
+
+    Raises:
+      ValueError: a file of another kind, a pickle among them; one that is cut short,
+        damaged, or claims to hold more than it does.
+      ImportError: the package that reads this kind is not installed.
+      OSError: the file cannot be opened.
+    """
+    path = Path(path)
+    reader = _choose(path, READERS)
+    with path.open("rb") as stream:
+        try:
+            return reader(stream)
+        except (ImportError, MemoryError):
+            raise
+        except Exception as error:  # the readers raise whatever a damaged file brings about
+            raise ValueError(
+                f"{path}: expected a whole {path.suffix} file of numbers, got one that cannot be "
+                f"read: {error}"
+            ) from error
+
+
+def write(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> None:
+    """Puts arrays into a file, whole or not at all: a file of that name stays till then.
+
+    Args:
+      path: `.safetensors` or `.npz`.
+      arrays: of any library, by name; bfloat16 in `.safetensors` alone.
+
+    Raises:
+      ValueError: a file of another kind, or a dtype that it cannot hold.
+      TypeError: an entry is no array of numbers.
+      ImportError: the package that writes this kind is not installed.
+      OSError: the file cannot be written.
+    """
+    path = Path(path)
+    writer = _choose(path, WRITERS)
+    content = writer({name: to_numpy(name, array) for name, array in arrays.items()})
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        with temporary.open("xb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _choose(path: Path, functions: Mapping[str, Chosen]) -> Chosen:
+    suffix = path.suffix.lower()
+    if suffix in PICKLES:
+        raise ValueError(
+            f"{path}: expected a file of arrays, got a {suffix} file, which is a pickle and runs "
+            "code when it is read; where you trust it, turn it into a file of arrays: "
+            f'`safetensors.torch.save_file(module.state_dict(), "{path.stem}.safetensors")`'
+        )
+    if suffix not in functions:
+        raise ValueError(
+            f"{path}: expected a file of the kind {', '.join(functions)}, got "
+            f'{suffix or "no suffix"}; from Keras, `model.save_weights("NAME.weights.h5")`'
+        )
+    return functions[suffix]
+
+
+def _package(name: str) -> Any:
+    try:
+        return import_module(name)
+    except ImportError as error:
+        error.add_note('install it with `pip install "rnnjax[interop]"`')
+        raise
+
+
+# safetensors --------------------------------------------------------------------------
+
+
+def _read_safetensors(stream: io.BufferedReader) -> Arrays:
+    # It checks that header and file agree before it reads an array.
+    arrays: Arrays = _package("safetensors.numpy").load_file(stream.name)
+    return arrays
+
+
+def _write_safetensors(arrays: Arrays) -> bytes:
+    # It writes what lies in memory, whatever the strides.
+    whole = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    package = _package("safetensors.numpy")
+    try:
+        content: bytes = package.save(whole)
+    except package.SafetensorError as error:
+        found = {name: str(array.dtype) for name, array in arrays.items()}
+        raise ValueError(
+            f"arrays: expected dtypes that .safetensors can hold, got {found}: {error}"
+        ) from error
+    return content
+
+
+# npz ----------------------------------------------------------------------------------
+
+
+def _read_npz(stream: io.BufferedReader) -> Arrays:
+    size = os.fstat(stream.fileno()).st_size
+    arrays: Arrays = {}
+    with zipfile.ZipFile(stream) as file:
+        members = file.infolist()
+        total, room = sum(m.file_size for m in members), max(SMALL_BYTES, EXPANSION * size)
+        if total > room:
+            raise ValueError(f"{size} bytes claim to hold {total}, more than {room}")
+        for member in members:
+            name = member.filename.removesuffix(".npy")
+            if name == member.filename or name in arrays:
+                raise ValueError(f"{member.filename}: expected one .npy array of each name")
+            with file.open(member) as opened:
+                arrays[name] = _read_npy(name, opened, member.file_size)
+    return arrays
+
+
+def _read_npy(name: str, stream: Any, size: int) -> np.ndarray:
+    version = np.lib.format.read_magic(stream)
+    header = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }.get(version)
+    if header is None:
+        raise ValueError(f"{name}: expected an array in .npy format 1 or 2, got {version}")
+    shape, fortran_order, dtype = header(stream)
+    _check_numbers(name, dtype)
+    claimed, held = math.prod(shape) * dtype.itemsize, size - stream.tell()
+    if claimed != held or any(n < 0 for n in shape):
+        raise ValueError(f"{name}: expected {held} bytes, got shape {shape} of {dtype}: {claimed}")
+    content = bytearray(stream.read(claimed))
+    order: Any = "F" if fortran_order else "C"
+    array: np.ndarray = np.ndarray(shape, dtype, buffer=content, order=order)
+    return array.astype(dtype.newbyteorder("="), copy=False)
+
+
+def _write_npz(arrays: Arrays) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as file:
+        for name, array in arrays.items():
+            _check_numbers(name, array.dtype)
+            with file.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
+    return content.getvalue()
+
+
+# HDF5 ---------------------------------------------------------------------------------
+
+
+def _read_h5(stream: io.BufferedReader) -> Arrays:
+    h5py = _package("h5py")
+    room = os.fstat(stream.fileno()).st_size
+    arrays: Arrays = {}
+    with h5py.File(stream.name, "r") as file:
+        groups, seen = [("", file)], {h5py.h5o.get_info(file.id).addr}
+        while groups:
+            place, group = groups.pop(0)
+            for key in group:
+                name = f"{place}{key}"
+                if not isinstance(group.get(key, getlink=True), h5py.HardLink):
+                    raise ValueError(f"{name}: expected an array, got a link to elsewhere")
+                item = group[key]
+                # Two names of one array would count, and a loop never end.
+                address = h5py.h5o.get_info(item.id).addr
+                if address in seen:
+                    raise ValueError(f"{name}: expected an entry of its own, got one seen before")
+                seen.add(address)
+                if isinstance(item, h5py.Group):
+                    groups.append((f"{name}/", item))
+                    continue
+                if not isinstance(item, h5py.Dataset):
+                    raise ValueError(f"{name}: expected an array, got {type(item).__name__}")
+                room -= _check_dataset(name, item, h5py.h5d)
+                if room < 0:
+                    raise ValueError(f"{name}: the arrays claim more bytes than the file has")
+                arrays[name] = _read_dataset(item)
+    return arrays
+
+
+def _check_dataset(name: str, dataset: Any, h5d: Any) -> int:
+    """How many bytes a dataset takes, which must lie in the file as they are."""
+    if not _is_bfloat16(dataset):
+        _check_numbers(name, dataset.dtype)
+    plan = dataset.id.get_create_plist()
+    if plan.get_layout() not in (h5d.CONTIGUOUS, h5d.COMPACT) or plan.get_external_count():
+        raise ValueError(
+            f"{name}: expected an array that lies in the file in one piece, as Keras writes it, "
+            "got a chunked, compressed, virtual or external one; write it again with "
+            "`group.create_dataset(name, data=array)`"
+        )
+    shape, held = dataset.shape, dataset.id.get_storage_size()
+    if shape is None or math.prod(shape) * dataset.dtype.itemsize != held:
+        raise ValueError(f"{name}: expected {held} bytes, got shape {shape} of {dataset.dtype}")
+    return int(held)
+
+
+def _read_dataset(dataset: Any) -> np.ndarray:
+    array = np.asarray(dataset[()])
+    if _is_bfloat16(dataset):
+        return array.view(jnp.bfloat16)
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _is_bfloat16(dataset: Any) -> bool:
+    # HDF5 has none: Keras writes two bytes, and beside them what they mean.
+    return bool(dataset.dtype == np.dtype("V2") and dataset.attrs.get("dtype") == "bfloat16")
+
+
+def _check_numbers(name: str, dtype: np.dtype) -> None:
+    if dtype.kind not in "biufc":
+        raise ValueError(
+            f"{name}: expected numbers, got {dtype}; .safetensors holds bfloat16 as well"
+        )
+
+
+READERS: dict[str, Callable[[io.BufferedReader], Arrays]] = {
+    ".safetensors": _read_safetensors,
+    ".npz": _read_npz,
+    ".h5": _read_h5,
+}
+WRITERS: dict[str, Callable[[Arrays], bytes]] = {
+    ".safetensors": _write_safetensors,
+    ".npz": _write_npz,
+}

@@ -1,0 +1,230 @@
+"""Weights of torch's `nn.RNN`, `nn.LSTM` and `nn.GRU`, in and out; torch is not imported.
+
+    torch     weight_ih_l0 [GH, D]   weight_hh_l0 [GH, H]   bias_ih_l0, bias_hh_l0 [GH]
+    rnnjax    W_xh = weight_ih^T     W_hh = weight_hh^T     b_h = bias_ih + bias_hh
+
+The gates stand in the same order, i f g o and r z n. The n of a GRU keeps both biases:
+b_h[n] = bias_ih[n], b_hn = bias_hh[n]. Layer k is `_lk`, a backward direction
+`_reverse`, and the projection of an LSTM weight_hr [P, H] = W_hr^T.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnnjax.cell import Params
+from rnnjax.cells import ElmanParams, GRUParams, LSTMParams
+from rnnjax.interop.arrays import Loaded, Shape, check_entries, load, take_apart, to_numpy
+from rnnjax.layers import Directions
+
+SUFFIXES = ("", "_reverse")
+GATES = {1: "RNN", 3: "GRU", 4: "LSTM"}
+ENTRY = re.compile(r"(weight_ih|weight_hh|weight_hr|bias_ih|bias_hh)_l(\d+)(_reverse)?")
+
+FROM_MODULE = (
+    "pass the state_dict of one nn.RNN, nn.LSTM or nn.GRU; of a larger one, what begins with a "
+    "`prefix`"
+)
+
+
+def from_torch(
+    arrays: Mapping[str, Any],
+    *,
+    prefix: str = "",
+    activation: Callable[[jax.Array], jax.Array] = jnp.tanh,
+) -> Loaded:
+    """A layer that computes what the torch module computed, and its parameters.
+
+    Kind, sizes, layers, directions, projection and biases are what names and shapes tell.
+    They tell neither a square matrix from its transpose nor what is no weight:
+    `batch_first` (the layer takes `[T, B, D]`) and `dropout` (put `rnnjax.layers.stack(...,
+    dropout=rate)` in the layer's place; the parameters fit it).
+
+    Args:
+      arrays: the `state_dict()` of an `nn.RNN`, `nn.LSTM` or `nn.GRU`, or of one of their
+        cells: tensors of torch, or arrays such as `rnnjax.interop.files.read` gives. They
+        are copied.
+      prefix: takes the entries whose names begin so, "encoder.rnn.", and leaves the others.
+      activation: f of an `nn.RNN`; `jax.nn.relu` for `nonlinearity="relu"`.
+
+    Returns:
+      The layer and its parameters in the dtype of the arrays (float64 becomes float32
+      unless `jax_enable_x64` is set, as everywhere in JAX): `recurrent(cell)`, for two
+      directions `bidirectional` of two, for several layers a `stack`. A module without
+      biases gets zeros.
+
+    Raises:
+      ValueError: an entry is missing, too much, or of a shape or dtype that does not fit;
+        all are named.
+      TypeError: an entry is no array of numbers.
+    """
+    found = {
+        name.removeprefix(prefix): to_numpy(name, array)
+        for name, array in arrays.items()
+        if name.startswith(prefix)
+    }
+    if "weight_hh" in found:
+        # One cell: its names lack the number of the layer.
+        found = {f"{name}_l0": array for name, array in found.items()}
+    elsewhere = sorted(
+        name.removesuffix("weight_hh_l0") for name in arrays if name.endswith(".weight_hh_l0")
+    )
+    module = _check(found, f"{FROM_MODULE} {elsewhere or ''}".rstrip())
+
+    def take(k: int) -> Params:
+        places = [f"_l{k}{suffix}" for suffix in module.suffixes]
+        parts = [
+            _from_entries({n.removesuffix(p): a for n, a in found.items() if n.endswith(p)})
+            for p in places
+        ]
+        return Directions(*parts) if len(parts) == 2 else parts[0]
+
+    layers = tuple(take(k) for k in range(module.layers))
+    return load(layers if len(layers) > 1 else layers[0], activation=activation)
+
+
+def to_torch(params: Params) -> dict[str, np.ndarray]:
+    """The `state_dict` of the torch module that computes what these parameters do.
+
+        module.load_state_dict({k: torch.as_tensor(v) for k, v in to_torch(params).items()})
+
+    `module` has `bias=True` and the kind and sizes of the parameters; `bias_hh` is zero but
+    for the n of a GRU. torch cannot take bfloat16 from numpy: write such a dict with
+    `rnnjax.interop.files.write` and read it with `safetensors.torch.load_file`.
+
+    Args:
+      params: of `elman` (tanh, or ReLU in a module that has it too), `lstm` or `gru`;
+        `Directions` of two such; or a tuple of layers.
+
+    Raises:
+      TypeError: the parameters of another cell or layer.
+      ValueError: a GRU that resets before the product, or layers that differ in kind, size,
+        directions or projection; torch has no module for them.
+    """
+    arrays = {
+        f"{name}_l{k}{suffix}": array
+        for k, layer in enumerate(take_apart(params))
+        for part, suffix in zip(layer, SUFFIXES, strict=False)
+        for name, array in _to_entries(part).items()
+    }
+    _check(arrays, "torch has no module for layers that differ in kind, size or dtype")
+    return arrays
+
+
+class _Module(NamedTuple):
+    """What the names and shapes tell of a torch module."""
+
+    layers: int
+    suffixes: tuple[str, ...]
+
+
+def _check(found: Mapping[str, np.ndarray], remedy: str) -> _Module:
+    """Reads kind and sizes off the first layer, and holds all entries against them."""
+    names = [match.groups() for match in map(ENTRY.fullmatch, found) if match]
+    # Counted, not the highest number: a broken name may have any.
+    layers = max(1, len({number for _, number, _ in names}))
+    suffixes = SUFFIXES if any(reverse for *_, reverse in names) else SUFFIXES[:1]
+    present = {part for part, *_ in names}
+    parts = ["weight_ih", "weight_hh"]
+    parts += ["weight_hr"] if "weight_hr" in present else []
+    parts += ["bias_ih", "bias_hh"] if {"bias_ih", "bias_hh"} & present else []
+
+    title = "an nn.RNN, nn.LSTM or nn.GRU"
+    of_part: list[Mapping[str, Shape]] = [{}] * layers
+    if "weight_hh_l0" in found:
+        sizes = _read_sizes(found["weight_hh_l0"].shape, projects="weight_hr" in present)
+        rows = sizes.gates * sizes.hidden
+        first = _read_input_size(found.get("weight_ih_l0"), rows)
+        above = len(suffixes) * sizes.shown
+        title = (
+            f"nn.{GATES[sizes.gates]}(hidden_size={sizes.hidden}, num_layers={layers}, "
+            f"bidirectional={len(suffixes) == 2})"
+        )
+        of_part = [
+            {
+                "weight_hh": (rows, sizes.shown),
+                "weight_hr": (sizes.shown, sizes.hidden),
+                "bias_ih": (rows,),
+                "bias_hh": (rows,),
+            }
+            | ({} if inputs is None else {"weight_ih": (rows, inputs)})
+            for inputs in [first] + [above] * (layers - 1)
+        ]
+    shapes = {
+        f"{part}_l{k}{suffix}": of_part[k].get(part)
+        for k in range(layers)
+        for suffix in suffixes
+        for part in parts
+    }
+    check_entries(found, shapes, what=title, remedy=remedy)
+    return _Module(layers, suffixes)
+
+
+class _Sizes(NamedTuple):
+    gates: int
+    hidden: int
+    shown: int
+
+
+def _read_sizes(shape: Shape, *, projects: bool) -> _Sizes:
+    """Of weight_hh `[GH, H]`, or `[4H, P]` of an LSTM that projects."""
+    rows, shown = shape if len(shape) == 2 else (0, 0)
+    gates = 4 if projects else rows // max(shown, 1)
+    hidden = rows // gates if projects else shown
+    if gates not in GATES or rows != gates * hidden or hidden == 0:
+        turned = len(shape) == 2 and rows > 0 and shown // rows in GATES and shown % rows == 0
+        hint = f", which transposed is that of {GATES[shown // rows]}" if turned else ""
+        raise ValueError(
+            "weight_hh_l0: expected [H, H] of an RNN, [3H, H] of a GRU or [4H, H] of an LSTM "
+            f"([4H, P] beside a weight_hr), got {shape}{hint}; {FROM_MODULE}"
+        )
+    return _Sizes(gates, hidden, shown)
+
+
+def _read_input_size(weight: np.ndarray | None, rows: int) -> int | None:
+    """D of weight_ih `[rows, D]`, or of what seems to be its transpose."""
+    if weight is None or weight.ndim != 2:
+        return None
+    turned = weight.shape[0] != rows and weight.shape[1] == rows
+    return int(weight.shape[0 if turned else 1])
+
+
+def _from_entries(own: Mapping[str, Any]) -> Params:
+    """The parameters of one layer in one direction; names without their place."""
+    W_xh, W_hh = own["weight_ih"].T, own["weight_hh"].T
+    columns = W_hh.shape[1]
+    none = np.zeros(columns, W_hh.dtype)
+    b_ih, b_hh = own.get("bias_ih", none), own.get("bias_hh", none)
+    if "weight_hr" in own:
+        return LSTMParams(W_xh, W_hh, b_ih + b_hh, own["weight_hr"].T)
+    hidden = W_hh.shape[0]
+    match GATES[columns // hidden]:
+        case "LSTM":
+            return LSTMParams(W_xh, W_hh, b_ih + b_hh)
+        case "GRU":
+            rz = 2 * hidden
+            b_h: Any = np.concatenate([b_ih[:rz] + b_hh[:rz], b_ih[rz:]])
+            return GRUParams(W_xh, W_hh, b_h, b_hn=b_hh[rz:])
+    return ElmanParams(W_xh, W_hh, b_ih + b_hh)
+
+
+def _to_entries(params: Params) -> dict[str, np.ndarray]:
+    params = jax.tree.map(np.asarray, params)
+    b_hh = np.zeros_like(params.b_h)
+    if isinstance(params, GRUParams):
+        if params.b_hn is None:
+            raise ValueError(
+                "params: expected those of a GRU with reset_after=True, got b_hn = None; torch "
+                "multiplies with the reset gate after the product alone"
+            )
+        b_hh[-params.b_hn.shape[0] :] = params.b_hn
+    own = {"weight_ih": params.W_xh.T, "weight_hh": params.W_hh.T, "bias_ih": params.b_h}
+    own |= {"bias_hh": b_hh}
+    if isinstance(params, LSTMParams) and params.W_hr is not None:
+        own |= {"weight_hr": params.W_hr.T}
+    # Copies: torch warns of arrays that cannot be written to, as those of JAX.
+    return {name: np.array(array, order="C") for name, array in own.items()}

@@ -1,0 +1,304 @@
+import io
+import pickle
+import struct
+import zipfile
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rnnjax.interop import files
+
+RNG = np.random.default_rng(0)
+ARRAYS = {
+    "rnn.weight": RNG.normal(size=(3, 4)).astype(np.float32),
+    "turned/over": RNG.normal(size=(2, 5)).T,
+    "half": RNG.normal(size=3).astype(np.float16),
+    "scalar": np.array(2.5),
+    "none": np.zeros((0, 3), np.float32),
+    "step": np.array([1, 2], np.int32),
+}
+KINDS = [".safetensors", ".npz", ".h5"]
+
+
+def need(suffix):
+    if suffix != ".npz":
+        pytest.importorskip("safetensors" if suffix == ".safetensors" else "h5py")
+
+
+def make(path, arrays):
+    """A file that another program would write."""
+    need(path.suffix)
+    if path.suffix == ".h5":
+        import h5py
+
+        with h5py.File(path, "w") as file:
+            for name, array in arrays.items():
+                file.create_dataset(name, data=array)
+    elif path.suffix == ".npz":
+        np.savez_compressed(path, **arrays)
+    else:
+        from safetensors.numpy import save_file
+
+        save_file({name: np.array(array, order="C") for name, array in arrays.items()}, path)
+    return path
+
+
+def same(found, expected):
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        assert found[name].dtype == array.dtype
+        np.testing.assert_array_equal(found[name], array)
+
+
+@pytest.mark.parametrize("suffix", KINDS)
+def test_files_of_others_are_read(tmp_path, suffix):
+    same(files.read(make(tmp_path / f"a{suffix}", ARRAYS)), ARRAYS)
+
+
+@pytest.mark.parametrize("suffix", files.WRITERS)
+def test_what_is_written_is_read_and_by_others_too(tmp_path, suffix):
+    need(suffix)
+    path = tmp_path / f"a{suffix}"
+    files.write(path, {"old": np.zeros(3)})
+    files.write(path, ARRAYS | {"of_jax": jnp.ones(3, jnp.float32)})
+    expected = ARRAYS | {"of_jax": np.ones(3, np.float32)}
+    same(files.read(path), expected)
+    if suffix == ".npz":
+        with np.load(path, allow_pickle=False) as file:
+            same(dict(file), expected)
+    else:
+        from safetensors.numpy import load_file
+
+        same(load_file(path), expected)
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_bfloat16_survives(tmp_path):
+    pytest.importorskip("safetensors")
+    arrays = {"w": jnp.arange(6, dtype=jnp.bfloat16).reshape(2, 3)}
+    files.write(tmp_path / "a.safetensors", arrays)
+    same(files.read(tmp_path / "a.safetensors"), {"w": np.asarray(arrays["w"])})
+    with pytest.raises(ValueError, match=r"w: expected numbers, got bfloat16; .safetensors"):
+        files.write(tmp_path / "a.npz", arrays)
+
+
+def test_bfloat16_of_keras(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    w = np.arange(3).astype(jnp.bfloat16)
+    with h5py.File(tmp_path / "a.weights.h5", "w") as file:
+        file.create_dataset("w", data=w.view("V2")).attrs["dtype"] = "bfloat16"
+    same(files.read(tmp_path / "a.weights.h5"), {"w": w})
+
+
+@pytest.mark.parametrize("suffix", files.WRITERS)
+def test_a_file_stays_till_the_next_is_whole(tmp_path, suffix, monkeypatch):
+    need(suffix)
+    path = tmp_path / f"a{suffix}"
+    files.write(path, {"old": np.zeros(3)})
+
+    def fail(*args):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(OSError, match="no space"):
+        files.write(path, ARRAYS)
+    with pytest.raises(TypeError, match="w: expected an array of numbers, got object"):
+        files.write(path, {"w": np.array([None])})
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    same(files.read(path), {"old": np.zeros(3)})
+
+
+class Bomb:
+    def __reduce__(self):
+        return (pytest.fail, ("a pickle was run",))
+
+
+@pytest.mark.parametrize("name", ["a.pt", "a.pth", "a.bin", "a.PKL", "a.ckpt"])
+def test_pickles_are_refused_by_name(tmp_path, name):
+    (tmp_path / name).write_bytes(pickle.dumps(Bomb()))
+    with pytest.raises(ValueError, match=r"is a pickle .*save_file\(module.state_dict\(\)"):
+        files.read(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["a.keras", "a.txt", "a"])
+def test_other_kinds_are_refused_by_name(tmp_path, name):
+    for function in (files.read, lambda path: files.write(path, {})):
+        with pytest.raises(ValueError, match=r"expected a file of the kind \.safetensors, \.npz"):
+            function(tmp_path / name)
+    with pytest.raises(FileNotFoundError):
+        files.read(tmp_path / "nowhere.npz")
+
+
+@pytest.mark.parametrize("suffix", KINDS)
+def test_damaged_files_are_refused(tmp_path, suffix):
+    path = make(tmp_path / f"a{suffix}", ARRAYS)
+    whole = path.read_bytes()
+    for cut in (0, 1, 7, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:cut])
+        with pytest.raises(ValueError, match=rf"a{suffix}: expected a whole {suffix} file"):
+            files.read(path)
+    path.write_bytes(b"PK\x03\x04 no such thing")
+    with pytest.raises(ValueError, match="cannot be read"):
+        files.read(path)
+
+
+@pytest.mark.parametrize("suffix", KINDS)
+def test_any_changed_byte_is_refused_or_harmless(tmp_path, suffix):
+    path = make(tmp_path / f"a{suffix}", {"w": ARRAYS["half"], "b": ARRAYS["step"]})
+    whole = bytearray(path.read_bytes())
+    for place in RNG.choice(len(whole), 200):
+        broken = whole.copy()
+        broken[place] ^= 1 << int(RNG.integers(8))
+        path.write_bytes(broken)
+        try:
+            found = files.read(path)
+        except ValueError:
+            continue
+        assert sum(array.nbytes for array in found.values()) <= len(whole)
+
+
+# npz ----------------------------------------------------------------------------------
+
+
+def npy(shape, dtype="<f4", content=b""):
+    header = io.BytesIO()
+    fields = {"descr": dtype, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(header, fields)
+    return header.getvalue() + content
+
+
+def pickled():
+    stream = io.BytesIO()
+    np.lib.format.write_array(stream, np.array([Bomb()]), allow_pickle=True)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ([("w.npy", npy((10**6, 10**6)))], r"w: expected 0 bytes, .* 4000000000000"),
+        ([("w.npy", npy((2,), content=bytes(4)))], "w: expected 4 bytes"),
+        ([("w.npy", npy((2,), content=bytes(12)))], "w: expected 12 bytes"),
+        ([("w.npy", npy((-1, -2), content=bytes(8)))], "w: expected 8 bytes"),
+        ([("w.npy", npy((2**62, 4)))], "w: expected 0 bytes"),
+        ([("w.npy", npy((1,), [("a", "<f4")], bytes(4)))], "w: expected numbers"),
+        ([("w.npy", npy((1,), "<U1", bytes(4)))], "w: expected numbers"),
+        ([("w.npy", pickled())], "w: expected numbers, got object"),
+        ([("w.npy", bytes(20))], "magic string"),
+        ([("w.txt", b"hello")], "w.txt: expected one .npy array of each name"),
+        ([("w.npy", npy((1,), content=bytes(4)))] * 2, "one .npy array of each name"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_an_npz_must_hold_what_it_claims(tmp_path, members, message):
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as file:
+        for name, content in members:
+            file.writestr(name, content)
+    with pytest.raises(ValueError, match=message):
+        files.read(tmp_path / "a.npz")
+
+
+def test_a_zip_bomb_is_refused_unread(tmp_path, monkeypatch):
+    np.savez_compressed(tmp_path / "a.npz", w=np.zeros(2**22, np.float32))
+    monkeypatch.setattr(zipfile.ZipFile, "open", lambda *args: pytest.fail("it was read"))
+    with pytest.raises(ValueError, match="claim to hold 16777344"):
+        files.read(tmp_path / "a.npz")
+
+
+def test_a_zip_that_understates_its_members_is_refused(tmp_path):
+    path = tmp_path / "a.npz"
+    np.savez_compressed(path, w=np.zeros(2**20, np.float32))
+    held = 2**22 + 128
+    content = path.read_bytes()
+    assert content.count(struct.pack("<I", held)) >= 1
+    path.write_bytes(content.replace(struct.pack("<I", held), struct.pack("<I", 200)))
+    with pytest.raises(ValueError, match="cannot be read"):
+        files.read(path)
+
+
+def test_small_files_may_hold_many_zeros_and_foreign_byte_orders(tmp_path):
+    arrays = {"w": np.zeros(2**16, np.float32)}
+    same(files.read(make(tmp_path / "a.npz", arrays)), arrays)
+    foreign = {"w": np.arange(3, dtype=">f4")}
+    same(files.read(make(tmp_path / "b.npz", foreign)), {"w": np.arange(3, dtype="f4")})
+
+
+# HDF5 ---------------------------------------------------------------------------------
+
+
+def external(h5py, file):
+    file["w"] = h5py.ExternalLink("/etc/other.h5", "/w")
+
+
+def soft(h5py, file):
+    file["v"] = np.zeros(2)
+    file["w"] = h5py.SoftLink("/v")
+
+
+def twice(h5py, file):
+    file["v"] = np.zeros(2)
+    file["w"] = file["v"]
+
+
+def loop(h5py, file):
+    file.create_group("v")["w"] = file["/"]
+
+
+def virtual(h5py, file):
+    layout = h5py.VirtualLayout((2,), "f4")
+    layout[:] = h5py.VirtualSource("/etc/other.h5", "w", (2,))
+    file.create_virtual_dataset("w", layout)
+
+
+def outside(h5py, file):
+    file.create_dataset("w", (2,), "f4", external=[("/etc/hostname", 0, 8)])
+
+
+def huge(h5py, file):
+    file.create_dataset("w", (10**6, 10**6), "f4")
+
+
+def compressed(h5py, file):
+    file.create_dataset("w", data=np.zeros(10**6), compression="gzip")
+
+
+def strings(h5py, file):
+    file["w"] = ["a", "b"]
+
+
+def empty(h5py, file):
+    file["w"] = h5py.Empty("f4")
+
+
+def record(h5py, file):
+    file["w"] = np.zeros(2, [("a", "f4")])
+
+
+def named_type(h5py, file):
+    file["w"] = np.dtype("f4")
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (external, "w: expected an array, got a link to elsewhere"),
+        (soft, "w: expected an array, got a link to elsewhere"),
+        (twice, "w: expected an entry of its own"),
+        (loop, "v/w: expected an entry of its own"),
+        (virtual, "w: expected an array that lies in the file in one piece"),
+        (outside, "w: expected an array that lies in the file in one piece"),
+        (huge, r"w: expected 0 bytes, got shape \(1000000, 1000000\)"),
+        (compressed, "w: expected an array that lies in the file in one piece"),
+        (strings, "w: expected numbers"),
+        (empty, "w: expected"),
+        (record, "w: expected numbers"),
+        (named_type, "w: expected an array, got Datatype"),
+    ],
+)
+def test_an_h5_must_hold_what_it_claims(tmp_path, build, message):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        build(h5py, file)
+    with pytest.raises(ValueError, match=message):
+        files.read(tmp_path / "a.h5")
