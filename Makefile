@@ -5,12 +5,14 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := $(VENV)/bin
 
-.PHONY: help demo bench test test-slow lint clean
+.PHONY: help demo bench test test-slow docs wheel lint clean
 
 help:
 	@echo 'make demo       train five recurrent networks on real weather and draw their gradients'
 	@echo 'make bench      time a training step, its memory and the rest on small problems, beside other libraries'
 	@echo 'make test       run the tests (make test-slow: those that take longer)'
+	@echo 'make docs       write the pages and the reference into results/docs'
+	@echo 'make wheel      build the source archive and the wheel into dist'
 	@echo 'make lint       ruff and mypy'
 	@echo 'make clean      remove the virtual environment and the results'
 
@@ -29,6 +31,14 @@ test: $(VENV)/.installed-test
 test-slow: $(VENV)/.installed-test
 	@echo '== Running the slow tests'
 	$(BIN)/python -m pytest -m slow
+
+docs: $(VENV)/.installed-docs
+	@echo '== Building the documentation; results/docs/index.html'
+	$(BIN)/sphinx-build --fail-on-warning --nitpicky --quiet docs results/docs
+
+wheel: $(VENV)/.installed-test
+	@echo '== Building into dist'
+	$(BIN)/python -m build --no-isolation
 
 lint: $(VENV)/.installed-dev
 	@echo '== Checking style and types'

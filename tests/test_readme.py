@@ -4,38 +4,24 @@ import importlib
 import json
 import re
 import subprocess
-from pathlib import Path
 
-import jax
 import pytest
+from pages import ROOT, examples, execute
 
 from benchmarks.report import markdown
 
-ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
-
-
-def test_the_code_runs_in_the_order_it_stands(capsys):
-    namespace: dict[str, object] = {}
-    with (
-        jax.numpy_dtype_promotion("standard"),
-        jax.numpy_rank_promotion("allow"),
-        jax.enable_x64(False),
-    ):
-        for block in blocks("python"):
-            exec(compile(block, "README.md", "exec"), namespace)
-    printed = capsys.readouterr().out
+def test_the_code_runs_in_the_order_it_stands():
+    namespace, printed = execute(examples(README), "README.md")
     assert printed.count("verdict") == 2
     assert "(100, 16, 32)" in printed
     assert namespace["result"].losses[-1] < 0.5 * namespace["result"].losses[0]
 
 
 def test_the_first_example_is_about_twenty_lines():
-    lines = [line for line in blocks("python")[0].splitlines() if line.strip()]
+    lines = [line for line in examples(README)[0].code.splitlines() if line.strip()]
     assert len(lines) <= 20
 
 
