@@ -176,7 +176,7 @@ def test_what_does_not_fit_is_named(arrays, message):
 
 def test_live_tensor_without_numbers_is_named():
     torch = pytest.importorskip("torch")
-    with pytest.raises(TypeError, match="weight_hh_l0: expected an array, got Tensor: .*meta"):
+    with pytest.raises(TypeError, match=r"weight_hh_l0: expected an array, got Tensor: .*meta"):
         from_torch({"weight_hh_l0": torch.zeros(4, 4, device="meta")})
 
 
