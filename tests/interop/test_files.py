@@ -302,3 +302,22 @@ def test_an_h5_must_hold_what_it_claims(tmp_path, build, message):
         build(h5py, file)
     with pytest.raises(ValueError, match=message):
         files.read(tmp_path / "a.h5")
+
+
+def test_an_h5_whose_arrays_share_their_bytes_is_refused(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        sets = [file.create_dataset("0", data=np.zeros(4097, np.float32))]
+        sets += [file.create_dataset(f"{i}", data=np.zeros(1021, np.float32)) for i in range(1, 20)]
+        places = [dataset.id.get_offset() for dataset in sets]
+    content = (tmp_path / "a.h5").read_bytes()
+    for old, new in [
+        (1021, 4097),
+        (4 * 1021, 4 * 4097),
+        *((place, places[0]) for place in places[1:]),
+    ]:
+        assert struct.pack("<Q", old) in content
+        content = content.replace(struct.pack("<Q", old), struct.pack("<Q", new))
+    (tmp_path / "a.h5").write_bytes(content)
+    with pytest.raises(ValueError, match="claim more bytes than the file has"):
+        files.read(tmp_path / "a.h5")
