@@ -25,6 +25,7 @@ napoleon_use_rtype = False
 nitpick_ignore_regex = [
     ("py:obj", ".*"),  # code in backticks that names no object of ours
     ("py:class", r"collections\..*"),
+    ("py:exc", "Others"),
 ]
 
 
@@ -32,7 +33,8 @@ def plain(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[st
     """Turns a docstring as it is written here into reStructuredText, before napoleon reads it.
 
     An indented paragraph becomes a literal block; names and code in backticks become links
-    and code; a bar in the text, as in |x|, remains a bar, and "D." a letter, not a list.
+    and code; a bar in the text, as in |x|, remains a bar, and "D." a letter, not a list;
+    "As `unroll`" among the errors is what is said of errors that are not named.
     """
     out: list[str] = []
     outer = None  # the indentation around the block that a line is in
@@ -46,7 +48,8 @@ def plain(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[st
             if indent > around:
                 outer = around
                 out += [" " * outer + "::", ""]
-        out.append(re.sub(r": ([A-Z])\.$", r": \1\\.", line) if outer is None else BLOCK + line)
+        line = re.sub(r"^(  +)As `", r"\1Others: as `", re.sub(r": ([A-Z])\.$", r": \1\\.", line))
+        out.append(line if outer is None else BLOCK + line)
     lines[:] = MARKED.sub(marked, "\n".join(out)).split("\n")
 
 

@@ -19,7 +19,17 @@ OPTIONAL = ("equinox", "h5py", "haiku", "keras", "safetensors", "torch")
 
 def imported(code: str) -> list[str]:
     """Of the libraries that may be absent, those that a text imports."""
-    return [name for name in OPTIONAL if re.search(rf"^ *(import|from) {name}\b", code, re.M)]
+    return [
+        name
+        for name in OPTIONAL
+        if re.search(rf"^ *(from {name}\b|import (.*, )?{name}\b)", code, flags=re.M)
+    ]
+
+
+def skip_without(libraries: list[str]) -> None:
+    for library in libraries:
+        if importlib.util.find_spec(library) is None:
+            pytest.skip(f"{library} is not installed")
 
 
 def runs() -> list[tuple[str, list[str], list[Example]]]:
@@ -43,17 +53,16 @@ def runs() -> list[tuple[str, list[str], list[Example]]]:
     return found
 
 
-LONG = {"diagnostics", "folds", "tour"}
+QUICK = {"cells", "sequences"}
 RUNS = [
-    pytest.param(*one, id=one[0], marks=[pytest.mark.slow] if one[0] in LONG else [])
+    pytest.param(*one, id=one[0], marks=[] if one[0] in QUICK else [pytest.mark.slow])
     for one in runs()
 ]
 
 
 @pytest.mark.parametrize(("name", "needs", "blocks"), RUNS)
 def test_examples_run_and_print_what_the_page_says(name, needs, blocks):
-    for library in needs:
-        pytest.importorskip(library)
+    skip_without(needs)
     execute(blocks, name)
 
 
@@ -65,8 +74,7 @@ SOURCES = {
 
 @pytest.mark.parametrize("name", [name for name, text in SOURCES.items() if ">>> " in text])
 def test_docstrings_show_only_what_runs(name):
-    for library in imported(SOURCES[name].replace(">>> ", "")):
-        pytest.importorskip(library)
+    skip_without(imported(SOURCES[name].replace(">>> ", "")))
     names = {"jax": jax, "jnp": jnp, "rnnjax": rnnjax, "loss": lambda params, batch: 0.0}
     finder, runner = doctest.DocTestFinder(), doctest.DocTestRunner()
     with jax_as_it_comes():
