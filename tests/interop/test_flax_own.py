@@ -32,7 +32,7 @@ for theirs, ours in ((flax.linen, linen), (flax.nnx, nnx)):
 def fetch(folder: Path) -> list[Path]:
     """The two files of the installed version of Flax."""
     version = importlib.metadata.version("flax")
-    command = "-m pip download -q --no-deps --no-binary :all: --no-build-isolation"
+    command = "-m pip download -q --no-deps --no-binary :all:"
     done = subprocess.run(
         [sys.executable, *command.split(), f"flax=={version}"],
         cwd=folder, capture_output=True, text=True, timeout=300,
