@@ -231,7 +231,10 @@ def _within(lengths: jax.Array | None, mask: jax.Array | None, length: int) -> j
     """`[T, *B]`, True where a step is within its sequence's length and not masked."""
     if lengths is None:
         return mask
-    within = lengths_to_mask(lengths, length)
+    try:
+        within = lengths_to_mask(lengths, length)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"seq_{error}") from None  # by the name it has here
     return within if mask is None else within & mask
 
 
