@@ -186,7 +186,11 @@ def test_bad_input() -> None:
     good = rnn.RNN(nn.GRUCell(H))
     variables = good.init(KEY, X)
     for call, kind, message in [
-        ({"seq_lengths": np.array([0, 6, 1])}, ValueError, "lengths: expected values from 0 to T"),
+        (
+            {"seq_lengths": np.array([0, 6, 1])},
+            ValueError,
+            "seq_lengths: expected values from 0 to T",
+        ),
         ({"seq_lengths": np.array([[1]])}, ValueError, "seq_lengths: expected one of each"),
         ({"initial_carry": np.zeros((B, H + 1))}, TypeError, "initial_carry: expected float32"),
     ]:

@@ -260,9 +260,9 @@ def test_dropout_at_every_step_or_once_a_sequence(same: bool) -> None:
 @pytest.mark.parametrize(
     ("call", "kind", "message"),
     [
-        ({"seq_lengths": [1, 2, 6]}, ValueError, "lengths: expected values from 0 to T = 5"),
-        ({"seq_lengths": [1, -2, 5]}, ValueError, "lengths: expected values from 0 to T = 5"),
-        ({"seq_lengths": [1.0, 2, 3]}, TypeError, "lengths: expected integers"),
+        ({"seq_lengths": [1, 2, 6]}, ValueError, "seq_lengths: expected values from 0 to T = 5"),
+        ({"seq_lengths": [1, -2, 5]}, ValueError, "seq_lengths: expected values from 0 to T = 5"),
+        ({"seq_lengths": [1.0, 2, 3]}, TypeError, "seq_lengths: expected integers"),
         ({"seq_lengths": [1, 2]}, ValueError, r"seq_lengths: expected one of each .* \(3,\)"),
         ({"mask": np.ones((T, B), bool)}, ValueError, r"mask: expected .* \(3, 5\), got \(5, 3\)"),
         ({"resets": np.ones((B, T))}, TypeError, "resets: expected booleans"),
