@@ -254,7 +254,9 @@ def small_loss(fold: folds.Fold, weight: Any, params: Any, inputs: Any) -> jax.A
 
 
 @pytest.mark.parametrize("fold", laws.own_folds("closure"))
-@pytest.mark.parametrize("way", ["vmap", "loop", "checkpoint"])
+@pytest.mark.parametrize(
+    "way", ["vmap", "loop", pytest.param("checkpoint", marks=pytest.mark.slow)]
+)
 def test_closed_over_values_leak_nothing(way: str, fold: str) -> None:
     """Mapped but not differentiated, in another loop's body, and recomputed."""
     _, params, inputs, _ = laws.draw("closure", 6, (3,))

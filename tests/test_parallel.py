@@ -177,6 +177,7 @@ def squaring() -> Any:
     )
 
 
+@pytest.mark.slow
 def test_a_recurrence_that_overflows() -> None:
     """Refused where it ends; under jit, NaN from there, and the other sequence is whole."""
     x = jnp.zeros((40, 2)).at[3, 1].set(10.0)
@@ -194,6 +195,7 @@ def test_a_recurrence_that_overflows() -> None:
     assert found.finite.tolist() == found.converged.tolist() == [True, False]
 
 
+@pytest.mark.slow
 def test_too_few_turns() -> None:
     """Refused, in a gradient too; under jit the first steps, and NaN after them."""
     cell = cells.elman(32, 32, dtype=F64)

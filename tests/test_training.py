@@ -1,6 +1,5 @@
 """Training: it learns, it repeats itself, and it says where it broke."""
 
-import doctest
 import json
 import os
 import pty
@@ -314,14 +313,6 @@ def test_a_stream_tells_where_it_broke():
 def test_streams_that_cannot_be_trained(wrong, message):
     with pytest.raises(TypeError, match=message):
         next(stream(wrong))
-
-
-def test_the_example_of_stream():
-    """In the precision that JAX begins with."""
-    with jax.enable_x64(False), jax.numpy_rank_promotion("allow"):
-        (example,) = doctest.DocTestFinder().find(training.stream, "stream", globs={})
-        assert doctest.DocTestRunner().run(example) == (0, len(example.examples))
-    assert example.examples
 
 
 SCRIPT = """

@@ -201,6 +201,7 @@ def test_default_folder(tmp_path: Path) -> None:
     assert f"got results/{NAME} with 1 entries" in done.stderr
 
 
+@pytest.mark.slow
 def test_resume_goes_on_with_what_is_not_finished(copy: Path) -> None:
     untouched = copy / "parts" / "tanh-seed0.npz"
     made = untouched.stat().st_mtime_ns

@@ -112,6 +112,7 @@ class Last(nn.Module):
         return nn.remat(self.module.RNN)(nn.SimpleCell(H), time_major=True)(x)
 
 
+@pytest.mark.slow
 def test_scopes_and_lifted_transforms_as_flax() -> None:
     """What was saved of Flax's modules loads; the same under `nn.vmap` and `nn.remat`."""
     x = np.stack([X, -X]).swapaxes(1, 2)
