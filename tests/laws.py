@@ -310,7 +310,7 @@ OWN = [(cell, fold) for fold, row in FOLDS.items() for cell in row.own]
 
 def dear(pairs: list[tuple[str, str]]) -> list[Any]:
     """Pairs of cell and fold for a law that takes long: those of most cells are slow tests."""
-    daily = ("lstm", "bare", "closure", "counted")
+    daily = ("lstm", "counted")
     return [pytest.param(*p, marks=[] if p[0] in daily else [pytest.mark.slow]) for p in pairs]
 
 

@@ -365,8 +365,8 @@ def mixed(make: str, fold: str, weights: Any, inputs: Any) -> tuple[Any, Any, An
     ("weights", "inputs"),
     [
         (jnp.bfloat16, jnp.bfloat16),
-        (jnp.float32, jnp.bfloat16),
-        (jnp.bfloat16, jnp.float32),
+        pytest.param(jnp.float32, jnp.bfloat16, marks=pytest.mark.slow),
+        pytest.param(jnp.bfloat16, jnp.float32, marks=pytest.mark.slow),
         (jnp.float32, jnp.float64),
     ],
 )

@@ -160,6 +160,7 @@ def test_the_product_of_step_jacobians_is_the_jacobian_of_the_run(name):
             np.testing.assert_allclose(np.exp(logs[t, b]), values, atol=1e-10 * values[0])
 
 
+@pytest.mark.slow
 def test_a_block_is_a_block_of_the_product():
     cell = cells.lstm(3, 4, dtype=F64)
     params, x = cell.init(jax.random.key(0)), jax.random.normal(jax.random.key(1), (8, 2, 3), F64)
@@ -231,6 +232,7 @@ def test_the_report_takes_any_recurrence():
     assert str(report).splitlines()[0] == "verdict   vanishing over 100 steps"
 
 
+@pytest.mark.slow
 def test_the_report_agrees_with_the_products_and_with_fewer_directions():
     cell = cells.lstm(2, 8, dtype=F64)
     params = cell.init(jax.random.key(0))
@@ -281,6 +283,7 @@ def test_a_report_that_is_not_finite_says_so():
     assert np.isnan(report.horizon)
 
 
+@pytest.mark.slow
 def test_a_vmapped_report_is_the_report_of_a_batch():
     cell, params = linear(np.eye(2) * 3)
     x = jnp.zeros((9, 4, 1))

@@ -53,7 +53,7 @@ def runs() -> list[tuple[str, list[str], list[Example]]]:
     return found
 
 
-QUICK = {"cells", "sequences"}
+QUICK = {"sequences"}
 RUNS = [
     pytest.param(*one, id=one[0], marks=[] if one[0] in QUICK else [pytest.mark.slow])
     for one in runs()

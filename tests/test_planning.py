@@ -66,6 +66,7 @@ def test_less_memory_takes_more_time() -> None:
 
 
 @pytest.mark.parametrize("budget", [None, 16000])
+@pytest.mark.slow
 def test_the_planned_fold_folds(budget: int | None) -> None:
     """With the gradient of `scan`, for a cell without a kernel too."""
     for cell in (cells.gru(3, 8), cells.min_gru(3, 8)):

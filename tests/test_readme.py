@@ -13,6 +13,7 @@ from benchmarks.report import markdown
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_code_runs_in_the_order_it_stands():
     namespace, printed = execute(examples(README), "README.md")
     assert printed.count("verdict") == 2
