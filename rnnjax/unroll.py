@@ -147,7 +147,7 @@ def _named(name: str) -> Iterator[None]:
         raise
 
 
-def lengths_to_mask(lengths: jax.Array, length: int) -> jax.Array:
+def lengths_to_mask(lengths: jax.Array, length: int, *, name: str = "lengths") -> jax.Array:
     """`[T, B]`, True at the first `lengths` steps of each sequence.
 
     Args:
@@ -155,6 +155,7 @@ def lengths_to_mask(lengths: jax.Array, length: int) -> jax.Array:
         Under `jit` their values are not known: there a length above T counts as T,
         and one below zero as zero.
       length: T.
+      name: what errors call the lengths.
 
     Raises:
       TypeError: the lengths are not integers.
@@ -162,14 +163,14 @@ def lengths_to_mask(lengths: jax.Array, length: int) -> jax.Array:
     """
     lengths = jnp.asarray(lengths)
     if not jnp.issubdtype(lengths.dtype, jnp.integer):
-        raise TypeError(f"lengths: expected integers [B], got {describe(lengths)}")
+        raise TypeError(f"{name}: expected integers [B], got {describe(lengths)}")
     if not isinstance(lengths, jax.core.Tracer) and lengths.size:
         # By numpy: inside `jit` even known values would become a tracer.
         values = np.asarray(lengths)
         low, high = int(values.min()), int(values.max())
         if low < 0 or high > length:
             raise ValueError(
-                f"lengths: expected values from 0 to T = {length}, got {low} to {high}; pass "
+                f"{name}: expected values from 0 to T = {length}, got {low} to {high}; pass "
                 "the number of valid steps of each sequence"
             )
     # A narrow dtype may not hold T.

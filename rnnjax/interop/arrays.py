@@ -13,6 +13,9 @@ from rnnjax.layers import Directions, Layer, bidirectional, concatenate, recurre
 
 Shape = tuple[int, ...]
 
+# Where a GRU's gates stand as z r n, as in Keras and Haiku: to r z n, and back.
+GRU_ORDER = (1, 0, 2)
+
 
 class Loaded(NamedTuple):
     """Weights of another library, and the layer that runs on them.

@@ -19,24 +19,28 @@ from rnnjax.wrappers import blank
 
 
 def carried(
+    rnn: Any,
     run: Callable[..., tuple[State, Any]],
     inputs: Inputs,
     *,
     feature_axes: int,
-    time_major: bool,
+    return_carry: bool | None,
+    time_major: bool | None,
     seq_lengths: jax.Array | None,
     mask: jax.Array | None,
     resets: jax.Array | None,
-    reverse: bool,
-    keep_order: bool,
-) -> tuple[State, Any]:
+    reverse: bool | None,
+    keep_order: bool | None,
+) -> Any:
     """Runs what takes time first over inputs in Flax's conventions.
 
     Args:
+      rnn: the module, of which a call says None where it is to be as the module was made.
       run: `(inputs, *, mask, resets, reverse) -> (final_state, outputs)`, inputs
         `[T, *B, ...]` and flags `[T, *B]`; outputs in the order of the inputs.
       inputs: leaves `[*B, T, ...]`, `[T, *B, ...]` with `time_major`.
       feature_axes: how many axes stand after the batch and time.
+      return_carry: give `(final_state, outputs)`, not the outputs alone.
       time_major: whether time comes first, in inputs, mask, resets and outputs.
       seq_lengths: `[*B]`, integers; what comes later in a sequence is padding.
       mask: `[*B, T]`, True at valid steps, of those within the length.
@@ -46,12 +50,14 @@ def carried(
         lengths, each sequence turned within its own length.
 
     Returns:
-      `(final_state, outputs)`; outputs `[*B, T, ...]`, zeros in the padding.
+      The outputs `[*B, T, ...]`, zeros in the padding; with `return_carry` a pair.
 
     Raises:
       ValueError: too few axes, or a shape or a length that does not fit.
       TypeError: flags that are not booleans, lengths that are not integers.
     """
+    time_major = _either(time_major, rnn.time_major)
+    reverse = _either(reverse, rnn.reverse)
     inputs = jax.tree.map(jnp.asarray, inputs)
     for leaf in jax.tree.leaves(inputs)[:1]:
         if leaf.ndim < 1 + feature_axes:
@@ -82,39 +88,42 @@ def carried(
         resets=flags["resets"],
         reverse=reverse,
     )
-    if reverse and not keep_order:
+    if reverse and not _either(keep_order, rnn.keep_order):
         outputs = _turned(outputs, seq_lengths)
-    return final, _back(outputs, axis)
+    outputs = _back(outputs, axis)
+    return (final, outputs) if _either(return_carry, rnn.return_carry) else outputs
 
 
 def both_ways(
+    rnn: Any,
     forward: Callable[..., Any],
     backward: Callable[..., Any],
     inputs: Inputs,
     initial_carry: Any,
     *,
-    merge: Callable[[Any, Any], Any],
-    time_major: bool,
+    return_carry: bool | None,
+    time_major: bool | None,
     seq_lengths: jax.Array | None,
     mask: jax.Array | None,
     reverse: bool | None,
-) -> tuple[tuple[State, State], Any]:
+) -> Any:
     """Two RNNs over the same inputs, the second backward.
 
     Args:
+      rnn: the module of both, as in `carried`; its `merge_fn` joins the outputs, leaf by leaf.
       forward: called as Flax's RNN is.
       backward: called so, too.
       inputs: as in `carried`.
       initial_carry: a pair, or None.
-      merge: joins the outputs of both, leaf by leaf.
+      return_carry: as in `carried`.
       time_major: as in `carried`.
       seq_lengths: as in `carried`.
       mask: as in `carried`.
       reverse: not to be given.
 
     Returns:
-      `(carries, outputs)`: a pair, and outputs in the order of the inputs, zeros in the
-      padding whatever `merge` makes of two zeros.
+      The outputs in the order of the inputs, zeros in the padding whatever `merge_fn` makes
+      of two zeros; with `return_carry`, the pair of carries before them.
 
     Raises:
       TypeError: an initial carry that is no pair.
@@ -133,19 +142,20 @@ def both_ways(
             f"{describe(initial_carry)}; a call with return_carry=True gives such a pair"
         )
     first, second = initial_carry
+    time_major = _either(time_major, rnn.time_major)
     options: dict[str, Any] = {
         "return_carry": True, "time_major": time_major, "seq_lengths": seq_lengths,
         **given(mask=mask),  # which another's RNN need not know of
     }  # fmt: skip
     carry, there = forward(inputs, initial_carry=first, reverse=False, **options)
     last, back = backward(inputs, initial_carry=second, reverse=True, keep_order=True, **options)
-    outputs = jax.tree.map(merge, there, back)
+    outputs = jax.tree.map(rnn.merge_fn, there, back)
     if mask is not None or seq_lengths is not None:
         batch_axes = jnp.asarray(seq_lengths).ndim if mask is None else mask.ndim - 1
         axis = 0 if time_major else batch_axes
         outputs, mask = _to_front((outputs, mask), axis)
         outputs = _back(blank(_within(seq_lengths, mask, length_of(outputs)), outputs), axis)
-    return (carry, last), outputs
+    return ((carry, last), outputs) if _either(return_carry, rnn.return_carry) else outputs
 
 
 def run_layer(
@@ -197,14 +207,28 @@ def check_carry(carry: State, expected: State) -> State:
     return carry
 
 
-def either(told: bool | None, otherwise: bool) -> bool:
-    """What a call is told, else what its module is."""
-    return otherwise if told is None else told
+def check_cell(cell: Any, kind: type, library: str) -> None:
+    """Refuses what is neither a cell of this library nor one that Flax's RNN would take.
+
+    Raises:
+      TypeError: naming what came.
+    """
+    needs = all(hasattr(cell, name) for name in ("initialize_carry", "num_feature_axes"))
+    if not isinstance(cell, Cell | Layer) and not (isinstance(cell, kind) and needs):
+        raise TypeError(
+            f"cell: expected a cell of {library}, a module with `initialize_carry` and "
+            f"`num_feature_axes`, or a Cell or Layer of rnnjax, got {cell!r}"
+        )
 
 
 def given(**arguments: Any) -> dict[str, Any]:
     """The arguments that are not None."""
     return {name: value for name, value in arguments.items() if value is not None}
+
+
+def _either(told: bool | None, otherwise: bool) -> bool:
+    """What a call is told, else what its module is."""
+    return otherwise if told is None else told
 
 
 def _to_front(tree: Any, axis: int) -> Any:
@@ -231,10 +255,7 @@ def _within(lengths: jax.Array | None, mask: jax.Array | None, length: int) -> j
     """`[T, *B]`, True where a step is within its sequence's length and not masked."""
     if lengths is None:
         return mask
-    try:
-        within = lengths_to_mask(lengths, length)
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"seq_{error}") from None  # by the name it has here
+    within = lengths_to_mask(lengths, length, name="seq_lengths")
     return within if mask is None else within & mask
 
 

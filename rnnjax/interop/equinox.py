@@ -152,7 +152,7 @@ def from_equinox(arrays: Mapping[str, Any]) -> Loaded:
     if rows == 3 * hidden:
         biases["bias_n"] = (hidden,)
     shapes: dict[str, Shape] = {
-        "weight_ih": (rows, other_size(found.get("weight_ih"), rows)),
+        "weight_ih": (rows, other_size(found.get("weight_ih"), rows, axis=1)),
         "weight_hh": (rows, hidden),
     }
     check_entries(

@@ -203,6 +203,16 @@ class Layout(NamedTuple):
     kind: Any
     names: Mapping[str, tuple[str, ...]]
 
+    def join(self, named: Mapping[str, Any]) -> Any:
+        """The parameters, of arrays by Flax's names; b_hn = 0 for a GRU that has none."""
+        fields = {
+            field: jnp.concatenate([named[name] for name in block], axis=-1)
+            for field, block in self.names.items()
+        }
+        if self.kind is GRUParams:
+            fields.setdefault("b_hn", jnp.zeros_like(fields["W_hh"][:, 0]))
+        return self.kind(**fields)
+
 
 def _by_gate(kind: Any, gates: str, bias: str, **more: tuple[str, ...]) -> Layout:
     return Layout(
@@ -268,11 +278,12 @@ def from_flax(cell: Any, tree: Mapping[str, Any]) -> Loaded:
       ValueError: a gate that is no sigmoid or an activation that is no tanh; an array that
         is missing, too much, or of a shape or dtype that does not fit; all are named.
     """
-    kind, names = _layout(cell)
+    layout = _layout(cell)
+    kind, names = layout
     found = _flat(tree)
     hidden = _hidden_size(cell)
     columns = GATES[kind] * hidden // len(names["W_xh"])
-    inputs = getattr(cell, "in_features", other_size(found.get(names["W_xh"][0]), columns))
+    inputs = getattr(cell, "in_features", other_size(found.get(names["W_xh"][0]), columns, axis=0))
     shapes = expected_shapes(kind, inputs, hidden) | {"b_hn": (hidden,)}
     blocks = {
         name: (*shapes[field][:-1], shapes[field][-1] // len(block))
@@ -285,15 +296,10 @@ def from_flax(cell: Any, tree: Mapping[str, Any]) -> Loaded:
         what=f"the weights of {_title(cell)}",
         remedy='pass variables["params"] of linen, or nnx.state(cell)',
     )
-    fields = {
-        field: np.concatenate([found[name] for name in block], axis=-1)
-        for field, block in names.items()
-    }
-    if kind is GRUParams and "b_hn" not in fields:
-        fields["b_hn"] = np.zeros(hidden, fields["b_h"].dtype)
-    fields["W_hh"] = fields["W_hh"] + _skipped(cell, fields["W_hh"])
+    params = layout.join(found)
+    params = params._replace(W_hh=params.W_hh + _skipped(cell, params.W_hh))
     activation = cell.activation_fn if kind is ElmanParams else jnp.tanh
-    return load(kind(**fields), activation=activation)
+    return load(params, activation=activation)
 
 
 def to_flax(cell: Any, params: Params) -> dict[str, dict[str, np.ndarray]]:
@@ -338,6 +344,14 @@ def to_flax(cell: Any, params: Params) -> dict[str, dict[str, np.ndarray]]:
     return tree
 
 
+def by_name(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """The leaves of nested dictionaries, "hi/kernel"."""
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): leaf
+        for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]
+    }
+
+
 def _layout(cell: Any) -> Layout:
     layout = LAYOUTS.get(type(cell))
     if layout is None:
@@ -361,11 +375,7 @@ def _flat(tree: Mapping[str, Any]) -> dict[str, np.ndarray]:
         tree = nnx.to_pure_dict(nnx.filter_state(tree, nnx.Param))
     if not isinstance(tree, Mapping):
         raise TypeError(f"tree: expected arrays nested by name, got {type(tree).__name__}")
-    named = (
-        (jax.tree_util.keystr(path, simple=True, separator="/"), array)
-        for path, array in jax.tree_util.tree_flatten_with_path(tree)[0]
-    )
-    return {name: to_numpy(name, array) for name, array in named}
+    return {name: to_numpy(name, array) for name, array in by_name(tree).items()}
 
 
 def _hidden_size(cell: Any) -> int:
@@ -373,7 +383,7 @@ def _hidden_size(cell: Any) -> int:
     return size
 
 
-def _skipped(cell: Any, W_hh: np.ndarray) -> np.ndarray:
+def _skipped(cell: Any, W_hh: Any) -> np.ndarray:
     """What a residual connection adds to W_hh."""
     scale = 1 if getattr(cell, "residual", False) else 0
     return scale * np.eye(*W_hh.shape, dtype=W_hh.dtype)

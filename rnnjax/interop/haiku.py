@@ -21,6 +21,7 @@ import numpy as np
 from rnnjax.cell import Batch, Cell, Inputs, Params
 from rnnjax.cells import ElmanParams, GRUParams, LSTMParams
 from rnnjax.interop.arrays import (
+    GRU_ORDER,
     Loaded,
     Shape,
     check_entries,
@@ -33,8 +34,6 @@ from rnnjax.interop.weights import check_params, matrix_shape, other_size
 
 # From i g f o to i f g o, and back.
 LSTM_ORDER = (0, 2, 1, 3)
-# From z r a to r z n, and back.
-GRU_ORDER = (1, 0, 2)
 
 
 def haiku_cell(
@@ -213,7 +212,7 @@ def _take_lstm(found: Mapping[str, Any], name: str) -> LSTMParams:
 def _take_gru(found: Mapping[str, Any], name: str) -> GRUParams:
     hidden = min(matrix_shape(found.get("w_h")))
     shapes = {
-        "w_i": (other_size(found.get("w_i"), 3 * hidden), 3 * hidden),
+        "w_i": (other_size(found.get("w_i"), 3 * hidden, axis=0), 3 * hidden),
         "w_h": (hidden, 3 * hidden),
         "b": (3 * hidden,),
     }
@@ -226,7 +225,7 @@ def _take_gru(found: Mapping[str, Any], name: str) -> GRUParams:
 def _take_vanilla(found: Mapping[str, Any], name: str) -> ElmanParams:
     hidden = matrix_shape(found.get("linear_1/w"))[1]
     shapes = {
-        "linear/w": (other_size(found.get("linear/w"), hidden), hidden),
+        "linear/w": (other_size(found.get("linear/w"), hidden, axis=0), hidden),
         "linear/b": (hidden,),
         "linear_1/w": (hidden, hidden),
     }

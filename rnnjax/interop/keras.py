@@ -19,6 +19,7 @@ import numpy as np
 from rnnjax.cell import Params
 from rnnjax.cells import ElmanParams, GRUParams, LSTMParams
 from rnnjax.interop.arrays import (
+    GRU_ORDER,
     Loaded,
     Shape,
     check_entries,
@@ -27,13 +28,12 @@ from rnnjax.interop.arrays import (
     take_apart,
     to_numpy,
 )
+from rnnjax.interop.weights import other_size
 from rnnjax.layers import Directions, concatenate
 
 NAMES = ("kernel", "recurrent_kernel", "bias")
 KINDS = {1: "SimpleRNN", 3: "GRU", 4: "LSTM"}
 IN_FILE = re.compile(r"(.+?)(?:/forward_layer|/backward_layer)?/cell/vars/0")
-# From z r h to r z n and back.
-GRU_ORDER = (1, 0, 2)
 FROM_LAYER = (
     "pass `layer.get_weights()` of one SimpleRNN, LSTM, GRU or Bidirectional, or a list of such "
     "lists for layers on top of each other"
@@ -189,8 +189,7 @@ def _take_part(arrays: list[np.ndarray], place: str) -> _Part:
         )
     if len(kernel) != 2:
         raise ValueError(f"{place}kernel: expected [D, {columns}], got {kernel}; {FROM_LAYER}")
-    turned = kernel[1] != columns and kernel[0] == columns
-    return _Part(place, arrays, gates, kernel[1 if turned else 0], hidden)
+    return _Part(place, arrays, gates, other_size(arrays[0], columns, axis=0), hidden)
 
 
 def _expect(part: _Part, input_size: int, reset_after: bool | None) -> list[Shape]:

@@ -21,13 +21,13 @@ from rnnjax.interop.conventions import (
     both_ways,
     carried,
     check_carry,
-    either,
+    check_cell,
     given,
     one_step,
     run_layer,
 )
 from rnnjax.interop.foreign import Carry, Foreign, Keys, foreign_cell, spread
-from rnnjax.interop.native import native
+from rnnjax.interop.native import run_native
 from rnnjax.layers import Layer, concatenate
 from rnnjax.tree import combine
 from rnnjax.unroll import unroll
@@ -112,22 +112,22 @@ class RNN(nn.Module):
                 f"variable_axes: expected none, got {self.variable_axes}; give what differs from "
                 "step to step to the cell as an input, and show it in the cell's output"
             )
+        check_cell(self.cell, nn.Module, "flax.linen")
         own = isinstance(self.cell, Cell | Layer)
-        if not own:
-            _check(self.cell)
         run = self._run_layer if own else partial(self._run_module, init_key)
-        carry, outputs = carried(
+        return carried(
+            self,
             partial(run, initial_carry),
             inputs,
             feature_axes=1 if own else self.cell.num_feature_axes,
-            time_major=either(time_major, self.time_major),
+            return_carry=return_carry,
+            time_major=time_major,
             seq_lengths=seq_lengths,
             mask=mask,
             resets=resets,
-            reverse=either(reverse, self.reverse),
-            keep_order=either(keep_order, self.keep_order),
+            reverse=reverse,
+            keep_order=keep_order,
         )
-        return (carry, outputs) if either(return_carry, self.return_carry) else outputs
 
     def _run_layer(self, carry: Carry | None, inputs: Inputs, **flags: Any) -> tuple[Carry, Any]:
         """A `Cell` or `Layer`, over inputs `[T, B, D]`."""
@@ -152,11 +152,11 @@ class RNN(nn.Module):
             self.cell(start(None, batch) if carry is None else carry, spread(example, batch))
         module, variables = self.cell.unbind()
         variables = unfreeze(variables)
-        own = native(module, nn.meta.unbox(variables.get("params", {})), inputs, start)
-        if own is not None:
-            if carry is not None:
-                carry = check_carry(carry, jax.eval_shape(lambda: start(None, batch)))
-            return unroll(own.cell, own.params, own.inputs, carry, **flags, **given(fold=self.fold))
+        options = {**flags, **given(fold=self.fold)}
+        weights = nn.meta.unbox(variables.get("params", {}))
+        done = run_native(module, weights, start, inputs, carry, **options)
+        if done is not None:
+            return done
         mutable = [c for c in variables if c != "params" and self.is_mutable_collection(c)]
         assert self.scope is not None
         streams = {name: self.make_rng(name) for name in self.scope.rngs}
@@ -174,7 +174,7 @@ class RNN(nn.Module):
         state = cell.start(variables, batch)
         if carry is not None:
             state = state._replace(carry=check_carry(carry, state.carry))
-        final, outputs = unroll(cell, variables, inputs, state, **flags, **given(fold=self.fold))
+        final, outputs = unroll(cell, variables, inputs, state, **options)
         for collection in mutable:
             changed = combine(final.params, variables)[collection]
             for name, value in changed.items():
@@ -223,27 +223,15 @@ class Bidirectional(nn.Module):
         is refused.
         """
         keys = (None, None) if init_key is None else jax.random.split(init_key)
-        carries, outputs = both_ways(
+        return both_ways(
+            self,
             partial(self.forward_rnn, **given(init_key=keys[0], resets=resets)),
             partial(self.backward_rnn, **given(init_key=keys[1], resets=resets)),
             inputs,
             initial_carry,
-            merge=self.merge_fn,
-            time_major=either(time_major, self.time_major),
+            return_carry=return_carry,
+            time_major=time_major,
             seq_lengths=seq_lengths,
             mask=mask,
             reverse=reverse,
-        )
-        return (carries, outputs) if either(return_carry, self.return_carry) else outputs
-
-
-def _check(cell: Any) -> None:
-    if not (
-        isinstance(cell, nn.Module)
-        and hasattr(cell, "initialize_carry")
-        and hasattr(cell, "num_feature_axes")
-    ):
-        raise TypeError(
-            "cell: expected a cell of flax.linen, a module with `initialize_carry` and "
-            f"`num_feature_axes`, or a Cell or Layer of rnnjax, got {cell!r}"
         )

@@ -14,13 +14,50 @@ from flax import nnx
 from rnnjax import cells
 from rnnjax.cell import Batch, Cell, Params
 from rnnjax.cells import ElmanParams, GRUParams, LSTMParams, LSTMState
-from rnnjax.interop.flax import LAYOUTS
+from rnnjax.interop.conventions import check_carry
+from rnnjax.interop.flax import LAYOUTS, by_name
+from rnnjax.unroll import unroll
 
 Carry = Any
 Weights = Mapping[str, Any]
 
 
-class Native(NamedTuple):
+def run_native(
+    module: Any,
+    weights: Weights,
+    start: Callable[[Params, Batch], Carry],
+    inputs: Any,
+    carry: Carry | None,
+    **options: Any,
+) -> tuple[Carry, Any] | None:
+    """Runs a Flax cell in this library's form, or gives None where that might not be the same.
+
+    It is the same for what is exactly one of Flax's own cells, with gates and weights as they
+    come, all in one precision, float32 or float64.
+
+    Args:
+      module: the cell, of linen or nnx.
+      weights: its parameters in nested dictionaries, by Flax's names.
+      start: `(params, batch_shape) -> carry`, as the module has it.
+      inputs: `[T, *B, D]`.
+      carry: what it begins with, or None.
+      **options: of `rnnjax.unroll`.
+
+    Returns:
+      The last carry and the outputs.
+
+    Raises:
+      TypeError: a carry that is not as `start` gives it.
+    """
+    own = _native(module, weights, inputs, start)
+    if own is None:
+        return None
+    if carry is not None:
+        carry = check_carry(carry, jax.eval_shape(lambda: start(None, inputs.shape[1:-1])))
+    return unroll(own.cell, own.params, own.inputs, carry, **options)
+
+
+class _Native(NamedTuple):
     """A Flax cell in this library's form.
 
     Attributes:
@@ -34,27 +71,13 @@ class Native(NamedTuple):
     inputs: jax.Array
 
 
-def native(
+def _native(
     module: Any, weights: Weights, inputs: Any, start: Callable[[Params, Batch], Carry]
-) -> Native | None:
-    """The native form of a Flax cell, or None where it might give other numbers.
-
-    That is any cell that is not exactly one of Flax's own, with gates and weights as they come,
-    all in one precision, float32 or float64.
-
-    Args:
-      module: the cell, of linen or nnx.
-      weights: its parameters in nested dictionaries, by Flax's names.
-      inputs: `[T, *B, D]`.
-      start: `(params, batch_shape) -> carry`, as the module has it.
-    """
+) -> _Native | None:
     layout = LAYOUTS.get(type(module))
     if layout is None or not isinstance(inputs, jax.Array) or not _plain(module):
         return None
-    named = {
-        jax.tree_util.keystr(path, simple=True, separator="/"): array
-        for path, array in jax.tree_util.tree_flatten_with_path(weights)[0]
-    }
+    named = by_name(weights)
     if set(named) != {name for block in layout.names.values() for name in block}:
         return None  # a part of the module was replaced
     carry = jax.eval_shape(lambda: start(None, ()))
@@ -66,15 +89,9 @@ def native(
         or jnp.promote_types(inputs.dtype, dtype) != dtype
     ):
         return None
-    fields = {
-        field: jnp.concatenate([named[name] for name in block], axis=-1)
-        for field, block in layout.names.items()
-    }
-    input_size, hidden_size = len(fields["W_xh"]), len(fields["W_hh"])
-    if layout.kind is GRUParams:
-        fields.setdefault("b_hn", jnp.zeros(hidden_size, dtype))
-    cell = _MAKE[layout.kind](input_size, hidden_size)._replace(start=start)
-    return Native(cell, layout.kind(**fields), inputs.astype(dtype))
+    params = layout.join(named)
+    cell = _MAKE[layout.kind](len(params.W_xh), len(params.W_hh))._replace(start=start)
+    return _Native(cell, params, inputs.astype(dtype))
 
 
 def _plain(module: Any) -> bool:

@@ -18,13 +18,13 @@ from rnnjax.interop.conventions import (
     both_ways,
     carried,
     check_carry,
-    either,
+    check_cell,
     given,
     one_step,
     run_layer,
 )
 from rnnjax.interop.flax import nnx_cell
-from rnnjax.interop.native import native
+from rnnjax.interop.native import run_native
 from rnnjax.layers import Layer, concatenate
 from rnnjax.tree import carries_gradient, combine
 from rnnjax.unroll import unroll
@@ -92,6 +92,7 @@ class RNN(nnx.Module):
         self.unroll = unroll
         self.broadcast_rngs = broadcast_rngs
         self.fold = fold
+        check_cell(cell, nnx.Module, "flax.nnx")
         if isinstance(cell, Cell | Layer):
             self.cell = nnx.static(cell)
             self.params = nnx.data(
@@ -100,7 +101,7 @@ class RNN(nnx.Module):
         else:
             if params is not None:
                 raise ValueError("params: expected None for a Flax cell, which holds its own")
-            self.cell = _checked(cell)
+            self.cell = cell
             self.rngs = nnx.data(_kept(rngs))
 
     def __call__(
@@ -141,18 +142,19 @@ class RNN(nnx.Module):
           TypeError: a dtype or a structure that does not fit.
         """
         own = isinstance(self.cell, Cell | Layer)
-        carry, outputs = carried(
+        return carried(
+            self,
             partial(_run_layer if own else _run_module, self, initial_carry, rngs),
             inputs,
             feature_axes=1 if own else self.cell.num_feature_axes,
-            time_major=either(time_major, self.time_major),
+            return_carry=return_carry,
+            time_major=time_major,
             seq_lengths=seq_lengths,
             mask=mask,
             resets=resets,
-            reverse=either(reverse, self.reverse),
-            keep_order=either(keep_order, self.keep_order),
+            reverse=reverse,
+            keep_order=keep_order,
         )
-        return (carry, outputs) if either(return_carry, self.return_carry) else outputs
 
 
 class Bidirectional(nnx.Module):
@@ -204,18 +206,18 @@ class Bidirectional(nnx.Module):
         is refused.
         """
         options = given(resets=resets, rngs=rngs)
-        carries, outputs = both_ways(
+        return both_ways(
+            self,
             partial(self.forward_rnn, **options),
             partial(self.backward_rnn, **options),
             inputs,
             initial_carry,
-            merge=self.merge_fn,
-            time_major=either(time_major, self.time_major),
+            return_carry=return_carry,
+            time_major=time_major,
             seq_lengths=seq_lengths,
             mask=mask,
             reverse=reverse,
         )
-        return (carries, outputs) if either(return_carry, self.return_carry) else outputs
 
 
 def _run_layer(
@@ -241,11 +243,11 @@ def _run_module(
         shape = (*batch, *jax.tree.leaves(example)[0].shape)
         return module.initialize_carry(shape, nnx.Rngs(carry_key))
 
-    own = native(module, nnx.to_pure_dict(nnx.state(module, nnx.Param)), inputs, start)
-    if own is not None:
-        if carry is not None:
-            carry = check_carry(carry, jax.eval_shape(lambda: start(None, batch)))
-        return unroll(own.cell, own.params, own.inputs, carry, **flags, **given(fold=rnn.fold))
+    options = {**flags, **given(fold=rnn.fold)}
+    weights = nnx.to_pure_dict(nnx.state(module, nnx.Param))
+    done = run_native(module, weights, start, inputs, carry, **options)
+    if done is not None:
+        return done
     same = nnx.All(nnx.RngState, rnn.broadcast_rngs)
     with nnx.split_rngs(module, splits=1, only=same, squeeze=True):
         cell = nnx_cell(lambda _: module, example, carry_key=carry_key)
@@ -253,9 +255,7 @@ def _run_module(
         state = cell.start(params, batch)
         if carry is not None:
             state = state._replace(carry=check_carry(carry, state.carry))
-        final, outputs = unroll(
-            _holding(cell, same), params, inputs, state, **flags, **given(fold=rnn.fold)
-        )
+        final, outputs = unroll(_holding(cell, same), params, inputs, state, **options)
         if jax.tree.leaves(final.params):
             nnx.update(module, combine(final.params, params))
     return final.carry, outputs
@@ -306,14 +306,3 @@ def _carry_key(rnn: RNN, rngs: Streams | None) -> jax.Array:
         return _stream(rngs, "carry")()
     # The key of the stream as it is: to draw from it would change the module.
     return jax.random.key(0) if rnn.rngs is None else rnn.rngs.key[...]
-
-
-def _checked(cell: Any) -> nnx.Module:
-    if isinstance(cell, nnx.Module) and all(
-        hasattr(cell, name) for name in ("initialize_carry", "num_feature_axes")
-    ):
-        return cell
-    raise TypeError(
-        "cell: expected a cell of flax.nnx, a module with `initialize_carry` and "
-        f"`num_feature_axes`, or a Cell or Layer of rnnjax, got {cell!r}"
-    )

@@ -19,6 +19,7 @@ import numpy as np
 from rnnjax.cell import Params
 from rnnjax.cells import ElmanParams, GRUParams, LSTMParams
 from rnnjax.interop.arrays import Loaded, Shape, check_entries, load, take_apart, to_numpy
+from rnnjax.interop.weights import other_size
 from rnnjax.layers import Directions
 
 SUFFIXES = ("", "_reverse")
@@ -138,7 +139,8 @@ def _check(found: Mapping[str, np.ndarray], remedy: str) -> _Module:
     if "weight_hh_l0" in found:
         sizes = _read_sizes(found["weight_hh_l0"].shape, projects="weight_hr" in present)
         rows = sizes.gates * sizes.hidden
-        first = _read_input_size(found.get("weight_ih_l0"), rows)
+        weight = found.get("weight_ih_l0")
+        first = None if weight is None else other_size(weight, rows, axis=1)
         above = len(suffixes) * sizes.shown
         title = (
             f"nn.{GATES[sizes.gates]}(hidden_size={sizes.hidden}, num_layers={layers}, "
@@ -183,14 +185,6 @@ def _read_sizes(shape: Shape, *, projects: bool) -> _Sizes:
             f"([4H, P] beside a weight_hr), got {shape}{hint}; {FROM_MODULE}"
         )
     return _Sizes(gates, hidden, shown)
-
-
-def _read_input_size(weight: np.ndarray | None, rows: int) -> int | None:
-    """D of weight_ih `[rows, D]`, or of what seems to be its transpose."""
-    if weight is None or weight.ndim != 2:
-        return None
-    turned = weight.shape[0] != rows and weight.shape[1] == rows
-    return int(weight.shape[0 if turned else 1])
 
 
 def _from_entries(own: Mapping[str, Any]) -> Params:

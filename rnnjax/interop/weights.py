@@ -50,7 +50,7 @@ def check_params(
     }
     hidden = min(matrix_shape(fields.get("W_hh"))) if hidden is None else hidden
     if inputs is None:
-        inputs = other_size(fields.get("W_xh"), GATES[kind] * hidden)
+        inputs = other_size(fields.get("W_xh"), GATES[kind] * hidden, axis=0)
     shapes = expected_shapes(kind, inputs, hidden)
     if kind is GRUParams and reset_after:
         shapes["b_hn"] = (hidden,)
@@ -70,8 +70,8 @@ def matrix_shape(array: np.ndarray | None) -> tuple[int, int]:
     return (0, 0) if array is None or array.ndim != 2 else (array.shape[0], array.shape[1])
 
 
-def other_size(array: np.ndarray | None, known: int) -> int:
-    """Of a matrix, one of whose sizes should be known, whichever way it lies."""
-    sizes = list(matrix_shape(array))
-    sizes.remove(known if known in sizes else sizes[0])
-    return sizes[0]
+def other_size(array: np.ndarray | None, known: int, *, axis: int) -> int:
+    """The size along an axis of a matrix whose other size is known, should it lie the other way."""
+    shape = matrix_shape(array)
+    turned = shape[1 - axis] != known and shape[axis] == known
+    return shape[1 - axis if turned else axis]
