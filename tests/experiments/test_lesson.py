@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
 from html.parser import HTMLParser
 from pathlib import Path
 from types import ModuleType
@@ -231,7 +230,7 @@ def test_data_that_a_section_of_the_page_lacks(
 ) -> None:
     module = importlib.import_module("experiments.common.page.sections.bits")
 
-    def fail(found: Mapping[str, Any]) -> None:
+    def fail() -> None:
         raise harness.DatasetError("data: expected the package weather, found none")
 
     monkeypatch.setattr(module, "measure", fail)

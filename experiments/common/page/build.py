@@ -86,7 +86,7 @@ def page(
          of_experiment(experiment, found[experiment.name], folder / experiment.name))
         for experiment in experiments
     ]  # fmt: skip
-    shown += [(module.SECTION.place, of_page(module, results)) for module in own_sections()]
+    shown += [(module.SECTION.place, of_page(module, set(results))) for module in own_sections()]
     ordered = [section for _, section in sorted(shown, key=lambda pair: pair[0])]
     widgets = list(dict.fromkeys(section.widget for section in ordered if section.widget))
     environment = jinja2.Environment(
@@ -144,24 +144,22 @@ def of_experiment(experiment: Experiment, there: Standing, folder: Path) -> Show
     )
 
 
-def of_page(module: Any, results: Mapping[str, Found]) -> Shown:
+def of_page(module: Any, finished: set[str]) -> Shown:
     """A section of the page's own, computed now."""
     name, section = module.__name__.rpartition(".")[2], module.SECTION
     head = {"name": name, "title": section.title}
     try:
-        found = module.measure(results)
+        found = module.measure()
         figure = module.draw(found) if hasattr(module, "draw") else ""
         if isinstance(figure, Figure):
             figure = rendered(figure, name)[f"{name}.svg"].decode()
         body = _body(name, section, found, figure)
     except Exception as error:
-        return Shown(
-            **head, missing=f"{name}: {error}", remedy="python -m experiments lesson"
-        )  # fmt: skip
+        return Shown(**head, missing=f"{name}: {error}", remedy="python -m experiments lesson")
     source = SOURCES.get(section.widget, "")
     return Shown(
         **head, **body, command="python -m experiments lesson", widget=section.widget,
-        data=f"data-{source}" if source in results else "",
+        data=f"data-{source}" if source in finished else "",
     )  # fmt: skip
 
 
@@ -214,16 +212,9 @@ def whole_headers(headers: Iterable[str]) -> list[str]:
     whole: list[list[str]] = []
     for header in headers:
         lines = header.split("\n")
-        above = sum(1 for _ in _leading_empty(lines)) if len(lines) > 1 else 0
+        above = next((row for row, line in enumerate(lines) if line), 0)
         whole.append((whole[-1][:above] if above else []) + lines[above:])
     return [" ".join(filter(None, lines)) for lines in whole]
-
-
-def _leading_empty(lines: list[str]) -> Iterable[str]:
-    for line in lines:
-        if line:
-            return
-        yield line
 
 
 def inline(svg: str, name: str, alt: str) -> Markup:

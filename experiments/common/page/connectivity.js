@@ -23,7 +23,7 @@ lesson.widgets.connectivity = (box, data) => {
         .map(([share, j]) => `${shown(passage.text[at - j])} (${j + 1} back) ${percent(share / 1000)}`).join(", ");
       words.textContent = `likeliest: ${guesses}; “${shown(passage.text[next])}” cost ${cell.bits[at].toFixed(1)} bits` + (back ? `; leaned most on ${back}` : "");
     }
-    return `after ${at + 1}: “${shown(passage.text[next])}”`;
+    return `no. ${next + 1}, “${shown(passage.text[next])}”`;
   };
 
   const build = (index) => {

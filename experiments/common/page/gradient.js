@@ -110,7 +110,7 @@ lesson.widgets.gradient = (box, data) => {
     for (let power = -8; power <= 4; power += 4) {
       const level = y(power * Math.LN10);
       chart.append(make("line", { x1: x(0), x2: x(STEPS - 1), y1: level, y2: level, stroke: "var(--line)" }),
-        make("text", { x: 46, y: level + 4, "text-anchor": "end" }, small(power * Math.LN10).replace("1.0 · ", "")));
+        make("text", { x: 46, y: level + 4, "text-anchor": "end" }, small(power * Math.LN10).replace(/^1.0 · |\.00$/, "")));
     }
     for (let tick = 0; tick < STEPS; tick += 20) chart.append(make("text", { x: x(tick), y: 246, "text-anchor": "middle" }, String(tick)));
     chart.append(make("text", { x: x(STEPS / 2), y: 261, "text-anchor": "middle" }, "lag (steps)"),

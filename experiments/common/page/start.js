@@ -12,6 +12,11 @@ for (const form of document.querySelectorAll("form.check")) {
 }
 for (const box of document.querySelectorAll("[data-widget]")) {
   const source = box.dataset.source && document.getElementById(box.dataset.source);
-  box.hidden = false;
-  lesson.widgets[box.dataset.widget](box, source ? JSON.parse(source.textContent) : null);
+  // One that fails must not take the others with it.
+  try {
+    lesson.widgets[box.dataset.widget](box, source ? JSON.parse(source.textContent) : null);
+    box.hidden = false;
+  } catch (error) {
+    console.error(box.dataset.widget, error);
+  }
 }

@@ -1,9 +1,8 @@
 """The sections that need no experiment, a file each.
 
-A file defines `SECTION`, and `measure(runs) -> found`, which computes in a moment what the
-section shows, in the form of `result.json`; `runs` holds the `result.json` of the experiments
-that its `NEEDS` names. It may define `draw(found, style) -> figure`, a matplotlib figure or SVG
-text; a section without it has no figure.
+A file defines `SECTION`, and `measure() -> found`, which computes in a moment what the section
+shows, in the form of `result.json`. It may define `draw(found) -> figure`, a matplotlib figure
+or SVG text; a section without it has no figure.
 """
 
 from collections.abc import Mapping, Sequence

@@ -28,7 +28,7 @@ def score(probabilities: list[float]) -> dict[str, float]:
     return {"nats": nats, "bits": nats / math.log(2), "perplexity": math.exp(nats)}
 
 
-def measure(runs: Found) -> Found:
+def measure() -> Found:
     """The three scales, side by side."""
     rows = {name: {"p": p, **score([p])} for name, p in CHANCES.items()}
     columns = [

@@ -33,7 +33,7 @@ def forecast(
     return np.array(told)
 
 
-def measure(runs: Found) -> Found:
+def measure() -> Found:
     """Errors by the number of steps since the truth was last seen."""
     task = Forecasting()
     celsius = task.celsius

@@ -28,7 +28,7 @@ def splits(task: Forecasting) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     }
 
 
-def measure(runs: Found) -> Found:
+def measure() -> Found:
     """Both models under both splits."""
     task = Forecasting()
     rows: dict[str, dict[str, float]] = {MEMORISER: {}, LINEAR: {}}

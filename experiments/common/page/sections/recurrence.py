@@ -25,7 +25,7 @@ def by_hand(inputs: tuple[float, ...]) -> list[float]:
     return states
 
 
-def measure(runs: Found) -> Found:
+def measure() -> Found:
     """Every part of the equation at every step."""
     states = by_hand(INPUTS)
     before = [0.0, *states]

@@ -20,7 +20,7 @@ def interval(differences: np.ndarray, block: int, rng: np.random.Generator) -> n
     return np.percentile(differences[days].mean(axis=1), [2.5, 97.5])
 
 
-def measure(runs: Found) -> Found:
+def measure() -> Found:
     """What the linear forecast wins over persistence, in squared error, by test days."""
     task, rng = Forecasting(), np.random.default_rng(0)
     days = np.arange(task.test, len(task.celsius))

@@ -27,7 +27,7 @@ def weather_steps() -> np.ndarray:
     return standardised(values, training=slice(0, len(values))).values[:DAYS]
 
 
-def measure(runs: Found) -> Found:
+def measure() -> Found:
     """The first week of the weather as it stands in the file."""
     weather = seattle_weather()
     rows = {

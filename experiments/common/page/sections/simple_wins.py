@@ -24,7 +24,7 @@ def least_squares(
     return tuple(rmse(past(days) @ weights - values[days, 0]) for days in (training, tested))
 
 
-def measure(runs: Found) -> Found:
+def measure() -> Found:
     """The error of ever larger linear models, where it was fitted and where not."""
     task = Forecasting()
     training = slice(max(ORDERS), task.validation)

@@ -28,7 +28,7 @@ def without_season(series: np.ndarray) -> np.ndarray:
     return series - season @ np.linalg.lstsq(season, series, rcond=None)[0]
 
 
-def measure(runs: Found) -> Found:
+def measure() -> Found:
     """The highest temperature, what is left of it without the season, and shuffled."""
     celsius = seattle_weather().values[:, 0]
     series = {
