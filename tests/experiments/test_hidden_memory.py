@@ -126,7 +126,9 @@ def test_weather_is_fitted_and_measured_on_hours_apart() -> None:
     latest_fitted, first_read = year.fitted.stop - 1, year.measured.start
     assert first_read - hidden_memory.WEATHER_LAGS > latest_fitted
     assert year.values[year.fitted].mean() == pytest.approx(0, abs=1e-9)
-    assert year.degrees.max() < 110
+    assert np.isfinite(year.values).all()
+    # JFK lacks 24 hours, and one reading is a slip.
+    assert np.isnan(year.degrees).sum() == 25
 
 
 def test_a_tiny_run_and_its_section(tmp_path: Path) -> None:
