@@ -23,16 +23,18 @@ RESTART = 1 / 16
 
 
 class LanguageModel(nnx.Module):
-    """Which token comes next: embedding, recurrence, and the embedding again as the readout.
+    """Which token comes next: embedding, recurrence, readout.
 
-    One matrix for both halves the parameters, and a token is then likely where its own
-    embedding is near h (Press and Wolf 2017). As an input it is scaled up (Vaswani 2017,
-    section 3.4), since small logits and inputs of size one want different scales.
+    Where the vocabulary is large the embedding is the readout, too: that halves the
+    parameters, and a token is likely where its own embedding is near h (Press and Wolf
+    2017). As an input it is scaled up (Vaswani 2017, section 3.4), since inputs want to be
+    of size one and logits small.
 
     Args:
       cell: `(input_size, hidden_size) -> Cell`.
       vocabulary: V.
-      size: H, of the embedding and of the hidden state.
+      size: H, of the hidden state.
+      embedding: E, numbers in an embedding; None for H, and the same for the readout.
       dropout: rate, before and behind the recurrence.
       rngs: what the parameters are drawn with.
     """
@@ -43,13 +45,16 @@ class LanguageModel(nnx.Module):
         vocabulary: int,
         size: int,
         *,
-        dropout: float,
+        embedding: int | None = None,
+        dropout: float = 0.0,
         rngs: nnx.Rngs,
     ):
-        drawn = jax.nn.initializers.normal(size**-0.5)
-        self.table = nnx.Embed(vocabulary, size, embedding_init=drawn, rngs=rngs)
-        self.rnn = RNN(cell(size, size), time_major=True, return_carry=True, rngs=rngs)
-        self.bias = nnx.Param(jnp.zeros(vocabulary, jnp.float32))
+        width = embedding or size
+        drawn = jax.nn.initializers.normal(width**-0.5)
+        self.table = nnx.Embed(vocabulary, width, embedding_init=drawn, rngs=rngs)
+        self.rnn = RNN(cell(width, size), time_major=True, return_carry=True, rngs=rngs)
+        self.readout = None if embedding is None else nnx.Linear(size, vocabulary, rngs=rngs)
+        self.bias = nnx.Param(jnp.zeros(vocabulary, jnp.float32)) if embedding is None else None
         self.dropout = nnx.Dropout(dropout)
 
     def __call__(
@@ -60,20 +65,20 @@ class LanguageModel(nnx.Module):
         return state, self.logits(h)
 
     def embed(self, tokens: jax.Array) -> jax.Array:
-        """The rows of tokens `[...]`, `[..., H]`, of about one in size whatever H is."""
+        """The rows of tokens `[...]`, `[..., E]`, their numbers of size one."""
         return self.table(tokens) * self.table.features**0.5
 
     def read(
         self, embedded: jax.Array, state: Any = None, rngs: nnx.Rngs | None = None
     ) -> tuple[Any, jax.Array]:
-        """The state after embeddings `[T, B, H]`, and h after each; `rngs` drop some out."""
+        """The state after embeddings `[T, B, E]`, and h after each; `rngs` drop some out."""
         x = self.dropout(embedded, deterministic=rngs is None, rngs=rngs)
         state, h = self.rnn(x, initial_carry=state)
         return state, self.dropout(h, deterministic=rngs is None, rngs=rngs)
 
     def logits(self, h: jax.Array) -> jax.Array:
         """Of the token that follows h `[..., H]`."""
-        return self.table.attend(h) + self.bias
+        return self.table.attend(h) + self.bias if self.readout is None else self.readout(h)
 
 
 def log_probabilities(
