@@ -89,7 +89,7 @@ if __name__ == "__main__":
 
 import math
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -155,7 +155,9 @@ def networks(hidden: int) -> dict[str, Network]:
         ),
         "lstm-chrono": Network(
             "LSTM (chrono)",
-            lambda lag: lstm(forget_bias=0.0, bias_init=chrono(lag + 1, forget=1, remember=0)),
+            cache(
+                lambda lag: lstm(forget_bias=0.0, bias_init=chrono(lag + 1, forget=1, remember=0))
+            ),
             "#0b2545", ">", (0, (8, 2, 2, 2)),
         ),
         "lru": Network(
@@ -165,6 +167,7 @@ def networks(hidden: int) -> dict[str, Network]:
     }  # fmt: skip
 
 
+@cache
 def relu_identity(hidden: int, *, scale: float) -> rnnjax.Cell:
     """ReLU whose kernel begins as scale · I."""
     return cells.elman(
@@ -179,6 +182,30 @@ def recall(key: jax.Array, lag: int, count: int) -> tuple[jax.Array, jax.Array]:
     signal = jnp.zeros((lag + 1, count)).at[0].set(bit)
     noise = jax.random.normal(key, signal.shape)
     return jnp.stack([signal, noise], axis=-1), bit
+
+
+def score(cell: rnnjax.Cell, params: Any, inputs: jax.Array, unroll: Any) -> jax.Array:
+    """Above zero for the bit 1, `[B]`."""
+    _, outputs = unroll(cell, params["cell"], inputs)
+    return outputs[-1] @ params["readout"] + params["bias"]
+
+
+# Compiled once for all seeds, as what is trained cannot be; the plain fold compiles sooner.
+@partial(jax.jit, static_argnames=("cell", "lag", "count"))
+def log_left(params: Any, key: jax.Array, *, cell: rnnjax.Cell, lag: int, count: int) -> jax.Array:
+    """log10 of what is left of the gradient across the lag."""
+    inputs, _ = recall(key, lag, count)
+    report = rnnjax.gradient_report(cell, params["cell"], inputs, fold=rnnjax.folds.scan())
+    # Entry 1 is the state after the first step, which alone has seen the bit.
+    return jnp.median(report.log_norms[1] - report.log_norms[-1]) / math.log(10)
+
+
+@partial(jax.jit, static_argnames=("cell", "lag"))
+def right(params: Any, key: jax.Array, *, cell: rnnjax.Cell, lag: int) -> jax.Array:
+    """Share of right answers on new sequences."""
+    inputs, bit = recall(key, lag, TESTED)
+    unroll_once = partial(rnnjax.unroll, fold=rnnjax.folds.scan())
+    return jnp.mean(score(cell, params, inputs, unroll_once) * bit > 0)
 
 
 def learn(
@@ -196,27 +223,9 @@ def learn(
     of what was left of the gradient across the lag before training; `diverged`, 0 or 1.
     """
 
-    def score(params: Any, inputs: jax.Array, unroll: Any) -> jax.Array:
-        """Above zero for the bit 1, `[B]`."""
-        _, outputs = unroll(cell, params["cell"], inputs)
-        return outputs[-1] @ params["readout"] + params["bias"]
-
     def loss(params: Any, batch: Any, unroll: Any = rnnjax.unroll) -> jax.Array:
         inputs, bit = batch
-        return jnp.mean(jax.nn.softplus(-bit * score(params, inputs, unroll)))
-
-    @jax.jit
-    def left(params: Any) -> jax.Array:
-        inputs, _ = recall(harness.key(seed, "report"), lag, options.batch)
-        log_norms = rnnjax.gradient_report(cell, params["cell"], inputs).log_norms
-        # Entry 1 is the state after the first step, which alone has seen the bit.
-        return jnp.median(log_norms[1] - log_norms[-1]) / math.log(10)
-
-    @jax.jit
-    def accuracy(params: Any) -> jax.Array:
-        inputs, bit = recall(harness.key(seed, "test"), lag, TESTED)
-        unroll_once = partial(rnnjax.unroll, fold=rnnjax.folds.scan())  # it compiles sooner
-        return jnp.mean(score(params, inputs, unroll_once) * bit > 0)
+        return jnp.mean(jax.nn.softplus(-bit * score(cell, params, inputs, unroll)))
 
     weights = cell.init(harness.key(seed, "recurrence"))
     outputs = jax.eval_shape(lambda: cell.output(cell.start(weights, ()))).shape[-1]
@@ -225,7 +234,8 @@ def learn(
         "readout": lecun_normal()(harness.key(seed, "readout"), (outputs, 1))[:, 0],
         "bias": jnp.zeros(()),
     }
-    at_start = float(left(params))
+    report = harness.key(seed, "report")
+    at_start = float(log_left(params, report, cell=cell, lag=lag, count=options.batch))
     try:
         fitted = fit(
             loss,
@@ -240,8 +250,8 @@ def learn(
         params, records, diverged = fitted.params, fitted.records, False
     except NonFiniteError as error:
         params, records, diverged = error.params, [], True
-    found = {"accuracy": float(accuracy(params)), "left": at_start, "diverged": float(diverged)}
-    return Trained(found, records)
+    share = float(right(params, harness.key(seed, "test"), cell=cell, lag=lag))
+    return Trained({"accuracy": share, "left": at_start, "diverged": float(diverged)}, records)
 
 
 def across_lags(network: Network, options: Options, seed: int, metrics: Path) -> Part:
