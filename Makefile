@@ -5,10 +5,11 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := $(VENV)/bin
 
-.PHONY: help demo bench test test-slow docs wheel lint clean
+.PHONY: help demo lesson bench test test-slow docs wheel lint clean
 
 help:
 	@echo 'make demo       train five recurrent networks on real weather and draw their gradients'
+	@echo 'make lesson     run every experiment and bind them into one page; about an hour, once'
 	@echo 'make bench      time a training step, its memory and the rest on small problems, beside other libraries'
 	@echo 'make test       run the tests (make test-slow: those that take longer)'
 	@echo 'make docs       write the pages and the reference into results/docs'
@@ -19,6 +20,10 @@ help:
 demo: $(VENV)/.installed-experiments
 	@echo '== Training five networks on Seattle weather; the figure goes to results/vanishing_gradients'
 	$(BIN)/python -m experiments.vanishing_gradients --force
+
+lesson: $(VENV)/.installed-experiments
+	@echo '== Running what the lesson lacks; the page goes to results/lesson/index.html'
+	$(BIN)/python -m experiments lesson
 
 bench: $(VENV)/.installed-benchmarks
 	@echo '== Every benchmark on one small problem; python -m benchmarks NAME measures in full'

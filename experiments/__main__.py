@@ -1,30 +1,35 @@
 """`python -m experiments` lists the experiments; with a name, it runs one.
 
-Any file in this folder is an experiment.
+Any file in this folder is an experiment. `lesson` is none: it runs them all and binds them
+into one page.
 """
 
 import runpy
 import sys
-from pathlib import Path
 
-from experiments.common.harness import USAGE, describe
+from experiments.common.harness import USAGE, describe, experiment_files
 from experiments.common.output import say
 
 
 def main() -> int:
     """Lists, or hands over to an experiment's own command line."""
-    files = sorted(Path(__file__).parent.glob("[!_]*.py"))
+    files = experiment_files()
     names = [file.stem for file in files]
     if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
         print("python -m experiments NAME [OPTION...], or NAME --help for what it tells and takes")
+        print("python -m experiments lesson runs them all and binds them into one page")
         for file in files:
             found = describe(file)
             print(f"\n{found.name}\n  {found.claim}\n  {found.run_time}")
         return 0
+    if sys.argv[1] == "lesson":
+        from experiments.common.page import command
+
+        return command.main(sys.argv[2:])
     name = sys.argv[1].replace("-", "_")
     if name not in names:
         say(
-            f"error: NAME: expected one of {', '.join(names)}, got {sys.argv[1]}; "
+            f"error: NAME: expected lesson or one of {', '.join(names)}, got {sys.argv[1]}; "
             "python -m experiments tells what each is about"
         )
         return USAGE

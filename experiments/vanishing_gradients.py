@@ -88,6 +88,7 @@ from matplotlib.figure import Figure
 
 import rnnjax
 from experiments.common.data import Weather, seattle_weather, standardised
+from experiments.common.lesson import Exercise, Found, Section
 from experiments.common.output import Output, Part
 from rnnjax import cells
 from rnnjax.initializers import orthogonal, scaled_identity
@@ -182,6 +183,22 @@ def prepare(weather: Weather) -> Task:
     return Task(scaled.values, float(scaled.deviation[0]), validation, test)
 
 
+def left_by_lag(found: rnnjax.Adjoints) -> jax.Array:
+    """What is left of the gradient of a loss at the last step, as a logarithm.
+
+        ln ‖∂L/∂h_{T - lag}‖ - ln ‖∂L/∂h_T‖
+
+    Args:
+      found: ∂L/∂h_t from `rnnjax.adjoints`, `[T + 1, B, H]` for each array of the state.
+
+    Returns:
+      `[T + 1, B]`, from lag 0 on.
+    """
+    squares = sum(jnp.sum(leaf**2, axis=-1) for leaf in jax.tree.leaves(found.adjoints))
+    log_norms = 0.5 * jnp.log(squares[::-1])
+    return log_norms - log_norms[0]
+
+
 def study(network: Network, task: Task, options: Options, seed: int, metrics: Path) -> Part:
     """Trains one network; what was measured before and after stands in rows 0 and 1."""
     cell, window = network.cell, options.window
@@ -215,9 +232,6 @@ def study(network: Network, task: Task, options: Options, seed: int, metrics: Pa
     def measure(params: Any) -> dict[str, jax.Array]:
         inputs = tested().inputs
         found = rnnjax.adjoints(last_loss, params, tested())
-        squares = sum(jnp.sum(leaf**2, axis=-1) for leaf in jax.tree.leaves(found.adjoints))
-        log_norms = 0.5 * jnp.log(squares[::-1])  # from lag 0 on
-
         some = slice(None, None, TESTED // DECOMPOSED)
         month_ago = jax.tree.map(lambda s: s[-MONTH - 1, some], found.states[0])
         month = inputs[-MONTH:, some]
@@ -230,7 +244,7 @@ def study(network: Network, task: Task, options: Options, seed: int, metrics: Pa
         error = errors(params, task.validation, len(task.values))
         days = task.test - task.validation
         return {
-            "gradient": jnp.median(log_norms - log_norms[0], axis=1),
+            "gradient": jnp.median(left_by_lag(found), axis=1),
             "spectrum": jnp.median(spectrum[0], axis=0),
             "rate": jnp.median(report.rate),
             "horizon": jnp.median(report.horizon),
@@ -375,6 +389,39 @@ def draw(
     return figure
 
 
+def bears_out(parts: dict[str, list[Part]]) -> bool:
+    """Whether tanh keeps to its bound, where that is below 1, and all others then reach further.
+
+    Without the tanh network nothing is shown. Reach is that after training.
+    """
+    reach = {name: float(mean_over_seeds(seeds, "horizon", 1)) for name, seeds in parts.items()}
+    kept = all(
+        part["rate"][i] <= np.log(part["bound"][i])
+        for part in parts.get("tanh", [])
+        for i in np.flatnonzero(part["bound"] < 1)
+    )
+    return kept and 0 < reach.pop("tanh", np.nan) < min(reach.values(), default=np.inf)
+
+
+def for_the_slider(found: list[tuple[Network, list[Part]]]) -> dict[str, Any]:
+    """The gradient left at every lag, for the page's slider."""
+    return {
+        "step": "day",
+        "networks": [
+            {
+                "label": network.label,
+                "when": when,
+                "left": np.round(mean_over_seeds(seeds, "gradient", index), 2),
+                "log_bound": None
+                if network.slope is None
+                else float(np.log(mean_over_seeds(seeds, "bound", index))),
+            }
+            for network, seeds in found
+            for index, when in enumerate(("before training", "after training"))
+        ],
+    }
+
+
 def mean_over_seeds(seeds: list[Part], name: str, index: int) -> np.ndarray:
     """Before (0) or after (1) training."""
     return np.mean([part[name][index] for part in seeds], axis=0)
@@ -460,6 +507,7 @@ def run(options: Options, out: Output) -> harness.Result:
     naive = baselines(task)
     finding = in_words(found, naive, options.window)
     out.figure(draw(found, naive, finding))
+    out.write_json("lesson.json", for_the_slider(found))
     return harness.Result(
         finding=" ".join(finding),
         rows={n: [row(network, part) for part in parts[n]] for n, network in chosen.items()},
@@ -469,10 +517,109 @@ def run(options: Options, out: Output) -> harness.Result:
             harness.Column("rate_after", "\n\nafter", ".3f"),
             harness.Column("horizon_before", "days\nto 1 %\nbefore", ".0f"),
             harness.Column("horizon_after", "\n\nafter", ".0f"),
-            harness.Column("bound_before", "\n‖W_hh‖₂\nbefore", ".2f"),
+            harness.Column("bound_before", "norm\n‖W_hh‖₂\nbefore", ".2f"),
             harness.Column("bound_after", "\n\nafter", ".2f"),
             harness.Column("rmse_validation", "RMSE\n(°C)\n2014", ".2f"),
             harness.Column("rmse_test", "\n\n2015", ".2f"),
         ],
+        borne_out=bears_out(parts),
         data=weather.provenance,
     )
+
+
+def _reach(found: Found, name: str, when: str) -> str:
+    """In words, from a network's row in `result.json`."""
+    days = found["results"][name]["mean"][f"horizon_{when}"]
+    if days is None or days > found["window"]:
+        return f"more than {found['window']} days"
+    return f"{days:.0f} days"
+
+
+def _labels(found: Found) -> dict[str, str]:
+    """Of the networks in `result.json`."""
+    known = networks(1, 1)
+    return {name: known[name].label for name in found["results"]}
+
+
+def _reaches(found: Found, when: str, *, but: str = "") -> str:
+    """Of all networks but one."""
+    return ", ".join(
+        f"{_reach(found, name, when)} in {label}"
+        for name, label in _labels(found).items()
+        if name != but
+    )
+
+
+def _tanh(found: Found) -> str:
+    """What was measured on the tanh network."""
+    if "tanh" not in found["results"]:
+        return "This run had no tanh network to compare with."
+    row = found["results"]["tanh"]["mean"]
+    return (
+        "Before training, each day further back leaves "
+        f"{np.exp(row['rate_before']):.2f} of the gradient in the tanh network with small weights; "
+        f"its bound is ‖W_hh‖₂ = {row['bound_before']:.2f} a day. One per cent is left after "
+        f"{_reach(found, 'tanh', 'before')}, and when training is done, after "
+        f"{_reach(found, 'tanh', 'after')}."
+    )
+
+
+def _forecasts(found: Found) -> str:
+    """Who forecasts best, and whether that is who reaches furthest."""
+    error = {name: row["mean"]["rmse_test"] for name, row in found["results"].items()}
+    horizon = {name: row["mean"]["horizon_after"] for name, row in found["results"].items()}
+    best, label = min(error, key=error.__getitem__), _labels(found)
+    furthest = max(horizon, key=lambda name: np.inf if horizon[name] is None else horizon[name])
+    rival, scores = min(found["baselines"].items(), key=lambda item: item[1]["rmse_test"])
+    apart = (
+        f"the one that reaches furthest, {label[furthest]}, errs by {error[furthest]:.2f} °C, so "
+        "that a memory of months did not help with tomorrow"
+        if best != furthest
+        else "it is also the one that reaches furthest"
+    )
+    return (
+        f"The best forecast of the year 2015 comes from {label[best]}, {error[best]:.2f} °C off on "
+        f"average (root mean square); {apart}; {rival}, without any network, by "
+        f"{scores['rmse_test']:.2f} °C."
+    )
+
+
+SECTION = Section(
+    place=9,
+    title="The vanishing gradient, measured on this machine",
+    text=lambda found: [
+        "To learn that something long ago mattered, a network must be told so by its loss, and the "
+        "message travels back the way the state came: step by step, by the chain rule. At each "
+        "step it is multiplied by that step's Jacobian, `J_t = diag(f'(a_t)) W_hh`. What happens "
+        "to a number below 1 that is multiplied by itself a hundred times happens to matrices too. "
+        "tanh is nowhere steeper than 1, so if the most that `W_hh` can stretch any vector, its "
+        "norm `‖W_hh‖₂`, is below 1, no more than `‖W_hh‖₂^lag` can be left of the message: the "
+        "gradient vanishes, and the weights learn from the latest steps alone. Above 1 it may "
+        "explode, or vanish all the same: the bound then promises nothing.",
+        "The networks of the figure read Seattle's weather day by day and tell tomorrow's highest "
+        "temperature; the gradient of the last forecast is followed back to every day before. "
+        f"{_tanh(found)} The others after training: "
+        f"{_reaches(found, 'after', but='tanh') or 'none ran'}. The next section asks what such "
+        "cures are worth where a memory is needed.",
+        "The claim that all others reach further than tanh, and that tanh keeps to its bound, is "
+        f"{'borne out' if found['borne_out'] else 'not borne out'} by this run. Reaching far is a "
+        f"means, though, not an end. {_forecasts(found)}",
+    ],
+    alt=lambda found: (
+        "Two graphs of the gradient left against the lag in days, on a logarithmic scale, before "
+        "and after training. One per cent is left after, before training: "
+        f"{_reaches(found, 'before')}; after training: {_reaches(found, 'after')}. Below them each "
+        "network's reach, its forecast error beside those of the baselines, and how many "
+        f"directions of the state carry anything across {MONTH} days. {_forecasts(found)}"
+    ),
+    code=[left_by_lag, networks],
+    exercise=Exercise(
+        "In a tanh network `‖W_hh‖₂` is 0.9. After how many whole steps back can no more than 1 % "
+        "of the gradient be left? Try it with the slider of the lag, or with a logarithm.",
+        "After 44: `0.9^43` is 0.0108 and `0.9^44` is 0.0097; that is `ln 0.01 / ln 0.9` = 43.7, "
+        "rounded up. The network may well forget sooner, since tanh is flatter than 1 wherever "
+        "its units are not at zero.",
+        number=44,
+    ),
+    widget="gradient",
+)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import jax
 
 DONE, UNEXPECTED, USAGE, DATA_MISSING, DIVERGED, INTERRUPTED = 0, 1, 2, 3, 4, 130
-SCHEMA = 1
+SCHEMA = 2
 
 _Seeds = Annotated[
     tuple[int, ...],
@@ -40,7 +40,7 @@ _Seeds = Annotated[
         is_instance=lambda value: isinstance(value, tuple),
         str_from_instance=lambda value: [",".join(map(str, value))],
     ),
-    tyro.conf.arg(help_behavior_hint="(default: the one --seed)"),
+    tyro.conf.arg(help_behavior_hint="(default: --seed; some experiments add the next ones)"),
 ]
 
 
@@ -64,6 +64,7 @@ class Options:
     """Print one JSON object instead of a table."""
 
     QUICK: ClassVar[dict[str, Any]] = {}
+    REPEATS: ClassVar[int] = 1  # seeds of a full run that is told none
 
     def __post_init__(self) -> None:
         """Refuses values that no experiment can use.
@@ -82,7 +83,8 @@ class Options:
     @property
     def all_seeds(self) -> tuple[int, ...]:
         """The seeds to run."""
-        return self.seeds or (self.seed,)
+        repeats = 1 if self.quick else self.REPEATS
+        return self.seeds or tuple(range(self.seed, self.seed + repeats))
 
     def config(self, experiment: str) -> dict[str, Any]:
         """What the results depend on."""
@@ -101,7 +103,8 @@ class Column(NamedTuple):
 
     Attributes:
       name: its name in the rows.
-      header: what stands above it, units included.
+      header: what stands above it, units included; lines left empty at its top are those
+        of the column to the left.
       form: format specification.
     """
 
@@ -118,6 +121,7 @@ class Result(NamedTuple):
       rows: for each row of the table, one mapping per seed of names to numbers.
       baselines: for each naive method, its numbers.
       columns: what to print.
+      borne_out: whether these numbers bear the claim out.
       data: what it was found on, None for synthetic tasks.
     """
 
@@ -125,6 +129,7 @@ class Result(NamedTuple):
     rows: dict[str, Sequence[Mapping[str, float]]]
     baselines: dict[str, Mapping[str, float]]
     columns: Sequence[Column]
+    borne_out: bool
     data: Provenance | None = None
 
 
@@ -136,14 +141,17 @@ class Description(NamedTuple):
     run_time: str
 
 
+def experiment_files() -> list[Path]:
+    """Every experiment there is, by name."""
+    return sorted(Path(__file__).parents[1].glob("[!_]*.py"))
+
+
 def describe(file: Path) -> Description:
     """Reads an experiment's docstring without running the file."""
     text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
     claim, _, rest = text.partition("\n")
-    found = [line for line in rest.splitlines() if line.startswith("Run time:")]
-    return Description(
-        file.stem, claim, found[0].removeprefix("Run time:").strip() if found else ""
-    )
+    _, _, run_time = rest.partition("\nRun time:")
+    return Description(file.stem, claim, " ".join(run_time.partition("\n\n")[0].split()))
 
 
 def key(seed: int, purpose: str) -> "jax.Array":
@@ -214,25 +222,28 @@ def _report(experiment: Any, options: Options, out: Output, result: Result, bega
     import jax
 
     device = jax.devices()[0]
-    text = out.write_json(
-        "result.json",
-        {
-            **options.config(out.experiment),
-            "claim": describe(Path(experiment.__file__)).claim,
-            "finding": result.finding,
-            "results": {row: _over_seeds(seeds) for row, seeds in result.rows.items()},
-            "baselines": result.baselines,
-            "data": None if result.data is None else result.data._asdict(),
-            "device": {"platform": device.platform, "kind": device.device_kind},
-            "versions": versions("rnnjax", "jax", "jaxlib", "optax", "numpy"),
-            "wall_seconds": round(time.perf_counter() - began, 2),
-            "parts": out.parts,
-        },
-    )
+    found = {
+        **options.config(out.experiment),
+        "claim": describe(Path(experiment.__file__)).claim,
+        "borne_out": bool(result.borne_out),
+        "finding": result.finding,
+        "columns": [column._asdict() for column in result.columns],
+        "results": {row: _over_seeds(seeds) for row, seeds in result.rows.items()},
+        "baselines": result.baselines,
+        "data": None if result.data is None else result.data._asdict(),
+        "device": {"platform": device.platform, "kind": device.device_kind},
+        "versions": versions("rnnjax", "jax", "jaxlib", "optax", "numpy"),
+        "wall_seconds": round(time.perf_counter() - began, 2),
+        "parts": out.parts,
+    }
+    text = out.write_json("result.json", found)
     if options.json:
         sys.stdout.write(text)
     else:
-        _print_table(result)
+        print_table(*table(found))
+        print(result.finding)
+        if not result.borne_out:
+            print("This run does not bear the claim out.")
     say(f"written to {out.folder}")
 
 
@@ -254,26 +265,29 @@ def _deviation(values: list[float]) -> float:
     return (sum((value - mean) ** 2 for value in values) / (len(values) - 1)) ** 0.5
 
 
-def _print_table(result: Result) -> None:
-    rows = result.rows | {name: [x] for name, x in result.baselines.items()}
-    print_table(
-        ["", *(column.header for column in result.columns)],
-        [
-            [row, *(_cell(_over_seeds(seeds), column) for column in result.columns)]
-            for row, seeds in rows.items()
-        ],
-    )
-    print(result.finding)
+def table(found: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """The headers and rows of what `result.json` holds; the baselines come last.
+
+    A number has its deviation beside it where there are several seeds, and stands as
+    "not finite" where JSON holds null for it.
+    """
+    columns = [Column(**column) for column in found["columns"]]
+    rows = found["results"] | {name: {"mean": x} for name, x in found["baselines"].items()}
+    return ["", *(column.header for column in columns)], [
+        [row, *(_cell(numbers, column) for column in columns)] for row, numbers in rows.items()
+    ]
 
 
-def _cell(found: Mapping[str, Any], column: Column) -> str:
+def _cell(numbers: Mapping[str, Any], column: Column) -> str:
     """Empty where the row has no such number."""
-    if column.name not in found["mean"]:
+
+    def text(kind: str) -> str:
+        value = numbers[kind][column.name]
+        return "not finite" if value is None else format(value, column.form)
+
+    if column.name not in numbers["mean"]:
         return ""
-    text = format(found["mean"][column.name], column.form)
-    if "deviation" in found:
-        text += f" ± {found['deviation'][column.name]:{column.form}}"
-    return text
+    return " ± ".join(text(kind) for kind in ("mean", "deviation") if kind in numbers)
 
 
 def versions(*packages: str) -> dict[str, str | None]:

@@ -55,9 +55,9 @@ def _strict(value: Any) -> tuple[Any, bool]:
     return value, True
 
 
-def strict_text(value: Any) -> str:
-    """Strict JSON, over several lines."""
-    return json.dumps(strict(value), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+def strict_text(value: Any, indent: int | None = 2) -> str:
+    """Strict JSON; over several lines unless `indent` is None."""
+    return json.dumps(strict(value), indent=indent, allow_nan=False, ensure_ascii=False) + "\n"
 
 
 def rendered(figure: "Figure", name: str) -> dict[str, bytes]:
@@ -177,9 +177,9 @@ class Output:
         for name, content in rendered(figure, self.experiment).items():
             self.write(name, content)
 
-    def write_json(self, name: str, value: Any) -> str:
-        """Writes strict JSON, and returns it."""
-        text = strict_text(value)
+    def write_json(self, name: str, value: Any, *, indent: int | None = 2) -> str:
+        """Writes strict JSON, and returns it; `indent=None` for much of it."""
+        text = strict_text(value, indent)
         self.write(name, text.encode())
         return text
 

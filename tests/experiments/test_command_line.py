@@ -85,7 +85,7 @@ def test_list_names_every_experiment() -> None:
 def test_unknown_name_lists_the_names() -> None:
     done = run("vanishing", module="experiments")
     assert done.returncode == 2
-    assert f"NAME: expected one of {NAME}" in done.stderr
+    assert "NAME: expected lesson or one of " in done.stderr
     assert "got vanishing;" in done.stderr
 
 
@@ -148,7 +148,9 @@ def test_a_run_writes_everything_whole(finished: tuple[Path, str]) -> None:
     config = strict((folder / "config.json").read_text())
     assert (config["experiment"], config["seeds"], config["steps"]) == (NAME, [0], 2)
     result = strict((folder / "result.json").read_text())
-    assert result["schema"] == 1
+    assert result["schema"] == 2
+    assert result["borne_out"] is True
+    assert [column["name"] for column in result["columns"]][:2] == ["rate_before", "rate_after"]
     assert result["versions"]["jax"]
     assert result["device"]["platform"]
     assert len(result["data"]["sha256"]) == 64

@@ -1,0 +1,104 @@
+"""Runs the experiments that the lesson still lacks, and writes its page.
+
+What is finished is not run again. Whatever is missing, the page is written and says so in
+its place; the exit code is 0 where nothing that was asked for is missing, 1 otherwise.
+
+Run time: up to an hour on two cores, once; under five minutes with --quick.
+
+Examples:
+  python -m experiments lesson
+  python -m experiments lesson --quick
+  python -m experiments lesson --only next_word characters
+"""
+
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from experiments.common.harness import DONE, INTERRUPTED, UNEXPECTED, USAGE
+from experiments.common.output import replace_file, say
+
+
+@dataclass(frozen=True)
+class Options:
+    """What can be told to the lesson."""
+
+    quick: bool = False
+    """Smaller runs, to see that all works."""
+    out: Path = Path("results/lesson")
+    """Folder for the page, index.html, and beside it one for each experiment."""
+    only: tuple[str, ...] = ()
+    """Run no experiments but these; the page shows what there is of the others."""
+
+
+def main(words: list[str]) -> int:
+    """Runs what is missing, builds the page, and tells what it lacks."""
+    options = tyro.cli(
+        Options,
+        prog="python -m experiments lesson",
+        description=__doc__,
+        args=words,
+        config=(tyro.conf.FlagCreatePairsOff,),
+    )
+    # They load jax, and --help shall answer at once.
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from experiments.common.page import build, runs
+
+    known = runs.experiments()
+    names = [experiment.name for experiment in known]
+    unknown = [name for name in options.only if name not in names]
+    if unknown:
+        say(
+            f"error: --only: expected some of {', '.join(names)}, got {', '.join(unknown)}; "
+            "python -m experiments tells what each is about"
+        )
+        return USAGE
+    if options.out.exists() and not options.out.is_dir():
+        say(f"error: --out: expected a folder, got the file {options.out}; choose another")
+        return USAGE
+    asked = options.only or names
+    found: dict[str, runs.Standing] = {}
+    began = time.perf_counter()
+    bar = Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        console=Console(stderr=True), disable=not sys.stderr.isatty(),
+    )  # fmt: skip
+
+    def tell(line: str) -> None:
+        bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    try:
+        with bar:
+            task = bar.add_task("the lesson", total=len(known))
+            for experiment in known:
+                name, folder = experiment.name, options.out / experiment.name
+                there = runs.standing(experiment, folder, quick=options.quick)
+                if there.flags is not None and name in asked:
+                    tell(f"{name}: {experiment.about.run_time or 'of unknown length'}")
+                    bar.update(task, description=name)
+                    there = runs.run(
+                        experiment, folder, there.flags, quick=options.quick,
+                        tell=lambda line: tell(f"  {line}"),
+                    )  # fmt: skip
+                elif there.result is not None:
+                    tell(f"{name}: finished before")
+                if there.note:
+                    tell(f"{there.note}; replace it with: {there.remedy}")
+                found[name] = there
+                bar.advance(task)
+    except KeyboardInterrupt:
+        say("interrupted; the same command goes on from here")
+        return INTERRUPTED
+    page, lacking = build.page(known, found, options.out)
+    options.out.mkdir(parents=True, exist_ok=True)
+    replace_file(options.out / "index.html", page.encode())
+    say(f"{options.out / 'index.html'} is written, after {time.perf_counter() - began:.0f} s")
+    missing = [name for name in lacking if name in asked or name not in names]
+    if missing:
+        say(f"it lacks {', '.join(missing)}, and says why in their places")
+    return UNEXPECTED if missing else DONE
