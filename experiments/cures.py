@@ -345,6 +345,13 @@ def bears_out(reached: Mapping[str, float], learned: Mapping[str, float]) -> boo
     )
 
 
+def share_of(power: float) -> str:
+    """10 to this power, as one writes it."""
+    whole = math.floor(power)
+    raised = str(whole).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"{10 ** (power - whole):.1f} · 10{raised}"
+
+
 def in_words(
     reached: Mapping[str, float], learned: Mapping[str, float], told: Threshold, rates: int
 ) -> tuple[str, str, str]:
@@ -353,7 +360,7 @@ def in_words(
     return (
         f"Longest lag recalled: {reached[shortest]:.0f} steps by {shortest}, "
         f"{reached[longest]:.0f} by {longest}.",
-        f"Whether more or less than 10^{told.left:.1f} of the gradient was left before training "
+        f"Whether more or less than {share_of(told.left)} of the gradient was left before training "
         f"tells {told.right} of {told.count} outcomes.",
         f"Where the gradient explodes, plain descent learned at {learned['not clipped']:.2g} of "
         f"{rates} learning rates, clipped at {learned['clipped']:.2g}.",
@@ -379,7 +386,7 @@ def draw(
     gradient, clipping = bottom.subplots(1, 2, width_ratios=[3, 2])
     foretold(gradient, found, told, options.lags)
     clipped(clipping, exploding, options.rates)
-    figure.suptitle("\n".join(finding), fontsize=12)
+    figure.suptitle("\n".join(finding), fontsize=11)
     return figure
 
 
@@ -523,7 +530,7 @@ def _labels(found: Found) -> dict[str, str]:
 def _reach(found: Found, name: str) -> str:
     """The longest lag recalled, with its deviation over the seeds."""
     row = found["results"][name]
-    spread = f" ± {row['deviation']['reach']:.0f}" if "deviation" in row else ""
+    spread = f" ± {row['deviation']['reach']:.0f}" if row.get("deviation", {}).get("reach") else ""
     return f"{row['mean']['reach']:.0f}{spread}"
 
 
@@ -579,8 +586,8 @@ SECTION = Section(
         f"{found['steps']} training steps: {_reaches(found)}. "
         f"The lags tried were {', '.join(map(str, found['lags']))}; who recalls the last one might "
         "go further. White marks in the figure are lags at which training failed. Do they lie low? "
-        f"Call a training hopeless where less than 10^{_told(found).left:.1f} of the gradient is "
-        "left across the lag before it begins (the dashed line, drawn where it serves best), and "
+        f"Call a training hopeless where less than {share_of(_told(found).left)} of the gradient "
+        "is left across the lag before it begins (the dashed line, drawn where it serves best); "
         f"{_told(found).right} of {_told(found).count} trainings are called rightly. (A sum over "
         "the signal's input would answer without any training, as the table shows; the question is "
         "what a network finds by descent.)",
@@ -595,9 +602,9 @@ SECTION = Section(
         "Above, a table of right answers by network and lag, dark where the bit is recalled; the "
         f"longest lags recalled are: {_reaches(found)}. Below left, the "
         "gradient left across each lag before training, a line a network, filled marks where it "
-        f"then learned, white ones where not, and a dashed line at "
-        f"10^{_told(found).left:.1f}. Below right, "
-        f"right answers against the learning rate: {_clipping(found)}."
+        "then learned, white ones where not, and a dashed line at "
+        f"{share_of(_told(found).left)}. Below right, right answers against the learning rate: "
+        f"{_clipping(found)}."
     ),
     code=[recall, relu_identity, reach],
     exercise=Exercise(

@@ -43,13 +43,15 @@ list has T - 1 entries:
                    "cells": [{"label": "GRU",
                               "leaned": [[1000], [700, 300], ...],
                               "guesses": [[["e", 0.41], ["o", 0.2], ["a", 0.1]], ...],
-                              "bits": [1.3, ...]}]}]}
+                              "bits": [1.3, ...]}]}],
+     "samples": {"label": "LSTM", "texts": [{"temperature": 0.5, "text": "..."}]}}
 
 `leaned[t][j]` is how much the prediction leaned on `text[t - j]`, the latest first, no more
 than 60 of them: the norm of the gradient to that character's input, in thousandths of the sum
 over them (whole numbers). `guesses[t]` are the three likeliest next characters with their
 probabilities, `bits[t]` is -log2 of the probability given to `text[t + 1]`. A baseline without
-a gradient (an n-gram) may stand among the cells with `"leaned": null`.
+a gradient (an n-gram) may stand among the cells with `"leaned": null`. `samples` are what the
+named cell wrote after what stands before the first passage.
 
 `states` (hidden_memory), the hidden state step by step; T steps, H units:
 
@@ -61,11 +63,12 @@ a gradient (an n-gram) may stand among the cells with `"leaned": null`.
 `guess` (next_word), the reader's guess before the network's:
 
     {"models": ["LSTM", "Kneser-Ney 5-gram"],        # the labels, in the order of the lists below
-     "rounds": [{"source": "Hamlet", "before": "to be or not to",
-                 "truth": "be",  # or null, where the prompt is of nobody's text
+     "rounds": [{"source": "Hamlet", "context": "what stands before <end>",  # or both empty
+                 "before": "to be or not to",
+                 "truth": "be",  # or null, as `probability`, where the prompt is nobody's text
                  "likeliest": [[["be", 0.5], ... ten], [... ten]],  # with the context
-                 "alone": [[... ten], [... ten]],  # after the last word, without the rest
-                 "probability": [0.5, 0.21]}]}  # that each gave to the truth, or null
+                 "alone": [[... ten], [... ten]],  # after `before` without the context
+                 "probability": [0.5, 0.21]}]}  # that each gave to the truth
 """
 
 from collections.abc import Callable, Mapping, Sequence

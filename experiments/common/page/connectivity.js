@@ -44,4 +44,15 @@ lesson.widgets.connectivity = (box, data) => {
   if (data.passages.length > 1) box.append(choice("Passage", data.passages.map((p) => p.source), build).box);
   box.append(stage);
   build(0);
+
+  const { label, texts } = data.samples;
+  const written = make("div", { class: "passage sample", "aria-live": "polite" });
+  const warmth = slider("Temperature", { min: 0, max: texts.length - 1, value: 0 }, (index) => {
+    written.textContent = texts[index].text;
+    return String(texts[index].temperature);
+  });
+  box.append(make("h3", {}, `What the ${label} writes`),
+    make("p", {}, `It has read the lines before “${data.passages[0].text.slice(0, 20)}…”, and goes on by itself.`),
+    warmth.box, written);
+  warmth.update();
 };

@@ -4,6 +4,7 @@ lesson.widgets.guess = (box, data) => {
   const score = { rounds: 0, reader: 0, models: data.models.map(() => 0), nats: data.models.map(() => 0) };
   let round = -1;
   const id = `control-${(lesson.count += 1)}`;
+  const context = make("p", { class: "aside context" });
   const prompt = make("p", { class: "letters" });
   const source = make("p", { class: "aside" });
   const input = make("input", { id, autocomplete: "off", autocapitalize: "none", spellcheck: "false" });
@@ -23,9 +24,10 @@ lesson.widgets.guess = (box, data) => {
   };
   const ask = () => {
     round = (round + 1) % data.rounds.length;
-    const { before, source: from } = data.rounds[round];
+    const { before, context: read, source: from } = data.rounds[round];
     prompt.textContent = `${before} ____`;
-    source.textContent = from;
+    source.textContent = from ? `From ${from}; the models have read what stands here, words that they do not know as <unk>.` : "";
+    context.textContent = read.replaceAll(" <end>", "\n");
     answer.replaceChildren();
     input.value = "";
     input.disabled = submit.disabled = false;
@@ -47,11 +49,10 @@ lesson.widgets.guess = (box, data) => {
       parts.push(make("p", {}, `It was “${now.truth}”. ${guess === plain(now.truth) ? "You have it. " : ""}` +
         data.models.map((model, m) => `${model} gave it ${percent(now.probability[m])}, ${(-Math.log2(now.probability[m])).toFixed(1)} bits`).join("; ") + "."));
     }
-    parts.push(make("div", { class: "columns" }, ...data.models.map((model, m) => ten(`${model}, with what stands before`, now.likeliest[m], guess, now.truth))));
-    if (now.alone) {
-      const last = now.before.trim().split(/\s+/).pop();
-      parts.push(make("details", {}, make("summary", {}, `What they say after “${last}” alone`),
-        make("div", { class: "columns" }, ...data.models.map((model, m) => ten(`${model}, after “${last}” alone`, now.alone[m], guess, now.truth)))));
+    parts.push(make("div", { class: "columns" }, ...data.models.map((model, m) => ten(now.context ? `${model}, with what stands before` : model, now.likeliest[m], guess, now.truth))));
+    if (now.context) {
+      parts.push(make("details", {}, make("summary", {}, "What they say without what stands before the line"),
+        make("div", { class: "columns" }, ...data.models.map((model, m) => ten(`${model}, told the line alone`, now.alone[m], guess, now.truth)))));
     }
     answer.replaceChildren(...parts);
     if (score.rounds) total.textContent = `Right at the first guess, of ${score.rounds}: you ${score.reader}, ` +
@@ -60,6 +61,6 @@ lesson.widgets.guess = (box, data) => {
   };
   form.addEventListener("submit", tell);
   next.addEventListener("click", () => { ask(); input.focus(); });
-  box.append(make("h3", {}, "Guess the next word"), source, prompt, form, answer, make("div", { class: "row" }, next), total);
+  box.append(make("h3", {}, "Guess the next word"), source, context, prompt, form, answer, make("div", { class: "row" }, next), total);
   ask();
 };
