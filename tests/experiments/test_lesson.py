@@ -439,9 +439,10 @@ WIDGETS: dict[str, tuple[str, dict[str, Any]]] = {
         {
             "models": ["LSTM", "5-gram"],
             "rounds": [
-                {"source": "a play", "before": "to be or not", "truth": "to",
+                {"source": "a play", "context": "soft you now! <end> but", "truth": "to",
+                 "before": "to be or not",
                  "likeliest": [LIKELIEST] * 2, "alone": [LIKELIEST] * 2, "probability": [0.5, 0.1]},
-                {"source": "nobody", "before": "The cat sat on the", "truth": None,
+                {"source": "", "context": "", "before": "The cat sat on the", "truth": None,
                  "likeliest": [LIKELIEST] * 2, "alone": [LIKELIEST] * 2, "probability": None},
             ],
         },
@@ -456,7 +457,11 @@ WIDGETS: dict[str, tuple[str, dict[str, Any]]] = {
                      "leaned": leaned and [[600, 300, 100][: t + 1] for t in range(len(TEXT) - 1)]}
                     for label, leaned in (("GRU", True), ("5-gram", None))]}
                 for source in ("one play", "another play")
-            ]
+            ],
+            "samples": {
+                "label": "GRU",
+                "texts": [{"temperature": t, "text": f"a text at {t}"} for t in (0.5, 1.0, 1.5)],
+            },
         },
     ),
 }  # fmt: skip

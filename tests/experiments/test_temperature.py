@@ -202,6 +202,18 @@ def test_autoregression_is_least_squares_on_two_days_and_the_clock(task: Task) -
     np.testing.assert_allclose(found[some, k, airport], past[some] @ weights, atol=1e-3)
 
 
+def test_linear_model_takes_of_the_autoregression_what_validation_shows_to_be_good(
+    task: Task,
+) -> None:
+    far_off = temperature.linear(task, task.truth + 100)
+    perfect = temperature.linear(task, task.truth)
+    for part in (task.split.validation, task.split.test):
+        assert np.all(task.rmse(far_off, part) < 10)
+        np.testing.assert_allclose(
+            task.rmse(perfect, part), 0.25 * task.rmse(far_off, part), rtol=0.05
+        )
+
+
 def test_conformal_interval_covers_what_may_come_in_any_order() -> None:
     random = np.random.default_rng(0)
     covered = []
@@ -266,7 +278,7 @@ def test_intervals_keep_up_without_knowing_what_comes(task: Task) -> None:
 
 
 def test_a_tiny_run_and_its_section(tmp_path: Path) -> None:
-    words = ["--quick", "--steps", "2", "--hidden", "3", "--batch", "4"]
+    words = ["--quick", "--steps", "2", "--hidden", "3", "--batch", "4", "--cycles", "1", "3"]
     done = run(*words, "--out", tmp_path / "run", module="experiments.temperature")
     assert done.returncode == 0, done.stderr
     result = strict((tmp_path / "run" / "result.json").read_text())
@@ -275,9 +287,13 @@ def test_a_tiny_run_and_its_section(tmp_path: Path) -> None:
     # A network that has learned nothing is the model that it corrects.
     network = result["results"][temperature.NETWORK]["mean"]
     assert network["rmse_6"] == pytest.approx(baselines[temperature.RIVAL]["rmse_6"], rel=0.01)
+    # The other split has other numbers, in the table and in the text.
+    other = result["baselines"][temperature.in_pieces(temperature.RIVAL, 3)]["rmse_6"]
+    assert other != baselines[temperature.RIVAL]["rmse_6"]
     assert (tmp_path / "run" / "temperature.svg").is_file()
     text = [*temperature.SECTION.text(result), temperature.SECTION.alt(result)]
     assert f"{network['rmse_6']:.2f}" in text[1] and "no difference" in text[1]
+    assert "cut into 3 pieces" in text[1] and f"{other:.2f}" in text[1]
     assert not any(word in " ".join(text) for word in ("nan", "None", "inf "))
     json.dumps(text)
 
@@ -285,7 +301,8 @@ def test_a_tiny_run_and_its_section(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--cycles", "7"], "--cycles: expected 1 to 6, got 7"),
+        (["--cycles", "7"], "--cycles: expected numbers from 1 to 6, each once, got (7,)"),
+        (["--cycles", "1", "1"], "--cycles: expected numbers from 1 to 6, each once, got (1, 1)"),
         (["--dropout", "1"], "--dropout: expected 0 to below 1, got 1.0"),
         (["--learning-rate", "0"], "--learning-rate: expected a number above zero, got 0.0"),
     ],

@@ -359,7 +359,7 @@ def test_what_does_not_fit_is_told() -> None:
     with pytest.raises(TypeError, match=r"expected a cell of flax.nnx"):
         nnx_cell(lambda rngs: nnx.Linear(D, H, rngs=rngs), X)
     with pytest.raises(TypeError, match=r"expected a cell of flax.linen"):
-        linen_cell(nnx.GRUCell(D, H, rngs=nnx.Rngs(0)), X)  # type: ignore[arg-type]
+        linen_cell(nnx.GRUCell(D, H, rngs=nnx.Rngs(0)), X)
     # Weights in float32, inputs in float64: the carry would change its dtype.
     with (
         jax.numpy_dtype_promotion("standard"),

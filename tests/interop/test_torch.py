@@ -150,6 +150,10 @@ def weights(case, **changes):
             weights("lstm", weight_ih_l0=np.zeros((3, 16), np.float32)),
             r"weight_ih_l0 is \(3, 16\), expected \(16, 3\), its transpose",
         ),
+        (
+            {"weight_ih_l0": np.zeros(12), "weight_hh_l0": np.zeros((12, 4))},
+            r"weight_ih_l0 is \(12,\), expected \(12, 0\)",
+        ),
         (weights("lstm", weight_hh_l0=np.zeros((8, 4))), r"got \(8, 4\)"),
         (weights("lstm", weight_hh_l0=np.zeros((15, 4))), r"got \(15, 4\)"),
         (weights("lstm", weight_hh_l0=np.zeros(16)), r"got \(16,\)"),

@@ -47,7 +47,7 @@ lesson.widgets.connectivity = (box, data) => {
 
   const { label, texts } = data.samples;
   const written = make("div", { class: "passage sample", "aria-live": "polite" });
-  const warmth = slider("Temperature", { min: 0, max: texts.length - 1, value: 0 }, (index) => {
+  const warmth = slider("Temperature", { min: 0, max: texts.length - 1, value: 1 }, (index) => {
     written.textContent = texts[index].text;
     return String(texts[index].temperature);
   });
