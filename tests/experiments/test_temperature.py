@@ -202,16 +202,17 @@ def test_autoregression_is_least_squares_on_two_days_and_the_clock(task: Task) -
     np.testing.assert_allclose(found[some, k, airport], past[some] @ weights, atol=1e-3)
 
 
-def test_linear_model_takes_of_the_autoregression_what_validation_shows_to_be_good(
-    task: Task,
-) -> None:
-    far_off = temperature.linear(task, task.truth + 100)
-    perfect = temperature.linear(task, task.truth)
-    for part in (task.split.validation, task.split.test):
-        assert np.all(task.rmse(far_off, part) < 10)
-        np.testing.assert_allclose(
-            task.rmse(perfect, part), 0.25 * task.rmse(far_off, part), rtol=0.05
-        )
+def test_blend_takes_of_each_what_validation_shows_to_be_good(task: Task) -> None:
+    above, below = task.truth + 1, task.truth - 3
+    np.testing.assert_allclose(temperature.blend(task, above, below), task.truth)
+    np.testing.assert_array_equal(temperature.blend(task, above, task.truth + 100), above)
+    # Each horizon by itself, and by the validation part alone.
+    mixed = task.truth.copy()
+    mixed[:, 1] += 100
+    mixed[task.split.test] = np.nan
+    found = temperature.blend(task, above, mixed)[task.split.validation]
+    np.testing.assert_array_equal(found[:, 0], task.truth[task.split.validation, 0])
+    np.testing.assert_array_equal(found[:, 1], above[task.split.validation, 1])
 
 
 def test_conformal_interval_covers_what_may_come_in_any_order() -> None:
