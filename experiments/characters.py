@@ -58,7 +58,7 @@ class Options(harness.Options):
     """How often, in training, the network is asked for the validation plays."""
 
     QUICK: ClassVar[dict[str, Any]] = {
-        "cell": ("lstm",), "works": 4, "size": 64, "steps": 80, "batch": 16, "window": 64,
+        "cell": ("lstm",), "works": 4, "size": 32, "embedding": 16, "steps": 80, "batch": 16,
         "learning_rate": 1e-2, "looks": 1,
     }  # fmt: skip
 

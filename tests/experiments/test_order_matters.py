@@ -143,3 +143,9 @@ def test_the_claim_can_fail(
     shares = {"mean": mean, "alone": alone, "recurrent": recurrent, "orderless": orderless}
     seeds = {name: [{"accuracy": np.asarray(share)}] for name, share in shares.items()}
     assert order_matters.bears_out(Panel("", ("", ""), 2000, seeds, {})) is expected
+
+
+def test_without_a_network_that_reads_or_one_that_is_blind_nothing_is_shown() -> None:
+    half, more = ([{"accuracy": np.asarray(share)}] for share in (0.5, 0.9))
+    for seeds in ({"mean": half}, {"recurrent": more}):
+        assert not order_matters.bears_out(Panel("", ("", ""), 2000, seeds, {}))
