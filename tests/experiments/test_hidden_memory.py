@@ -131,6 +131,7 @@ def test_weather_is_fitted_and_measured_on_hours_apart() -> None:
     assert np.isnan(year.degrees).sum() == 25
 
 
+@pytest.mark.slow
 def test_a_tiny_run_and_its_section(tmp_path: Path) -> None:
     words = ["--quick", "--cell", "lstm", "--steps", "2", "--length", "33", "--batch", "2"]
     done = run(*words, "--out", tmp_path / "run", module="experiments.hidden_memory")

@@ -278,6 +278,7 @@ def test_intervals_keep_up_without_knowing_what_comes(task: Task) -> None:
     assert len(np.unique(fixed[:, k])) == 1
 
 
+@pytest.mark.slow
 def test_a_tiny_run_and_its_section(tmp_path: Path) -> None:
     words = ["--quick", "--steps", "2", "--hidden", "3", "--batch", "4", "--cycles", "1", "3"]
     done = run(*words, "--out", tmp_path / "run", module="experiments.temperature")

@@ -30,10 +30,10 @@ SECTION = Section(
     alt=lambda found: "",
     code=[],
     exercise=Exercise(
-        "Two texts, one of 1,000 and one of 10,000 words. By what factor does the work of "
-        "attention grow from the first to the second, and by what factor that of a recurrence?",
+        "One text has 1,000 words, another 10,000. A recurrence has ten times as much to do for "
+        "the second. By what factor does the work of attention grow?",
         "Attention compares each word with all before it: a hundred times. A recurrence does the "
-        "same once a word: ten times. What must be kept to read on grows tenfold for attention "
+        "same once a word. What must be kept to read on grows tenfold for attention "
         "and not at all for the recurrence.",
         number=100,
     ),

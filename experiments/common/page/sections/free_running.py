@@ -105,7 +105,7 @@ SECTION = Section(
         f"mean of the training years all the time errs by {_error(found, 60, NAIVE)}.",
         "So a number that was measured with the teacher says little about free running. When this "
         "page gives perplexities, they are teacher forced; texts that a network wrote are free "
-        "running; a forecast of 24 hours ahead is either, and its section says which.",
+        "running; forecasts of the temperature a day ahead are told at once, and never read.",
     ],
     alt=lambda found: (
         "Left, two months of temperatures: the teacher-forced forecast follows the ups and downs "

@@ -84,8 +84,7 @@ SECTION = Section(
         f"{_error(found, LINEAR, BY_TIME)}, as before.",
         "That the future leaks into the past is the commonest way to fool oneself with sequences, "
         "and a network with enough weights finds every leak. So every experiment on this page "
-        "cuts by time where data are in time, by work where they are texts, by speaker where they "
-        "are voices; and says so.",
+        "cuts by time where data are in time and by work where they are texts; and says so.",
     ],
     alt=lambda found: (
         "Root mean square errors of two models under two splits. "

@@ -42,7 +42,8 @@ def measure() -> Found:
         Column("low_1", "95 %, single days\nfrom", ".2f"),
         Column("high_1", "\nto", ".2f"),
     ]
-    return numbers(rows, columns)
+    follows = np.corrcoef(differences[:-1], differences[1:])[0, 1]
+    return numbers(rows, columns, follows=float(follows))
 
 
 def draw(found: Found) -> Figure:
@@ -73,12 +74,21 @@ def _verdict(row: Found) -> str:
     return "leaves zero out" if row["low"] > 0 or row["high"] < 0 else "holds zero"
 
 
+def _because(found: Found) -> str:
+    whole = _row(found, SIZES[-1])
+    single, blocks = (whole[f"high{end}"] - whole[f"low{end}"] for end in ("_1", ""))
+    told = f": over the whole year single days give {whole['low_1']:.2f} to {whole['high_1']:.2f}"
+    if found["follows"] < 0 and blocks < single:
+        return f"{told}, which is wider, for what one day wins the next tends to lose"
+    return told
+
+
 SECTION = Section(
     place=21,
     title="Sampling error",
     text=lambda found: [
-        "Every number on this page was measured on some test days, texts or voices, and on others "
-        "it would have come out differently. How differently can be told from the sample itself: "
+        "Every number on this page was measured on some test days or texts, and on others it "
+        "would have come out differently. How differently can be told from the sample itself: "
         "draw from it, with replacement, a new sample of the same size, take the mean again, and "
         "do this a few thousand times. The middle 95 % of these means are an interval for the "
         "true one. This is the bootstrap.",
@@ -90,12 +100,15 @@ SECTION = Section(
         f"{_verdict(_row(found, 40))}. After the whole year it has won "
         f"{_row(found, 365)['mean']:.2f}, from {_row(found, 365)['low']:.2f} to "
         f"{_row(found, 365)['high']:.2f}, and the interval {_verdict(_row(found, 365))}.",
-        "Days that resemble each other must be drawn together, or each counts for more than it "
-        f"says; hence the blocks of {BLOCK} days in the solid lines. And the test days are one "
-        "source of chance, the seed another: a network trained again from other first weights "
-        "comes out elsewhere. Where an experiment takes several seeds, its table gives mean ± "
-        "deviation over them. “No difference was found” is an honest result and stands on this "
-        "page where it was the result.",
+        "Neighbouring days hang together, so they must be drawn together: the solid lines are by "
+        f"blocks of {BLOCK} days. Where good days follow good ones, single days would make the "
+        "interval too narrow. Here a day's win and the next day's correlate by "
+        f"{found['follows']:.2f}{_because(found)}. With few blocks to draw from, at the left, an "
+        "interval of either kind is itself a guess. And the test days are one source of chance, "
+        "the seed another: a network trained again from other first weights comes out elsewhere. "
+        "Where an experiment takes several seeds, its table gives mean ± deviation over them. “No "
+        "difference was found” is an honest result and stands on this page where it was the "
+        "result.",
     ],
     alt=lambda found: (
         "Squared error won against persistence by the number of test days, with intervals: "
