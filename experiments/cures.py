@@ -530,7 +530,8 @@ def _labels(found: Found) -> dict[str, str]:
 def _reach(found: Found, name: str) -> str:
     """The longest lag recalled, with its deviation over the seeds."""
     row = found["results"][name]
-    spread = f" ± {row['deviation']['reach']:.0f}" if row.get("deviation", {}).get("reach") else ""
+    deviation = row.get("deviation", {}).get("reach", 0)
+    spread = f" ± {deviation:.0f}" if deviation else ""
     return f"{row['mean']['reach']:.0f}{spread}"
 
 
@@ -563,8 +564,9 @@ def _clipping(found: Found) -> str:
         return f"learns at {mean['rates']:.2g} and diverges at {mean['diverged']:.2g}"
 
     return (
-        f"of {len(found['rates'])} learning rates, plain descent {told('not clipped')}; with the "
-        f"gradient's norm clipped to {CLIPS['clipped']:g} it {told('clipped')}"
+        f"of {len(found['rates'])} learning rates, plain descent {told('not clipped')} in the mean "
+        f"over the seeds; with the gradient's norm clipped to {CLIPS['clipped']:g} it "
+        f"{told('clipped')}"
     )
 
 

@@ -610,7 +610,8 @@ def _ran(found: Found) -> dict[str, Contender]:
 def _right(found: Found, task: str, contender: Contender) -> str:
     """Right answers on the test, with their deviation over the seeds."""
     numbers = found["results"][row_name(task, contender)]
-    spread = f" ± {numbers['deviation']['accuracy']:.1f}" if "deviation" in numbers else ""
+    deviation = numbers.get("deviation", {}).get("accuracy", 0)
+    spread = f" ± {deviation:.1f}" if deviation else ""
     return f"{numbers['mean']['accuracy']:.1f}{spread} %"
 
 

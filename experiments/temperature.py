@@ -45,6 +45,7 @@ NETWORK, RIVAL = "GRU on the linear model", "linear, same inputs"
 ROUGH = "GRU on persistence"  # without the linear model
 OWN = f"autoregression, {PAST} h"
 SIMPLE = ("persistence", "seasonal naive", OWN)
+RMSE = [f"rmse_{horizon}" for horizon in HORIZONS]
 
 
 @dataclass(frozen=True)
@@ -466,36 +467,28 @@ def verdict(low: float, high: float) -> str:
     return "better" if low > 0 else "worse" if high < 0 else "no difference"
 
 
-def bears_out(network: Found, simple: dict[str, dict[str, float]]) -> bool:
-    """Whether it is below every simple model, and at no horizon surely worse than its rival."""
-    return all(
-        network[f"rmse_{horizon}"] < min(model[f"rmse_{horizon}"] for model in simple.values())
-        and network[f"gain_high_{horizon}"] >= 0
-        for horizon in HORIZONS
-    )
+def is_below(network: Found, simple: Found) -> bool:
+    """Whether the network's error is below that of every simple model, at every horizon."""
+    return all(network[name] < simple[model][name] for model in SIMPLE for name in RMSE)
 
 
-def in_words(network: Found, simple: dict[str, dict[str, float]]) -> str:
+def bears_out(network: Found, simple: Found) -> bool:
+    """Whether it is so, and at no horizon surely worse than the linear model."""
+    surely_worse = any(network[f"gain_high_{horizon}"] < 0 for horizon in HORIZONS)
+    return is_below(network, simple) and not surely_worse
+
+
+def in_words(network: Found, simple: Found) -> str:
     """The finding on one split; numbers are means over the seeds."""
-    errors, against = [], []
-    for horizon in HORIZONS:
-        rmse = f"rmse_{horizon}"
-        best = min(simple, key=lambda name, rmse=rmse: simple[name][rmse])
-        errors.append(f"{horizon} h: {network[rmse]:.2f} °F ({best}: {simple[best][rmse]:.2f})")
-        against.append(f"{horizon} h: {compared(network, horizon)}")
-    return (
-        f"errors ahead and of the best simple baseline, {'; '.join(errors)}; against the linear "
-        f"model of the same inputs, {'; '.join(against)}."
-    )
-
-
-def compared(network: Found, horizon: int) -> str:
-    """The verdict, with its numbers."""
-    gain, low, high = (network[f"gain_{end}{horizon}"] for end in ("", "low_", "high_"))
-    return (
-        f"{verdict(low, high)} ({gain:+.1f} % of the mean square error saved, 95 % interval "
-        f"{low:+.1f} to {high:+.1f})"
-    )
+    found = []
+    for horizon, rmse in zip(HORIZONS, RMSE, strict=True):
+        best = min(SIMPLE, key=lambda name, rmse=rmse: simple[name][rmse])
+        against = verdict(network[f"gain_low_{horizon}"], network[f"gain_high_{horizon}"])
+        found.append(
+            f"{horizon} h {network[rmse]:.2f} °F ({best} {simple[best][rmse]:.2f}; against the "
+            f"linear model: {against})"
+        )
+    return f"{', '.join(found)}."
 
 
 class Compared(NamedTuple):
@@ -516,10 +509,6 @@ class Compared(NamedTuple):
     rows: dict[str, list[dict[str, float]]]
     baselines: dict[str, dict[str, float]]
     means: dict[str, dict[str, float]]
-
-    def judged(self) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
-        """The network and those that it must be below."""
-        return self.means[NETWORK], {name: self.baselines[name] for name in SIMPLE}
 
 
 def draw(found: Compared, cycles: int) -> Figure:
@@ -649,17 +638,13 @@ def paragraphs(found: Found) -> list[str]:
         each = [format(model[f"{name}_{horizon}"], form) for horizon in HORIZONS]
         return f"{', '.join(each[:-1])} and {each[-1]}"
 
-    verdicts = [
-        f"{when} ahead {compared(network, h)}" for when, h in zip(ahead, HORIZONS, strict=True)
-    ]
-    below = (
-        "below all three at every horizon"
-        if all(
-            network[f"rmse_{h}"] < min(found["baselines"][name][f"rmse_{h}"] for name in SIMPLE)
-            for h in HORIZONS
+    verdicts = []
+    for when, h in zip(ahead, HORIZONS, strict=True):
+        gain, low, high = (network[f"gain_{end}{h}"] for end in ("", "low_", "high_"))
+        verdicts.append(
+            f"{when} ahead {verdict(low, high)} ({gain:+.1f} %, {low:+.1f} to {high:+.1f})"
         )
-        else "not below all three at every horizon"
-    )
+    below = "below" if is_below(network, baselines) else "not below"
     again = "".join(
         f" With the year cut into {cycles} pieces, each with its own test, the errors are "
         f"{listed(found['results'][in_pieces(NETWORK, cycles)]['mean'], '.2f', 'rmse')} °F, those "
@@ -678,18 +663,19 @@ def paragraphs(found: Found) -> list[str]:
         "of the day before (seasonal naive), or a straight line through its own last "
         f"{PAST} hours and the clock, with errors of "
         f"{listed(baselines[OWN], '.2f', 'rmse')} °F (root of the mean square). The network, with "
-        f"{listed(network, '.2f', 'rmse')} °F, is {below}. But it does not start from nothing: "
-        "it corrects a linear model that is told the same, as far as that serves in validation, "
-        f"and the linear model alone reaches {listed(baselines[RIVAL], '.2f', 'rmse')} °F. The "
+        f"{listed(network, '.2f', 'rmse')} °F, is {below} all three at every horizon. But it does "
+        "not start from nothing: it corrects a linear model that is told the same, as far as that "
+        "serves in validation, and the linear "
+        f"model alone reaches {listed(baselines[RIVAL], '.2f', 'rmse')} °F. The "
         "same network that must correct persistence instead reaches "
-        f"{listed(other, '.2f', 'rmse')} °F. Is the network better than its linear model? To "
-        "answer, days in a row of the test are drawn anew, thousands of times, always the same "
-        "days for both. It is "
-        f"{'; '.join(verdicts)}. Weather a few hours ahead is close to linear in what is seen "
-        "now, so that little is left for a network to find, and one that starts without the "
-        f"linear model must first find that.{again} One year is one draw of the weather: how it is "
-        "cut moves the errors by more than the models differ. And how the models are made was "
-        "settled after looking at tests like these, so that only another year would be a new one.",
+        f"{listed(other, '.2f', 'rmse')} °F: it must first find what the linear model says.",
+        "Is the network better than its linear model? To answer, days in a row of the test are "
+        "drawn anew, thousands of times, always the same days for both. By the mean square error "
+        f"saved, with its 95 % interval, it is {'; '.join(verdicts)}. Weather a few hours ahead is "
+        f"close to linear in what is seen now, so that little is left to find.{again} One year is "
+        "one draw of the weather: how it is cut moves the errors by more than the models differ. "
+        "And how the models are made was settled after looking at tests like these, so that only "
+        "another year would be a new one.",
         "How sure is a forecast? Take the errors in the validation part: an interval as wide as "
         f"{100 * LEVEL:.0f} % of them would cover as many of the truths to come, if what comes "
         f"is like what was. It covered {listed(network, '.0f', 'coverage_fixed')} %. Where that "
@@ -759,15 +745,15 @@ def in_pieces(name: str, cycles: int) -> str:
 def run(options: Options, out: Output) -> harness.Result:
     """Every split; the figure of the first, and one table."""
     weather = new_york_weather()
-    first, *others = options.cycles
     splits = {cycles: compare(weather, cycles, options, out) for cycles in options.cycles}
-    rows, baselines = dict(splits[first].rows), dict(splits[first].baselines)
-    finding = f"Temperature {in_words(*splits[first].judged())}"
-    for cycles in others:
-        rows |= {in_pieces(name, cycles): each for name, each in splits[cycles].rows.items()}
-        baselines |= {in_pieces(n, cycles): each for n, each in splits[cycles].baselines.items()}
-        finding += f" In {cycles} pieces, {in_words(*splits[cycles].judged())}"
-    out.figure(draw(splits[first], first))
+    first, *others = splits.values()
+    rows, baselines = dict(first.rows), dict(first.baselines)
+    finding = f"Errors ahead: {in_words(first.means[NETWORK], baselines)}"
+    for cycles, split in zip(options.cycles[1:], others, strict=True):
+        rows |= {in_pieces(name, cycles): each for name, each in split.rows.items()}
+        baselines |= {in_pieces(name, cycles): each for name, each in split.baselines.items()}
+        finding += f" In {cycles} pieces: {in_words(split.means[NETWORK], split.baselines)}"
+    out.figure(draw(first, options.cycles[0]))
     return harness.Result(
         finding=finding,
         rows=rows,
@@ -786,7 +772,9 @@ def run(options: Options, out: Output) -> harness.Result:
             harness.Column("coverage_fixed_6", "\n\n6 h", ".0f"),
             harness.Column("coverage_fixed_24", "\n\n24 h", ".0f"),
         ],
-        borne_out=all(bears_out(*split.judged()) for split in splits.values()),
+        borne_out=all(
+            bears_out(split.means[NETWORK], split.baselines) for split in splits.values()
+        ),
         data=weather.provenance,
     )
 

@@ -294,8 +294,8 @@ def test_a_tiny_run_and_its_section(tmp_path: Path) -> None:
     assert other != baselines[temperature.RIVAL]["rmse_6"]
     assert (tmp_path / "run" / "temperature.svg").is_file()
     text = [*temperature.SECTION.text(result), temperature.SECTION.alt(result)]
-    assert f"{network['rmse_6']:.2f}" in text[1] and "no difference" in text[1]
-    assert "cut into 3 pieces" in text[1] and f"{other:.2f}" in text[1]
+    assert f"{network['rmse_6']:.2f}" in text[1] and "no difference" in text[2]
+    assert "cut into 3 pieces" in text[2] and f"{other:.2f}" in text[2]
     assert not any(word in " ".join(text) for word in ("nan", "None", "inf "))
     json.dumps(text)
 

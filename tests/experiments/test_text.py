@@ -313,6 +313,7 @@ def run(name: str, folder: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_quick_next_word(tmp_path: Path) -> None:
     from experiments import next_word
 
@@ -334,6 +335,7 @@ def test_quick_next_word(tmp_path: Path) -> None:
     assert any("did not bear" in paragraph for paragraph in failed)
 
 
+@pytest.mark.slow
 def test_quick_characters(tmp_path: Path) -> None:
     from experiments import characters as experiment
 
