@@ -665,10 +665,10 @@ def paragraphs(found: Found) -> list[str]:
         f"{listed(baselines[OWN], '.2f', 'rmse')} °F (root of the mean square). The network, with "
         f"{listed(network, '.2f', 'rmse')} °F, is {below} all three at every horizon. But it does "
         "not start from nothing: it corrects a linear model that is told the same, as far as that "
-        "serves in validation, and the linear "
-        f"model alone reaches {listed(baselines[RIVAL], '.2f', 'rmse')} °F. The "
-        "same network that must correct persistence instead reaches "
-        f"{listed(other, '.2f', 'rmse')} °F: it must first find what the linear model says.",
+        "serves in validation, and the linear model alone reaches "
+        f"{listed(baselines[RIVAL], '.2f', 'rmse')} °F. A network that must correct persistence "
+        f"instead reaches {listed(other, '.2f', 'rmse')} °F: it must first find what the linear "
+        "model says.",
         "Is the network better than its linear model? To answer, days in a row of the test are "
         "drawn anew, thousands of times, always the same days for both. By the mean square error "
         f"saved, with its 95 % interval, it is {'; '.join(verdicts)}. Weather a few hours ahead is "

@@ -76,6 +76,10 @@ def finish(experiment: Experiment, folder: Path, *, quick: bool = False, **other
         "data": None,
         "device": {"platform": "cpu", "kind": "cpu"},
         "wall_seconds": 1.5,
+        "parts": {
+            "a": {"seconds": 40, "from_before": True},
+            "b": {"seconds": 1, "from_before": False},
+        },
         **others,
     }
     (folder / "result.json").write_text(strict_text(result))
@@ -143,6 +147,7 @@ def test_a_finished_run_is_shown_whole(tmp_path: Path) -> None:
         f"python -m experiments.one --out {tmp_path / 'one'}</code>",
         "What is <code>2 + 2</code>?",
         'data-number="4"',
+        "This run: 42 s on cpu",
     ):
         assert expected in found, expected
     places = [page.index(f'<section id="{name}"') for name in ("one", "recurrence", "bits", "two")]

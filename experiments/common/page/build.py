@@ -123,8 +123,10 @@ def of_experiment(experiment: Experiment, there: Standing, folder: Path) -> Show
         again = " ".join(command(module, folder, result, "--force"))
         why = f"{name}: the results cannot be shown, {type(error).__name__}: {error}"
         return Shown(**head, missing=why, remedy=again)
+    # What an interrupted run had finished took its time as well.
+    before = sum(part["seconds"] for part in result["parts"].values() if part["from_before"])
     about = [
-        f"{_duration(result['wall_seconds'])} on {result['device']['kind']}",
+        f"{_duration(before + result['wall_seconds'])} on {result['device']['kind']}",
         f"seed{'s' * (len(result['seeds']) > 1)} {', '.join(map(str, result['seeds']))}",
     ]
     if result["quick"]:
