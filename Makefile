@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 
 help:
 	@echo 'make demo       train five recurrent networks on real weather and draw their gradients'
-	@echo 'make lesson     run every experiment and bind them into one page; about an hour, once'
+	@echo 'make lesson     run every experiment and bind them into one page; about 35 minutes, once'
 	@echo 'make bench      time a training step, its memory and the rest on small problems, beside other libraries'
 	@echo 'make test       run the tests (make test-slow: those that take longer)'
 	@echo 'make docs       write the pages and the reference into results/docs'

@@ -9,7 +9,7 @@ Source: Le, Jaitly and Hinton 2015 (identity); Jozefowicz, Zaremba and Sutskever
 bias 1); Tallec and Ollivier 2018 (chrono); Orvieto and others 2023 (LRU); Pascanu, Mikolov and
 Bengio 2013, section 3.2 (clipping).
 
-Run time: about 4 min on two cores; 10 s with --quick, which takes two networks and two lags.
+Run time: about 6 min on two cores; 10 s with --quick, which takes two networks and two lags.
 
 Examples:
   python -m experiments.cures
@@ -67,8 +67,7 @@ class Options(harness.Options):
           ValueError: naming the option.
         """
         super().__post_init__()
-        if not self.cell or len(set(self.cell)) < len(self.cell):
-            raise ValueError(f"--cell: expected each name once, got {self.cell}; drop doubles")
+        self.each_once("cell")
         for name, values in (("lags", self.lags), ("rates", self.rates)):
             if not values or min(values) <= 0 or list(values) != sorted(set(values)):
                 raise ValueError(
@@ -76,12 +75,7 @@ class Options(harness.Options):
                 )
         if self.batch % 2:
             raise ValueError(f"--batch: expected an even number, got {self.batch}; half of either")
-        for name in ("hidden", "steps", "batch", "learning_rate"):
-            if not getattr(self, name) > 0:
-                raise ValueError(
-                    f"--{name.replace('_', '-')}: expected a number above zero, got "
-                    f"{getattr(self, name)}"
-                )
+        self.above_zero("hidden", "steps", "batch", "learning_rate")
 
 
 if __name__ == "__main__":
@@ -295,11 +289,13 @@ class Threshold(NamedTuple):
       left: log10 of it.
       right: how many trainings it tells rightly.
       count: of how many.
+      stuck: how many had more of it and did not learn.
     """
 
     left: float
     right: int
     count: int
+    stuck: int
 
 
 def threshold(parts: list[Part]) -> Threshold:
@@ -310,7 +306,8 @@ def threshold(parts: list[Part]) -> Threshold:
     places = [ordered[0] - 1, *(ordered[:-1] + ordered[1:]) / 2]
     right = [int(((left > place) == learned).sum()) for place in places]
     best = int(np.argmax(right))
-    return Threshold(float(places[best]), right[best], len(left))
+    stuck = int(((left > places[best]) & ~learned).sum())
+    return Threshold(float(places[best]), right[best], len(left), stuck)
 
 
 def baselines(lags: tuple[int, ...], seed: int) -> dict[str, dict[str, float]]:
@@ -542,6 +539,12 @@ def _reaches(found: Found, *, but: str = "") -> str:
     )
 
 
+def _several(found: Found) -> str:
+    """What stands behind a ±, where there is one."""
+    count = len(found["seeds"])
+    return f", mean ± deviation over {count} seeds" if count > 1 else ""
+
+
 def _told(found: Found) -> Threshold:
     """How well the gradient before training foretold who would learn."""
     return threshold(
@@ -580,19 +583,22 @@ SECTION = Section(
         "LSTM the memory is multiplied by the forget gate, `c_t = f_t c_{t-1} + i_t g_t`, a number "
         "between 0 and 1 for each unit, and the gradient is multiplied by the same number on its "
         "way back. So the bias it begins with is the memory it begins with: at bias 0 the gate "
-        "stands half open, `0.5` a step; at bias 1, `0.73`; chrono draws the biases so that the "
-        "units' memories last from one step to the lag. The LRU multiplies each unit by a complex "
-        "number just inside the unit circle.",
+        "stands half open, `0.5` a step; at bias 1, `0.73`; chrono, which alone is told the lag, "
+        "draws the biases so that the units' memories last from one step to the lag. A GRU has one "
+        "gate for both, `h_t = z_t h_{t-1} + (1 - z_t) n_t`. The LRU multiplies each unit by a "
+        "complex number just inside the unit circle.",
         "The test is the plainest there is: one bit is shown, noise follows, and then the bit is "
         "asked for. Half of all answers are right by chance. The longest lags recalled after "
-        f"{found['steps']} training steps: {_reaches(found)}. "
+        f"{found['steps']} training steps{_several(found)}: {_reaches(found)}. "
         f"The lags tried were {', '.join(map(str, found['lags']))}; who recalls the last one might "
-        "go further. White marks in the figure are lags at which training failed. Do they lie low? "
+        "go further. White marks in the figure are lags at which, in the mean over the seeds, less "
+        f"than {100 * LEARNED:.0f} % of the answers were right. Do they lie low? "
         f"Call a training hopeless where less than {share_of(_told(found).left)} of the gradient "
         "is left across the lag before it begins (the dashed line, drawn where it serves best); "
-        f"{_told(found).right} of {_told(found).count} trainings are called rightly. (A sum over "
-        "the signal's input would answer without any training, as the table shows; the question is "
-        "what a network finds by descent.)",
+        f"{_told(found).right} of {_told(found).count} trainings are called rightly; "
+        f"{_told(found).stuck} had gradient enough and failed all the same: it is needed, but not "
+        "all that is needed. (A sum over the signal's input would answer without any training, as "
+        "the table shows; the question is what a network finds by descent.)",
         "The gradient may explode as well: multiplied by more than 1 at every step, it grows until "
         "one update throws the weights out of all bounds. Clipping keeps its direction and bounds "
         f"its length. On a network that begins at {EXPLODING} times the identity, "
@@ -610,8 +616,9 @@ SECTION = Section(
     ),
     code=[recall, relu_identity, reach],
     exercise=Exercise(
-        "An LSTM's forget gate begins at `σ(b)`, whatever the input. With bias `b = 1` that is "
-        "0.73. Which bias keeps half of the memory, and so of its gradient, over 100 steps?",
+        "Suppose that an LSTM's forget gate stands at `σ(b)`, whatever the input. With bias "
+        "`b = 1` that is 0.73. Which bias keeps half of the memory, and so of its gradient, over "
+        "100 steps?",
         "`σ(b)^100 = 0.5` asks for `σ(b) = 0.5^(1/100)` = 0.9931, and "
         "`b = ln(0.9931 / 0.0069)` = 4.97. Chrono would give such a bias to units meant for about "
         "`e^4.97` = 144 steps.",

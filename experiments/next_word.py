@@ -8,7 +8,7 @@ and so on.
 Source: Mikolov 2010 (recurrent language models); Chen and Goodman 1998 (modified Kneser-Ney);
 tied embeddings: Press and Wolf 2017.
 
-Run time: about 5 minutes on two cores; 12 s with --quick, which trains a small network for a
+Run time: about 6 min on two cores; 12 s with --quick, which trains a small network for a
 moment on four plays and is not expected to bear the claim out.
 
 Examples:
@@ -71,18 +71,15 @@ class Options(harness.Options):
         """
         super().__post_init__()
         if not 1 <= self.works <= 36:
-            raise ValueError(f"--works: expected 1 to 36, got {self.works}")
+            raise ValueError(f"--works: expected 1 to 36, got {self.works}; choose another")
         if not 0 <= self.dropout < 1:
-            raise ValueError(f"--dropout: expected from 0 to below 1, got {self.dropout}")
+            raise ValueError(
+                f"--dropout: expected from 0 to below 1, got {self.dropout}; choose another"
+            )
         # The warm-up is a twentieth of the training.
         if self.steps < 20:
-            raise ValueError(f"--steps: expected at least 20, got {self.steps}")
-        for name in ("least", "size", "batch", "window", "learning_rate", "looks", "positions"):
-            if not getattr(self, name) > 0:
-                raise ValueError(
-                    f"--{name.replace('_', '-')}: expected a number above zero, got "
-                    f"{getattr(self, name)}"
-                )
+            raise ValueError(f"--steps: expected at least 20, got {self.steps}; choose another")
+        self.above_zero("least", "size", "batch", "window", "learning_rate", "looks", "positions")
 
 
 if __name__ == "__main__":
@@ -166,13 +163,13 @@ class Guess(NamedTuple):
 
 def find(prompt: Prompt, data: Words) -> Guess:
     """The prompt with what stands before it; nothing does where it is of no play."""
-    alone = data.encode(tokenise(prompt.text))
+    wanted = tokenise(prompt.text)
+    alone = data.encode(wanted)
     if not prompt.source:
         return Guess(prompt, alone, alone, 0)
-    places = np.arange(len(data.test) - len(alone))
-    for offset, token in enumerate(alone):
-        places = places[data.test[places + offset] == token]
-    end = int(places[0]) + len(alone)
+    # By the words themselves: one that the vocabulary has not is like any other such.
+    read = data.test_words
+    end = next(i for i in range(len(wanted), len(read)) if read[i - len(wanted) : i] == wanted)
     return Guess(prompt, alone, data.test[max(end - SEEN, 0) : end], int(data.test[end]))
 
 
@@ -447,8 +444,8 @@ def text(found: Found) -> list[str]:
         numbers["perplexity_test"]
         for numbers in (network, *(found["baselines"][gram_label(order)] for order in (3, 5)))
     )
-    four, many = (network[f"perplexity_after_{length}"] for length in (4, CONTEXTS[-1]))
-    rival = found["baselines"][gram_label(5)]["perplexity_places"]
+    one, four, many = (network[f"perplexity_after_{n}"] for n in (1, 4, CONTEXTS[-1]))
+    two, rival = (found["baselines"][gram_label(k)]["perplexity_places"] for k in (2, 5))
     verdict = (
         f"Here the network's is {own:.0f}, below both. Mixed with the 5-gram it is {both:.0f}: "
         "each knows something that the other does not."
@@ -474,7 +471,9 @@ def text(found: Found) -> list[str]:
         f"{five:.0f} for that of five. {verdict} And is that because it remembers more? Shown "
         f"just the four words that the 5-gram has, it comes to {four:.0f} where the 5-gram comes "
         f"to {rival:.0f}; shown {CONTEXTS[-1]} words, to {many:.0f}. The first difference is what "
-        "it has learned about words, the second is memory. The vocabulary is closed at "
+        "it has learned about words, the second is memory at most: a network trained in the midst "
+        "of texts is at a loss where one has just begun. After a single word it comes to "
+        f"{one:.0f}, the 2-gram to {two:.0f}. The vocabulary is closed at "
         f"{network['vocabulary']:.0f} tokens; {100 * network['unknown_rate']:.1f} % of the test "
         "is outside it, and counts as one token, `<unk>`, for every model.",
     ]
@@ -487,14 +486,18 @@ def alt(found: Found) -> str:
         f"{name} {numbers['perplexity_test']:.0f}"
         for name, numbers in {**found["baselines"], **models}.items()
     )
+    levels = ", ".join(
+        f"{found['baselines'][gram_label(order)]['perplexity_places']:.0f}" for order in ORDERS[1:]
+    )
     curve = ", ".join(
         f"{models[NETWORK][f'perplexity_after_{length}']:.0f} after {length}" for length in CONTEXTS
     )
     return (
         f"Left: perplexity on the test plays: {listed}. Middle: perplexity against the number of "
-        "words that a model may see; the n-gram models are level from one to four words on, the "
-        f"network's is {curve}. Right: the ten likeliest words of the network and of the "
-        f"5-gram after “{CAT.text}”."
+        "words that a model may see; the n-gram models are level, at "
+        f"{levels} from one, two and four words on; the network's is {curve}. Right: the ten "
+        f"likeliest words of the network and of the 5-gram after “{CAT.text}”, which the guessing "
+        "game above tells one by one."
     )
 
 

@@ -7,7 +7,7 @@ Seen on two events among distractors, and on Shakespeare's lines against the sam
 
 Source: Elman 1990, whose first section says why time wants a state and not a longer input.
 
-Run time: about 3 min 20 s on two cores; 14 s with --quick, which takes three networks, tanh,
+Run time: about 4 min on two cores; 14 s with --quick, which takes three networks, tanh,
 and fewer lines and steps.
 
 Examples:
@@ -73,20 +73,14 @@ class Options(harness.Options):
           ValueError: naming the option.
         """
         super().__post_init__()
-        if not self.network or len(set(self.network)) < len(self.network):
-            raise ValueError(
-                f"--network: expected each name once, got {self.network}; drop doubles"
-            )
+        self.each_once("network")
+        if not 1 <= self.works <= 36:
+            raise ValueError(f"--works: expected 1 to 36, got {self.works}; choose another")
         if self.length < 2:
-            raise ValueError(f"--length: expected room for two events, got {self.length}")
-        for name in (
-            "works", "hidden", "steps", "event_steps", "pairs", "held", "learning_rate",
-        ):  # fmt: skip
-            if not getattr(self, name) > 0:
-                raise ValueError(
-                    f"--{name.replace('_', '-')}: expected a number above zero, got "
-                    f"{getattr(self, name)}"
-                )
+            raise ValueError(
+                f"--length: expected room for two events, got {self.length}; choose another"
+            )
+        self.above_zero("hidden", "steps", "event_steps", "pairs", "held", "learning_rate")
 
 
 if __name__ == "__main__":
@@ -611,7 +605,7 @@ def _right(found: Found, task: str, contender: Contender) -> str:
     """Right answers on the test, with their deviation over the seeds."""
     numbers = found["results"][row_name(task, contender)]
     deviation = numbers.get("deviation", {}).get("accuracy", 0)
-    spread = f" ± {deviation:.1f}" if deviation else ""
+    spread = f" ± {deviation:.1f}" if round(deviation, 1) else ""
     return f"{numbers['mean']['accuracy']:.1f}{spread} %"
 
 
@@ -659,16 +653,18 @@ SECTION = Section(
         "long it trains."
         + _told(found, "mean", "The mean of the inputs")
         + _told(found, "alone", "Each step alone")
-        + " A recurrent network reads one input after the other into a state."
+        + " A recurrent network reads one input after the other into a state; this is one of "
+        "several kinds, which the cures explain."
         + _told(found, "recurrent", "Its right answers")
         + " If every sequence is shuffled before it is read, in training and in test, the same "
         "network has nothing left to go by." + _told(found, "orderless", "Then it is right"),
         "That does not make recurrence the only way. A classifier that counts which symbols stand "
         f"next to each other knows a little of the order. {_rivals(found)}. On events it is right "
-        f"{_counted(found, 'events'):.1f} % of the time: where A and B stand apart, pairs of "
-        "neighbours do not tell. The claim, that what is blind to order stays at one half and the "
-        f"recurrent network does not, is {'borne out' if found['borne_out'] else 'not borne out'} "
-        "by this run, within the binomial intervals of the table.",
+        f"{_counted(found, 'events'):.1f} % of the time: where A and B do not touch and neither "
+        "stands first or last, pairs of neighbours do not tell. The claim, that what is blind to "
+        "order stays at one half and the recurrent network does not, is "
+        f"{'borne out' if found['borne_out'] else 'not borne out'} by this run, within "
+        "the binomial intervals of the table.",
     ],
     alt=lambda found: (
         "Two graphs of right answers on the test, one for events and one for lines, a row a "

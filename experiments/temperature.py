@@ -4,7 +4,7 @@ Claim: told 48 hours of weather at New York's three airports, a recurrent networ
 a linear model forecasts the temperature 1, 6 and 24 hours ahead with smaller errors than
 persistence, the seasonal naive forecast and an autoregression on 48 hours with the clock, and
 is at no horizon surely worse than the linear model of the same inputs. Whether it is better
-than that one is told by a paired bootstrap, where "no difference" is an answer.
+than that one is told by a paired bootstrap, where "no difference found" is an answer.
 
 Source: the rival models, Hyndman and Athanasopoulos, Forecasting: Principles and Practice,
 sections 5.2 and 12.3; resampling blocks, Künsch 1989; intervals, Vovk, Gammerman and Shafer
@@ -79,19 +79,14 @@ class Options(harness.Options):
         """
         super().__post_init__()
         # From six cycles on, a part is hardly longer than the block that is resampled.
-        once = len(set(self.cycles)) == len(self.cycles) > 0
-        if not once or not all(1 <= cycles <= 6 for cycles in self.cycles):
-            raise ValueError(
-                f"--cycles: expected numbers from 1 to 6, each once, got {self.cycles}"
-            )
+        self.each_once("cycles")
+        if not all(1 <= cycles <= 6 for cycles in self.cycles):
+            raise ValueError(f"--cycles: expected 1 to 6, got {self.cycles}; choose others")
         if not 0 <= self.dropout < 1:
-            raise ValueError(f"--dropout: expected 0 to below 1, got {self.dropout}")
-        for name in ("hidden", "members", "steps", "batch", "learning_rate"):
-            if not getattr(self, name) > 0:
-                raise ValueError(
-                    f"--{name.replace('_', '-')}: expected a number above zero, got "
-                    f"{getattr(self, name)}"
-                )
+            raise ValueError(
+                f"--dropout: expected 0 to below 1, got {self.dropout}; choose another"
+            )
+        self.above_zero("hidden", "members", "steps", "batch", "learning_rate")
 
 
 if __name__ == "__main__":
@@ -373,14 +368,17 @@ def bootstrap(sums: np.ndarray, hours: np.ndarray, *, seed: int) -> np.ndarray:
     """Means over hours drawn anew, whole blocks at a time: `[RESAMPLES, M]` from `[n, M]`.
 
     Errors of neighbouring hours are alike, so that hours drawn one by one would make a
-    much too narrow interval. No block reaches over a gap in `hours` `[n]`.
+    much too narrow interval. A block that would reach over a gap in `hours` `[n]` goes on at
+    the beginning of its stretch, so that every hour is as likely to be drawn as any other
+    (Politis and Romano 1992).
     """
-    first = np.arange(len(hours) - BLOCK + 1)
-    first = first[hours[first + BLOCK - 1] - hours[first] == BLOCK - 1]
-    running = np.concatenate([np.zeros((1, sums.shape[1])), np.cumsum(sums, axis=0)])
-    of_block = running[first + BLOCK] - running[first]
+    stretch = np.cumsum(np.diff(hours, prepend=hours[0]) > 1)
+    begin, length = np.searchsorted(stretch, stretch), np.bincount(stretch)[stretch]
+    place = np.arange(len(hours)) - begin
+    block = begin[:, None] + (place[:, None] + np.arange(BLOCK)) % length[:, None]
+    of_block = sums[block].sum(axis=1)
     draws = np.random.default_rng(seed).integers(
-        len(first), size=(RESAMPLES, math.ceil(len(hours) / BLOCK))
+        len(hours), size=(RESAMPLES, math.ceil(len(hours) / BLOCK))
     )
     return of_block[draws].mean(axis=1) / BLOCK
 
@@ -464,7 +462,7 @@ def row(task: Task, forecast: np.ndarray, rival: np.ndarray, *, seed: int) -> di
 
 def verdict(low: float, high: float) -> str:
     """What a 95 % interval of the gain says."""
-    return "better" if low > 0 else "worse" if high < 0 else "no difference"
+    return "better" if low > 0 else "worse" if high < 0 else "no difference found"
 
 
 def is_below(network: Found, simple: Found) -> bool:
@@ -610,7 +608,7 @@ def stretch(ax: Axes, task: Task, forecast: np.ndarray, rival: np.ndarray) -> No
     ax.plot(when, came, color="black", linewidth=1.6, label="what came")
     ax.plot(when, centre, color=GREEN, linestyle=(0, (6, 1.5)), label=NETWORK)
     ax.plot(when, rival[hours, k, airport], color=BLUE, linestyle=(0, (1, 1)), label=RIVAL)
-    ax.xaxis.set_major_formatter(DateFormatter("%-d %b"))
+    ax.xaxis.set_major_formatter(DateFormatter("%d %b"))
     ax.set(ylabel=f"°F at {task.airports[airport]}", xlim=(when[0], when[-1]))
     ax.set_title(f"Forecast {HORIZONS[k]} h before, in the middle of the test part")
     ax.legend(loc="upper center", ncols=4, bbox_to_anchor=(0.5, -0.08), frameon=False)
@@ -648,7 +646,7 @@ def paragraphs(found: Found) -> list[str]:
     again = "".join(
         f" With the year cut into {cycles} pieces, each with its own test, the errors are "
         f"{listed(found['results'][in_pieces(NETWORK, cycles)]['mean'], '.2f', 'rmse')} °F, those "
-        "of the straight line "
+        "of the autoregression "
         f"{listed(baselines[in_pieces(OWN, cycles)], '.2f', 'rmse')}, of the linear model "
         f"{listed(baselines[in_pieces(RIVAL, cycles)], '.2f', 'rmse')}."
         for cycles in others
@@ -659,13 +657,14 @@ def paragraphs(found: Found) -> list[str]:
         f"{', '.join(ahead[:-1])} and {ahead[-1]} ahead. In this run {cut}. A window "
         "that would reach over a border is left out, or the last hours trained on would be the "
         "first ones tested on. What no instrument observed is never scored.",
-        "First what costs nothing: it stays as it is (persistence), it is as at the same hour "
-        "of the day before (seasonal naive), or a straight line through its own last "
-        f"{PAST} hours and the clock, with errors of "
-        f"{listed(baselines[OWN], '.2f', 'rmse')} °F (root of the mean square). The network, with "
-        f"{listed(network, '.2f', 'rmse')} °F, is {below} all three at every horizon. But it does "
-        "not start from nothing: it corrects a linear model that is told the same, as far as that "
-        "serves in validation, and the linear model alone reaches "
+        "First what costs little: it stays as it is (persistence); it is as at the same hour of "
+        "the day before (seasonal naive); or it is a weighted sum of its own last "
+        f"{PAST} hours and of the clock (autoregression). The figure has the errors of all three; "
+        f"those of the autoregression are {listed(baselines[OWN], '.2f', 'rmse')} °F (root of the "
+        f"mean square). The network's forecast is the mean of {found['members']} trainings; with "
+        f"{listed(network, '.2f', 'rmse')} °F it is {below} all three at every horizon. But it "
+        "does not start from nothing: it corrects a linear model that is told the same, as far as "
+        "that serves in validation, and the linear model alone reaches "
         f"{listed(baselines[RIVAL], '.2f', 'rmse')} °F. A network that must correct persistence "
         f"instead reaches {listed(other, '.2f', 'rmse')} °F: it must first find what the linear "
         "model says.",
@@ -673,13 +672,14 @@ def paragraphs(found: Found) -> list[str]:
         "drawn anew, thousands of times, always the same days for both. By the mean square error "
         f"saved, with its 95 % interval, it is {'; '.join(verdicts)}. Weather a few hours ahead is "
         f"close to linear in what is seen now, so that little is left to find.{again} One year is "
-        "one draw of the weather: how it is cut moves the errors by more than the models differ. "
-        "And how the models are made was settled after looking at tests like these, so that only "
-        "another year would be a new one.",
-        "How sure is a forecast? Take the errors in the validation part: an interval as wide as "
-        f"{100 * LEVEL:.0f} % of them would cover as many of the truths to come, if what comes "
+        "one draw of the weather. And how the models are made was settled after looking at tests "
+        "like these, so that only another year would be a new one.",
+        "How sure is a forecast? Take the errors in the validation part, and an interval so wide "
+        f"that {100 * LEVEL:.0f} % of them lie inside it: it would cover as large a share of the "
+        "truths to come, if what comes "
         f"is like what was. It covered {listed(network, '.0f', 'coverage_fixed')} %. Where that "
-        "is too few, the weather was more changeable than when the width was chosen. Widths of "
+        "is too few, the weather was more changeable than when the width was chosen, or the "
+        "choices made on those very errors had made them small. Widths of "
         f"the errors of the last {RECENT // 24} days, chosen anew every hour, covered "
         f"{listed(network, '.0f', 'coverage_recent')} %.",
     ]

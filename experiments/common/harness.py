@@ -80,6 +80,26 @@ class Options:
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"--seeds: expected different seeds, got {self.seeds}; drop doubles")
 
+    def above_zero(self, *names: str) -> None:
+        """Refuses options that are not.
+
+        Raises:
+          ValueError: naming the option.
+        """
+        for name in names:
+            if not (value := getattr(self, name)) > 0:
+                option = name.replace("_", "-")
+                raise ValueError(f"--{option}: expected a number above zero, got {value}; raise it")
+
+    def each_once(self, name: str) -> None:
+        """Refuses an empty list, and one that names something twice.
+
+        Raises:
+          ValueError: naming the option.
+        """
+        if not (values := getattr(self, name)) or len(set(values)) < len(values):
+            raise ValueError(f"--{name}: expected each name once, got {values}; drop doubles")
+
     @property
     def all_seeds(self) -> tuple[int, ...]:
         """The seeds to run."""

@@ -65,7 +65,7 @@ named cell wrote after what stands before the first passage.
     {"models": ["LSTM", "Kneser-Ney 5-gram"],        # the labels, in the order of the lists below
      "rounds": [{"source": "Hamlet", "context": "what stands before <end>",  # or both empty
                  "before": "to be or not to",
-                 "truth": "be",  # or null, as `probability`, where the prompt is nobody's text
+                 "truth": "be",  # or null, as `probability`: nobody's text, or an unknown word
                  "likeliest": [[["be", 0.5], ... ten], [... ten]],  # with the context
                  "alone": [[... ten], [... ten]],  # after `before` without the context
                  "probability": [0.5, 0.21]}]}  # that each gave to the truth
@@ -98,7 +98,7 @@ class Section(NamedTuple):
     Attributes:
       place: orders the page; see the list above.
       title: what the section is about, in a few words.
-      text: `result.json -> two or three paragraphs`, numbers filled in from the result,
+      text: `result.json -> two to four paragraphs`, numbers filled in from the result,
         saying plainly where the claim was not borne out.
       alt: `result.json -> the figure in words`, with its numbers.
       code: the functions whose source is shown, about twenty lines together.

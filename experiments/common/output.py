@@ -220,7 +220,8 @@ class Output:
 
     def _fixed_names(self) -> list[str]:
         figures = [f"{self.experiment}.{kind}" for kind in ("svg", "png")]
-        return ["files.json", "config.json", "metrics.jsonl", "result.json", *figures]
+        texts = ["files.json", "config.json", "metrics.jsonl", "lesson.json", "result.json"]
+        return [*texts, *figures]
 
     def _begin(self) -> None:
         """Makes the folder ready; with `--force`, takes away what earlier runs wrote."""

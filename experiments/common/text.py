@@ -131,12 +131,14 @@ class Words(NamedTuple):
       training: `[N]`, the numbers of the tokens.
       validation: likewise.
       test: likewise.
+      test_words: the tokens of the test part as they stand there, unknown ones too.
     """
 
     vocabulary: list[str]
     training: np.ndarray
     validation: np.ndarray
     test: np.ndarray
+    test_words: list[str]
 
     def encode(self, tokens: Sequence[str]) -> np.ndarray:
         """The numbers of tokens."""
@@ -168,7 +170,7 @@ def words(works: Works, *, least: int, training: Sequence[str] = TRAINING) -> Wo
     counts = Counter(tokens[0])
     known = [token for token, count in counts.most_common() if count >= least]
     vocabulary = [UNKNOWN, *known]
-    return Words(vocabulary, *(_encode(vocabulary, part) for part in tokens))
+    return Words(vocabulary, *(_encode(vocabulary, part) for part in tokens), tokens[2])
 
 
 def characters(works: Works, names: Sequence[str]) -> np.ndarray:

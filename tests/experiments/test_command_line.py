@@ -149,7 +149,7 @@ def test_a_run_writes_everything_whole(finished: tuple[Path, str]) -> None:
     assert (config["experiment"], config["seeds"], config["steps"]) == (NAME, [0], 2)
     result = strict((folder / "result.json").read_text())
     assert result["schema"] == 2
-    assert result["borne_out"] is True
+    assert result["borne_out"] is False  # of tanh alone, nothing is shown
     assert [column["name"] for column in result["columns"]][:2] == ["rate_before", "rate_after"]
     assert result["versions"]["jax"]
     assert result["device"]["platform"]
@@ -303,6 +303,7 @@ def test_divergence_has_its_own_exit_code(tmp_path: Path) -> None:
     assert not list((tmp_path / "run" / "parts").iterdir())
 
 
+@pytest.mark.slow
 def test_interrupt_keeps_what_is_finished(tmp_path: Path) -> None:
     words = [*TINY, "--seeds", "0,1,2,3,4,5,6,7", "--out", str(tmp_path / "run")]
     process = subprocess.Popen(
@@ -329,6 +330,7 @@ def test_interrupt_keeps_what_is_finished(tmp_path: Path) -> None:
         strict(line)
 
 
+@pytest.mark.slow
 def test_quick_run_with_its_defaults(tmp_path: Path) -> None:
     done = run("--quick", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

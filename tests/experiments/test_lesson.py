@@ -475,9 +475,12 @@ WIDGETS: dict[str, tuple[str, dict[str, Any]]] = {
 @pytest.mark.slow
 def test_in_a_real_browser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "own_sections", ALL)
-    installed = subprocess.run(
-        [BROWSER / "install.sh"], capture_output=True, text=True, timeout=300, check=False
-    )
+    try:
+        installed = subprocess.run(
+            [BROWSER / "install.sh"], capture_output=True, text=True, timeout=300, check=False
+        )
+    except subprocess.TimeoutExpired:
+        pytest.skip("no browser could be had within five minutes")
     if installed.returncode != 0:
         pytest.skip(f"no browser could be had: {installed.stderr.strip()[-200:]}")
     experiments = []

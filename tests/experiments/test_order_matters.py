@@ -103,11 +103,23 @@ def test_every_order_is_as_likely() -> None:
     assert counts.min() > 900 and counts.max() < 1100
 
 
-def test_lines_are_words_in_small_letters_and_stand_in_one_part_only() -> None:
+def test_lines_are_words_in_small_letters() -> None:
     lines = order_matters.verses(poems(), order_matters.TRAINING[:1])
     assert lines[0][:5] == ("shall", "i", "compare", "thee", "to")
     assert all(word.islower() and word[-1].isalpha() for line in lines for word in line)
     assert all(order_matters.FEWEST <= len(line) <= order_matters.MOST for line in lines)
+
+
+def test_lines_of_the_training_are_in_no_other_part() -> None:
+    works = poems()
+    same = "\nThe quick brown fox jumps over the lazy dog."
+    both = works._replace(texts={name: text + same for name, text in works.texts.items()})
+    plain, more = (
+        order_matters.verses_task(each, Options(works=5, pairs=6), 0) for each in (works, both)
+    )
+    assert len(more.many.label) == len(plain.many.label) + 2
+    assert len(more.validation.label) == len(plain.validation.label)
+    assert len(more.test.label) == len(plain.test.label)
 
 
 def test_neighbours_know_lines_and_miss_what_stands_apart() -> None:

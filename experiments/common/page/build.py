@@ -7,6 +7,7 @@ import json
 import keyword
 import pkgutil
 import re
+import shlex
 import textwrap
 import tokenize
 from collections.abc import Iterable, Mapping, Sequence
@@ -120,7 +121,7 @@ def of_experiment(experiment: Experiment, there: Standing, folder: Path) -> Show
         svg = (folder / f"{name}.svg").read_text(encoding="utf-8")
         body = _body(name, section, result, svg)
     except Exception as error:  # results of other options may lack what the text speaks of
-        again = " ".join(command(module, folder, result, "--force"))
+        again = shlex.join(command(module, folder, result, "--force"))
         why = f"{name}: the results cannot be shown, {type(error).__name__}: {error}"
         return Shown(**head, missing=why, remedy=again)
     # What an interrupted run had finished took its time as well.
@@ -139,7 +140,7 @@ def of_experiment(experiment: Experiment, there: Standing, folder: Path) -> Show
         **body,
         borne_out=result["borne_out"],
         caption=result["finding"],
-        command=" ".join(command(module, folder, result)),
+        command=shlex.join(command(module, folder, result)),
         about="; ".join(about),
         widget=section.widget if data else "",
         data=data,

@@ -88,7 +88,7 @@ def main(words: list[str]) -> int:
                 elif there.result is not None:
                     tell(f"{name}: finished before")
                 if there.note:
-                    tell(f"{there.note}; replace it with: {there.remedy}")
+                    tell(f"{there.note}; to mend it: {there.remedy}")
                 found[name] = there
                 bar.advance(task)
     except KeyboardInterrupt:

@@ -138,7 +138,7 @@ lesson.widgets.gradient = (box, data) => {
   });
   const which = lesson.choice("Kernel", KERNELS.map(([name]) => name), (index) => { kernel = index; rho.update(); });
   box.append(make("h3", {}, "Move the spectral radius"),
-    make("p", {}, `A recurrence of ${N} units, driven by noise. Below spectral radius 1 the linear one always ends in decay, above 1 in growth; the bound goes by the norm, which is larger; tanh can only take away from what W_hh gives.`),
+    make("p", {}, `A recurrence of ${N} units, driven by noise. Below spectral radius 1 the linear one always ends in decay, above 1 in growth; the bound goes by the norm, which is never below the radius, and neither curve rises above it.`),
     which.box, rho.box, steps.box, chart, found);
   lag.update();
   rho.update();

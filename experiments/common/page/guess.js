@@ -27,7 +27,7 @@ lesson.widgets.guess = (box, data) => {
     const { before, context: read, source: from } = data.rounds[round];
     prompt.textContent = `${before} ____`;
     source.textContent = from ? `From ${from}; the models have read what stands here, words that they do not know as <unk>.` : "";
-    context.textContent = read.replaceAll(" <end>", "\n");
+    context.textContent = read.replaceAll(/(^| )<end>/g, "\n").trim();
     answer.replaceChildren();
     input.value = "";
     input.disabled = submit.disabled = false;

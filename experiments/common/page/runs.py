@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -101,7 +102,7 @@ def standing(experiment: Experiment, folder: Path, *, quick: bool) -> Standing:
     if module is None:
         return Standing(None, None, experiment.trouble, f"python -m experiments.{name} --help")
     wanted = strict(defaults(module, quick=quick).config(name))
-    again = " ".join(command(module, folder, wanted, "--force"))
+    again = shlex.join(command(module, folder, wanted, "--force"))
     result, config = (_read(folder / file) for file in ("result.json", "config.json"))
     there = result or config
     if there is None:
@@ -120,8 +121,9 @@ def standing(experiment: Experiment, folder: Path, *, quick: bool) -> Standing:
             return Standing(None, ("--resume",))
         if there.get("quick"):
             return Standing(None, ("--force",))
-        note = f"{name}: expected a run with --quick in {folder}, got a full one, not finished"
-        return Standing(None, None, note, " ".join(command(module, folder, config, "--resume")))
+        wish = "a run with --quick" if quick else "one with the usual options"
+        note = f"{name}: expected {wish} in {folder}, got another full one, not finished"
+        return Standing(None, None, note, shlex.join(command(module, folder, config, "--resume")))
     if finished:
         return Standing(result)
     if there.get("quick"):
@@ -173,7 +175,7 @@ def run(
         wanted["seeds"] = [seed + 1 for seed in wanted["seeds"]]
     error = next((line for line in reversed(lines) if line.startswith("error: ")), lines[-1])
     note = f"{name}: exit code {process.returncode}, {error.removeprefix('error: ')}"
-    return Standing(None, None, note, " ".join(command(module, folder, wanted, "--force")))
+    return Standing(None, None, note, shlex.join(command(module, folder, wanted, "--force")))
 
 
 def _read(file: Path) -> dict[str, Any] | None:

@@ -11,20 +11,17 @@ lesson.widgets.shannon = (box, data) => {
   let at = START, guesses = 0, tried = new Set();
   const line = make("p", { class: "letters" });
   const input = make("input", { id, autocomplete: "off", autocapitalize: "none", spellcheck: "false", size: 8 });
-  const told = make("p", { role: "status" });
+  const told = make("p", { role: "status", tabindex: -1 });
   const found = make("p", { class: "aside" });
   const form = make("form", { class: "row" }, make("label", { for: id }, "The next letter (or “space”)"), input, make("button", {}, "Guess"));
   // What is neither a letter nor a space is shown, not asked for.
   const asked = () => { while (at < text.length && !LETTERS.includes(text[at].toLowerCase())) at += 1; };
   const entropy = () => {
-    const share = (n) => counts.filter((c) => c === n).length / counts.length;
-    let upper = 0, lower = 0;
-    for (let n = 1; n <= 27; n += 1) {
-      if (share(n)) upper -= share(n) * Math.log2(share(n));
-      // Shannon 1951, section 5.
-      lower += n * (share(n) - (n < 27 ? share(n + 1) : 0)) * Math.log2(n);
-    }
-    return [Math.max(0, lower), upper];
+    // Shannon 1951, section 5; his lower bound supposes that the shares fall.
+    const shares = Array.from({ length: 27 }, (_, n) => counts.filter((c) => c === n + 1).length / counts.length).sort((a, b) => b - a);
+    const upper = shares.reduce((sum, p) => sum - (p ? p * Math.log2(p) : 0), 0);
+    const lower = shares.reduce((sum, p, n) => sum + (n + 1) * (p - (shares[n + 1] ?? 0)) * Math.log2(n + 1), 0);
+    return [lower, upper];
   };
   const show = () => {
     asked();
@@ -39,7 +36,10 @@ lesson.widgets.shannon = (box, data) => {
       if (counts.length < 20) words += " Too few letters yet to say much.";
       found.textContent = words;
     }
-    if (at >= text.length) form.hidden = true;
+    if (at >= text.length) {
+      form.hidden = true;
+      told.focus(); // or the focus would be lost with the form
+    }
   };
   form.addEventListener("submit", (event) => {
     event.preventDefault();

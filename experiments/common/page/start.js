@@ -3,11 +3,13 @@ for (const form of document.querySelectorAll("form.check")) {
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     const right = Number(form.dataset.number);
-    const text = form.querySelector("input").value.trim().replace(/(\d)[ ,'](?=\d{3}\b)/g, "$1").replace(",", ".");
-    const given = text === "" ? NaN : Number(text);
-    form.querySelector("output").textContent = Number.isNaN(given)
+    const text = form.querySelector("input").value.trim();
+    // A comma may stand for the decimal point or part thousands.
+    const given = [text, text.replace(/(\d)[ ,'](?=\d{3}\b)/g, "$1")]
+      .filter(Boolean).map((one) => Number(one.replace(",", "."))).filter((one) => !Number.isNaN(one));
+    form.querySelector("output").textContent = given.length === 0
       ? "Write a number, such as 2.5."
-      : Math.abs(given - right) <= 0.02 * Math.abs(right) ? "✓ Right." : "✗ Not yet.";
+      : given.some((one) => Math.abs(one - right) <= 0.02 * Math.abs(right)) ? "✓ Right." : "✗ Not yet.";
   });
 }
 for (const box of document.querySelectorAll("[data-widget]")) {

@@ -20,7 +20,7 @@ lesson.widgets.states = (box, data) => {
     const known = values.filter((v) => v !== null);
     const low = Math.min(...known), high = Math.max(...known);
     inputs.append(make("path", {
-      d: values.map((v, t) => v === null ? "" : `${t && values[t - 1] !== null ? "L" : "M"}${t} ${(44 * row + 40 - 36 * (v - low) / (high - low || 1)).toFixed(1)}`).join(""),
+      d: values.map((v, t) => v === null ? "" : `${t && values[t - 1] !== null ? "L" : "M"}${t + 0.5} ${(44 * row + 40 - 36 * (v - low) / (high - low || 1)).toFixed(1)}`).join(""),
       fill: "none", stroke: ["var(--red)", "var(--blue)", "var(--green)", "var(--ink)"][row % 4], "stroke-width": 1.5,
       "stroke-dasharray": ["", "6 2", "2 2", "8 2 2 2"][row % 4], "vector-effect": "non-scaling-stroke",
     }));

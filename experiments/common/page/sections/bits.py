@@ -24,7 +24,7 @@ def score(probabilities: list[float]) -> dict[str, float]:
 
     A mean over the steps: long texts do not cost more than short ones.
     """
-    nats = -sum(math.log(p) for p in probabilities) / len(probabilities)
+    nats = sum(-math.log(p) for p in probabilities) / len(probabilities)
     return {"nats": nats, "bits": nats / math.log(2), "perplexity": math.exp(nats)}
 
 

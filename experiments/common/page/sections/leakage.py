@@ -12,7 +12,7 @@ RANDOM, BY_TIME = "random days", "the year after"
 
 
 def nearest_day(training: np.ndarray, celsius: np.ndarray, days: np.ndarray) -> np.ndarray:
-    """The temperature of the training day that is closest on the calendar."""
+    """The temperature of the training day that is nearest in time."""
     distance = np.abs(days[:, None] - training)
     return celsius[training[np.argmin(distance, axis=1)]]
 
@@ -76,15 +76,17 @@ SECTION = Section(
         "training part alone.",
         "Where examples come in time, the cut must be made in time. Here is what happens "
         "otherwise. One model is a mere list: it says the temperature of the training day that is "
-        "nearest on the calendar. Tested on days drawn at random from among its training days it "
-        f"errs by {_error(found, MEMORISER, RANDOM)}, about as little as an honest forecaster "
-        f"({_error(found, LINEAR, RANDOM)}), for almost every test day has a neighbour in the "
-        "training part, often the day after, which no forecast could know. Tested on the year "
-        f"after, it errs by {_error(found, MEMORISER, BY_TIME)}; the honest one by "
-        f"{_error(found, LINEAR, BY_TIME)}, as before.",
+        "nearest in time. Tested on days drawn at random from between its training days, it errs "
+        f"by {_error(found, MEMORISER, RANDOM)} (root mean square, RMSE), about as little as an "
+        f"honest forecaster ({_error(found, LINEAR, RANDOM)}): almost every test day has a "
+        "neighbour in the training part, sometimes the day after, which no forecast could know. "
+        "Tested on the year after, the list can only repeat its last day, and errs by "
+        f"{_error(found, MEMORISER, BY_TIME)}; the honest one errs by "
+        f"{_error(found, LINEAR, BY_TIME)}, about as before.",
         "That the future leaks into the past is the commonest way to fool oneself with sequences, "
         "and a network with enough weights finds every leak. So every experiment on this page "
-        "cuts by time where data are in time and by work where they are texts; and says so.",
+        "cuts by time where data are in time and by work where they are texts. Under temperature "
+        "a second cut breaks this rule on purpose.",
     ],
     alt=lambda found: (
         "Root mean square errors of two models under two splits. "

@@ -117,7 +117,12 @@ SECTION = Section(
             f"{_row(found, size)['high']:.2f}"
             for size in (SIZES[0], 120, SIZES[-1])
         )
-        + " °C². The intervals shrink as the days grow more."
+        + " °C². These are by blocks; by single days the interval is "
+        + " and ".join(
+            f"{_row(found, size)['low_1']:.2f} to {_row(found, size)['high_1']:.2f} at {size} days"
+            for size in (SIZES[0], SIZES[-1])
+        )
+        + "."
     ),
     code=[interval],
     exercise=Exercise(

@@ -95,9 +95,9 @@ SECTION = Section(
     code=[one_hot, standardised],
     exercise=Exercise(
         "Sixteen melodies of 60 notes go into one batch. Each note is one of 88 keys, one-hot. "
-        "What is the shape of the array, and how many numbers does it hold?",
-        f"`[60, 16, 88]`: time, batch, features. That is {60 * 16 * 88:,} numbers, of which "
-        f"{60 * 16} are ones.",
+        "How many numbers does the array hold? And what is its shape?",
+        f"{60 * 16 * 88:,}, of which {60 * 16} are ones. The shape is `[60, 16, 88]`: time, batch, "
+        "features.",
         number=60 * 16 * 88,
     ),
 )

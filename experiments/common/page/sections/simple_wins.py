@@ -70,6 +70,10 @@ def _largest(found: Found) -> Found:
     return max((row["mean"] for row in found["results"].values()), key=lambda r: r["order"])
 
 
+def _smallest(found: Found) -> Found:
+    return min((row["mean"] for row in found["results"].values()), key=lambda r: r["order"])
+
+
 SECTION = Section(
     place=20,
     title="Why a linear or bag-of-words model sometimes wins",
@@ -83,11 +87,13 @@ SECTION = Section(
         "The figure counts the price of every further weight. All models are linear and differ "
         f"only in how many days they see; all are fitted on the same {found['days']} days. With "
         "more weights the error on those days only falls, to "
-        f"{_largest(found)['training']:.2f} °C at {_largest(found)['weights']:.0f} weights; on "
-        f"the year after, the best has {_best(found)['weights']:.0f}, and the largest errs by "
-        f"{_largest(found)['validation']:.2f} instead of {_best(found)['validation']:.2f} °C. A "
-        "network of 32 units has more weights than that; what holds them in check is its form, "
-        "small steps and an early stop.",
+        f"{_largest(found)['training']:.2f} °C at {_largest(found)['weights']:.0f} weights. On the "
+        f"year after, {_smallest(found)['weights']:.0f} weights, yesterday alone, err by "
+        f"{_smallest(found)['validation']:.2f} °C and the best, {_best(found)['weights']:.0f}, by "
+        f"{_best(found)['validation']:.2f}; the largest errs by "
+        f"{_largest(found)['validation']:.2f} °C. A network of 32 units has more weights than any "
+        "of these; its form and few small steps may hold them in check, which is not measured "
+        "here.",
         "It is the same with words. A bag of words, which counts words and forgets their order, "
         "is hard to beat at telling what a text is about, since that hangs on which words occur. "
         "Order starts to pay where the label depends on it (“dog bites man”), and where there are "
