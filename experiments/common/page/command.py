@@ -3,7 +3,7 @@
 What is finished is not run again. Whatever is missing, the page is written and says so in
 its place; the exit code is 0 where nothing that was asked for is missing, 1 otherwise.
 
-Run time: up to an hour on two cores, once; under five minutes with --quick.
+Run time: about 35 minutes on two cores, once; about two with --quick.
 
 Examples:
   python -m experiments lesson
