@@ -7,7 +7,7 @@ Seen on two events among distractors, and on Shakespeare's lines against the sam
 
 Source: Elman 1990, whose first section says why time wants a state and not a longer input.
 
-Run time: about 4 min on two cores; 14 s with --quick, which takes three networks, tanh,
+Run time: about 4 min on two cores; 15 s with --quick, which takes three networks, tanh,
 and fewer lines and steps.
 
 Examples:
