@@ -57,7 +57,13 @@ LOSSES = {
 }
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if "vmap" in name else ())  # dear to compile
+        for name in LOSSES
+    ],
+)
 def test_the_gradient_is_that_of_scan(name):
     got, want = (
         jax.value_and_grad(lambda p, fold=fold: LOSSES[name](p, fold))(PARAMS)

@@ -72,7 +72,15 @@ SOURCES = {
 }
 
 
-@pytest.mark.parametrize("name", [name for name, text in SOURCES.items() if ">>> " in text])
+@pytest.mark.parametrize(
+    "name",
+    [
+        # Those of other libraries load and compile what these bring.
+        pytest.param(name, marks=pytest.mark.slow if "interop" in name else ())
+        for name, text in SOURCES.items()
+        if ">>> " in text
+    ],
+)
 def test_docstrings_show_only_what_runs(name):
     skip_without(imported(SOURCES[name].replace(">>> ", "")))
     names = {"jax": jax, "jnp": jnp, "rnnjax": rnnjax, "loss": lambda params, batch: 0.0}

@@ -91,7 +91,8 @@ def segments(member: int) -> list[np.ndarray]:
     return [a + np.flatnonzero(MASK[a:b, member]) for a, b in itertools.pairwise(starts)]
 
 
-@pytest.mark.parametrize("nest", ["both", pytest.param("upward", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("nest", ["both", "upward"])
 def test_padding_holes_and_resets_part_a_batch_into_sequences(nest: str) -> None:
     """Each episode of each member alone, cut to its valid steps; NaN in the padding."""
     layer, params = NESTS[nest], drawn(NESTS[nest])

@@ -283,6 +283,7 @@ def test_a_text_read_in_one_pass_is_read_token_by_token() -> None:
 
 
 @pytest.mark.usefixtures("float32")
+@pytest.mark.slow
 def test_training_learns_a_circle_and_looks_as_often_as_asked(tmp_path: Path) -> None:
     text = np.tile(np.arange(7, dtype=np.int32), 60)
     seen: list[float] = []
@@ -360,6 +361,7 @@ def test_quick_characters(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("float32")
+@pytest.mark.slow
 def test_connectivity_is_the_gradient_to_each_character() -> None:
     from experiments.characters import connectivity
 

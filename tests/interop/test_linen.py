@@ -124,6 +124,7 @@ def test_scopes_and_lifted_transforms_as_flax() -> None:
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), *found)
 
 
+@pytest.mark.slow
 def test_length_zero_and_padding() -> None:
     """The initial carry, and zeros without a gradient whatever stands there."""
     padding = np.arange(T) >= np.array([0, 5, 2])[:, None]
