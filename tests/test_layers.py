@@ -194,6 +194,7 @@ def test_dropout_of_one_layer_reaches_its_outputs() -> None:
 # Diagnostics ------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_reports_are_those_of_each_recurrence_under_its_name() -> None:
     params = drawn(BOTH)
     options = {"mask": MASK, "resets": RESETS}
@@ -249,6 +250,7 @@ def test_training_names_the_layer_that_went_wrong() -> None:
 # Precision --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_stack_in_bfloat16_keeps_states_in_float32() -> None:
     """Within bfloat16's own error of the same weights in float32."""
 
