@@ -71,8 +71,7 @@ class Options(harness.Options):
         """
         super().__post_init__()
         self.each_once("cell")
-        if not 1 <= self.works <= 36:
-            raise ValueError(f"--works: expected 1 to 36, got {self.works}; choose another")
+        self.between("works", 1, 36)
         # The warm-up is a twentieth of the training.
         if self.steps < 20:
             raise ValueError(f"--steps: expected at least 20, got {self.steps}; choose another")
@@ -283,6 +282,11 @@ def score(model: KneserNey, data: Data) -> dict[str, float]:
     }
 
 
+def claimed(baselines: Found) -> float:
+    """Fewest bits among the n-grams that the claim is about."""
+    return min(baselines[gram_label(order)]["bits_test"] for order in ORDERS if order <= CLAIMED)
+
+
 def gram_label(order: int) -> str:
     """How the model is called in tables."""
     return f"Kneser-Ney {order}-gram" if order > 1 else "letter frequencies"
@@ -463,14 +467,14 @@ def run(options: Options, out: Output) -> harness.Result:
     }
     best = min(bits, key=bits.__getitem__)
     rival = min(naive, key=lambda label: naive[label]["bits_test"])
-    claimed = min(naive[gram_label(order)]["bits_test"] for order in ORDERS if order <= CLAIMED)
     gated = [bits[label] for label in bits if label != NETWORKS["tanh"].label]
     return harness.Result(
         finding=(
-            f"Test text at {bits[best]:.3f} bits a character with {best}, against {claimed:.3f} of "
-            f"n-grams of up to {CLAIMED} and {naive[rival]['bits_test']:.3f} of {rival}."
+            f"Test text at {bits[best]:.3f} bits a character with {best}, against "
+            f"{claimed(naive):.3f} of n-grams of up to {CLAIMED} and "
+            f"{naive[rival]['bits_test']:.3f} of {rival}."
         ),
-        borne_out=max(gated, default=np.inf) < claimed,
+        borne_out=max(gated, default=np.inf) < claimed(naive),
         rows=rows,
         baselines=naive,
         columns=[
@@ -495,7 +499,6 @@ def text(found: Found) -> list[str]:
     )
     grams = {label: numbers["bits_test"] for label, numbers in found["baselines"].items()}
     rival = min(grams, key=grams.__getitem__)
-    claimed = min(grams[gram_label(order)] for order in ORDERS if order <= CLAIMED)
     verdict = (
         f"each gated one fewer than any n-gram of up to {CLAIMED}"
         if found["borne_out"]
@@ -508,10 +511,10 @@ def text(found: Found) -> list[str]:
         "included, so no text has an unknown one; but what matters lies further back, for a word "
         "that was five steps ago is thirty now. A model that knew only how often each character "
         f"occurs would pay {max(grams.values()):.2f} bits for each; n-grams of up to {CLAIMED} pay "
-        f"{claimed:.2f}, and the best of all, {rival}, {grams[rival]:.2f}. The networks "
-        f"pay {bits}: {verdict}. {longest} An n-gram counts long pieces that come again word for "
-        "word; a network must find room for them in its weights, and gains where nothing quite "
-        "like it was read before.",
+        f"{claimed(found['baselines']):.2f}, and the best of all, {rival}, {grams[rival]:.2f}. The "
+        f"networks pay {bits}: {verdict}. {longest} An n-gram counts long pieces that come again "
+        "word for word; a network must find room for them in its weights, and gains where "
+        "nothing quite like it was read before.",
         "A network that predicts can also write: draw a character from its guess, feed it back, "
         "and so on. Dividing the logits by a temperature before drawing makes it bolder or "
         "tamer. At 0.5 the likely becomes likelier; at 1 it draws what it "

@@ -66,10 +66,7 @@ class Options(harness.Options):
         super().__post_init__()
         self.each_once("cell")
         # What is to be recalled must have been read.
-        if not NUMBERS < self.length <= 1000:
-            raise ValueError(
-                f"--length: expected {NUMBERS + 1} to 1000, got {self.length}; choose another"
-            )
+        self.between("length", NUMBERS + 1, 1000)
         self.above_zero("steps", "batch", "learning_rate")
 
 

@@ -70,8 +70,7 @@ class Options(harness.Options):
           ValueError: naming the option.
         """
         super().__post_init__()
-        if not 1 <= self.works <= 36:
-            raise ValueError(f"--works: expected 1 to 36, got {self.works}; choose another")
+        self.between("works", 1, 36)
         if not 0 <= self.dropout < 1:
             raise ValueError(
                 f"--dropout: expected from 0 to below 1, got {self.dropout}; choose another"

@@ -74,8 +74,7 @@ class Options(harness.Options):
         """
         super().__post_init__()
         self.each_once("network")
-        if not 1 <= self.works <= 36:
-            raise ValueError(f"--works: expected 1 to 36, got {self.works}; choose another")
+        self.between("works", 1, 36)
         if self.length < 2:
             raise ValueError(
                 f"--length: expected room for two events, got {self.length}; choose another"

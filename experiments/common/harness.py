@@ -91,6 +91,15 @@ class Options:
                 option = name.replace("_", "-")
                 raise ValueError(f"--{option}: expected a number above zero, got {value}; raise it")
 
+    def between(self, name: str, low: int, high: int) -> None:
+        """Refuses an option that is not in this range.
+
+        Raises:
+          ValueError: naming the option.
+        """
+        if not low <= (value := getattr(self, name)) <= high:
+            raise ValueError(f"--{name}: expected {low} to {high}, got {value}; choose another")
+
     def each_once(self, name: str) -> None:
         """Refuses an empty list, and one that names something twice.
 
