@@ -1,5 +1,6 @@
 """The cells themselves: their equations, their layouts, their precision."""
 
+import itertools
 import re
 from functools import lru_cache, partial
 from typing import Any
@@ -8,12 +9,13 @@ import jax
 import jax.numpy as jnp
 import laws
 import numpy as np
+import optax
 import pytest
 from flax import linen, nnx
 from laws import CELLS, FOLDS, OWN
 
 import rnnjax
-from rnnjax import cells, from_step
+from rnnjax import cells, folds, from_step, training
 
 KEY = jax.random.key(0)
 T, B, D, H = 12, 2, 5, 6
@@ -386,6 +388,116 @@ def test_mixed_precision(make: str, weights: Any, inputs: Any, fold: str) -> Non
         np.testing.assert_allclose(got.astype(np.float32), wanted, atol=tolerance)
     assert {leaf.dtype for leaf in jax.tree.leaves(dL_dparams)} == {np.dtype(weights)}
     assert dL_dx.dtype == np.dtype(inputs)
+
+
+# Long sums --------------------------------------------------------------------------
+
+LONG = 2000
+# The budget of that row is for a few steps.
+LONG_FOLDS = [fold for fold in FOLDS if fold != "checkpointed(budget_bytes)"]
+DAILY_SUMS = {
+    ("gru", "scan()", "bfloat16"), ("gru-before", "blocked()", "bfloat16"),
+    ("lru", "blocked(size=3)", "float16"), ("lstm-projected", "scan()", "float16"),
+}  # fmt: skip
+
+
+def long_gradient(make: str, dtype: Any, fold: folds.Fold, through: Any, **options: Any) -> Any:
+    """Of a sum of many steps to weights that bfloat16 and float16 can hold, as `through` does."""
+    cell = MAKERS[make](D, H, dtype=dtype)
+    drawn = jax.eval_shape(MAKERS[make](D, H, dtype=jnp.bfloat16).init, KEY)
+    # What the narrow cell keeps in float32 (phases of the LRU) stays there.
+    params = jax.tree.map(
+        lambda w, d: w.astype(jnp.float16).astype(jnp.bfloat16).astype(w.dtype)
+        if d.dtype == jnp.bfloat16 else w,
+        MAKERS[make](D, H).init(KEY), drawn,
+    )  # fmt: skip
+    low = jax.tree.map(lambda w, d: w.astype(d.dtype), params, jax.eval_shape(cell.init, KEY))
+    x = jax.random.normal(KEY, (LONG, B, D), jnp.bfloat16).astype(jnp.float32)
+
+    def loss(params: Any, x: jax.Array, unroll: Any = rnnjax.unroll) -> jax.Array:
+        outputs = unroll(cell, params, x, fold=fold, **options)[1]
+        return LONG * jnp.mean((outputs - 0.3) ** 2)
+
+    return through(loss, low, x)
+
+
+def by_grad(loss: Any, params: Any, x: jax.Array) -> Any:
+    return jax.jit(jax.grad(loss))(params, x)
+
+
+def by_devices(loss: Any, params: Any, x: jax.Array) -> Any:
+    mesh = jax.make_mesh((B,), ("batch",), devices=jax.devices()[:B])
+    return jax.jit(jax.grad(rnnjax.over_devices(loss, mesh)))(params, x)
+
+
+def by_stream(loss: Any, params: Any, x: jax.Array) -> Any:
+    """What the optimiser of a stream is given, here for one window that is the sequence."""
+    seen = optax.GradientTransformation(
+        lambda params: params,
+        lambda updates, state, params: (jax.tree.map(jnp.zeros_like, updates), updates),
+    )
+
+    def windowed(params: Any, state: Any, x: Any, unroll: Any = rnnjax.unroll) -> Any:
+        return loss(params, x, unroll), state
+
+    return next(training.stream(windowed, params, (), [x], seen)).optimizer_state
+
+
+def assert_sums_in_float32(
+    make: str, dtype: Any, fold: folds.Fold, through: Any = by_grad, **options: Any
+) -> None:
+    got = long_gradient(make, dtype, fold, through, **options)
+    wanted = long_gradient(make, jnp.float32, fold, by_grad, **options)
+    assert got._fields == wanted._fields
+    for name, a, b in zip(got._fields, got, wanted, strict=True):
+        if b is not None:
+            error = np.abs(a.astype(jnp.float32) - b).max() / np.abs(b).max()
+            assert error < 3 * float(jnp.finfo(dtype).eps), f"{name}: {error:.3f}"
+
+
+@pytest.mark.parametrize(
+    ("make", "fold", "dtype"),
+    [
+        pytest.param(*row, marks=[] if row in DAILY_SUMS else [pytest.mark.slow])
+        for row in itertools.product(MAKERS, LONG_FOLDS, ("bfloat16", "float16"))
+    ],
+)
+def test_gradients_of_narrow_weights_are_summed_in_float32(
+    make: str, fold: str, dtype: str
+) -> None:
+    """However many steps there are, a gradient is rounded a few times, not once a step."""
+    assert_sums_in_float32(make, jnp.dtype(dtype), FOLDS[fold].fold)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fold", ["scan()", "blocked()", "checkpointed()", "truncated(window=3)"])
+@pytest.mark.parametrize("make", ["gru", "gru-before"])
+def test_so_they_are_with_masks_and_resets(make: str, fold: str) -> None:
+    rng = np.random.default_rng(0)
+    mask, resets = rng.random((LONG, B)) < 0.7, rng.random((LONG, B)) < 0.05
+    assert_sums_in_float32(make, jnp.bfloat16, FOLDS[fold].fold, mask=mask, resets=resets)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("through", [by_devices, by_stream])
+def test_so_they_are_over_devices_and_in_a_stream(through: Any) -> None:
+    assert_sums_in_float32("gru-before", jnp.bfloat16, folds.scan(), through)
+
+
+@pytest.mark.parametrize("fold", ["scan()", "blocked()", "checkpointed()"])
+def test_so_they_are_for_what_a_step_closes_over(fold: str) -> None:
+    """Counted one by one in bfloat16, ones are never more than 256."""
+
+    def total(weight: jax.Array) -> jax.Array:
+        cell = rnnjax.from_step(
+            lambda params, state, x: state + weight.astype(x.dtype) * x,
+            init=lambda key: (),
+            start=lambda params, batch: jnp.zeros(batch, jnp.float32),
+            feature_axes=0,
+        )
+        return rnnjax.unroll(cell, (), jnp.ones(600, jnp.float32), fold=FOLDS[fold].fold)[0]
+
+    assert jax.grad(total)(jnp.ones((), jnp.bfloat16)) == 600
 
 
 @pytest.mark.parametrize("make", MAKERS)

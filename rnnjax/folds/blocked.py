@@ -17,12 +17,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import CustomVJPPrimal, SymbolicZero
-from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
 from rnnjax.cell import Cell, Drive, Inputs, Params, State
+from rnnjax.folds.closures import hoist
 from rnnjax.folds.reverse_only import reverse_only
 from rnnjax.folds.scan import scan_drives
-from rnnjax.folds.sequence import Fold, in_pieces, length_of, vary_together
+from rnnjax.folds.sequence import Fold, in_pieces, length_of, scan_wide, vary_together
 from rnnjax.tree import at_least_float32, combine, count_bytes, floating, rest
 
 # Measured on two CPU cores, where starting an operation on both costs as much as 20 MFLOP:
@@ -136,7 +136,7 @@ def _checkpointed_blocks(
     def body(state: State, block: Inputs) -> tuple[State, State]:
         return scan_drives(cell, params, block, state)
 
-    return lax.scan(body, state, blocks)
+    return scan_wide(body, state, blocks)
 
 
 class _Explicit(NamedTuple):
@@ -168,30 +168,13 @@ def _close(
     assert kernel is not None and hidden is not None
     mixed = jax.eval_shape(lambda p, s, d: hidden(s, d) @ kernel(p), params, state, drive)
     functions, constants = zip(
-        _hoist(cell.project, params, block),
-        _hoist(kernel, params),
-        _hoist(lambda _, s, d: hidden(s, d), params, state, drive),
-        _hoist(cell.update, params, state, drive, mixed),
+        hoist(cell.project, params, block),
+        hoist(kernel, params),
+        hoist(lambda _, s, d: hidden(s, d), params, state, drive),
+        hoist(cell.update, params, state, drive, mixed),
         strict=True,
     )
     return _Explicit(*(partial(_call, f, i) for i, f in enumerate(functions))), constants
-
-
-def _hoist(function: Callable[..., Any], *examples: Any) -> tuple[Callable[..., Any], Any]:
-    # jax.closure_convert leaves integers, and what only vmap knows, in the closure, where
-    # they are another trace's tracers by the time the backward pass runs.
-    closed, result = jax.make_jaxpr(lambda *args: function(*args), return_shape=True)(*examples)
-    constants = tuple(closed.consts)
-    # Traced once more with the constants as arguments: nothing that is kept holds a tracer.
-    explicit = jax.make_jaxpr(
-        lambda args, constants: jaxpr_as_fun(ClosedJaxpr(closed.jaxpr, constants))(*args)
-    )(jax.tree.leaves(examples), constants)
-    structure = jax.tree.structure(result)
-
-    def converted(*args: Any) -> Any:
-        return jax.tree.unflatten(structure, jaxpr_as_fun(explicit)(*jax.tree.leaves(args)))
-
-    return converted, constants
 
 
 def _call(function: Callable[..., Any], which: int, theta: Any, *args: Any) -> Any:

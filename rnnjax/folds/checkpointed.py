@@ -11,11 +11,10 @@ from collections.abc import Sequence
 from functools import partial
 
 import jax
-from jax import lax
 
 from rnnjax.cell import Cell, Inputs, Params, State
 from rnnjax.folds.blocked import blocked
-from rnnjax.folds.sequence import Fold, in_pieces, length_of, narrow, vary_together, widen
+from rnnjax.folds.sequence import Fold, in_pieces, length_of, scan_wide, vary_together
 from rnnjax.tree import count_bytes
 
 SMALL_BLOCK = 16  # steps, of which one block is held besides the states
@@ -71,9 +70,7 @@ def checkpointed(
         length = length_of(inputs)
         params, inputs, state = vary_together(params, inputs, state)
 
-        def by_segments(
-            sizes: Sequence[int], params: Params, inputs: Inputs, state: State
-        ) -> tuple[State, State]:
+        def by_segments(sizes: Sequence[int], inputs: Inputs, state: State) -> tuple[State, State]:
             sizes = [size for size in sizes if size < length_of(inputs)]
             if not sizes:
                 return fold(cell, params, inputs, state)
@@ -81,10 +78,9 @@ def checkpointed(
             # The loop around it already prevents what prevent_cse is for.
             @partial(jax.checkpoint, prevent_cse=False)
             def segment(state: State, inputs: Inputs) -> tuple[State, State]:
-                return by_segments(sizes[1:], narrow(wide, params), inputs, state)
+                return by_segments(sizes[1:], inputs, state)
 
-            wide = widen(params)
-            return in_pieces(partial(lax.scan, segment), inputs, state, sizes[0])
+            return in_pieces(partial(scan_wide, segment), inputs, state, sizes[0])
 
         if budget_bytes is not None:
             sizes = _cut(length, count_bytes(state), budget_bytes)
@@ -92,7 +88,7 @@ def checkpointed(
             sizes = [math.ceil(length / segments)]
         else:
             sizes = nested(length, 1)
-        return by_segments(sizes, params, inputs, state)
+        return by_segments(sizes, inputs, state)
 
     return run
 

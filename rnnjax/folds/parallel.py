@@ -20,8 +20,17 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rnnjax.cell import Batch, Cell, Inputs, Params, State, advance, build_kernel
-from rnnjax.folds.sequence import Fold, batched_axes, length_of, vary_together
+from rnnjax.cell import (
+    Batch,
+    Cell,
+    Inputs,
+    Params,
+    State,
+    advance,
+    batched_axes,
+    build_kernel,
+)
+from rnnjax.folds.sequence import Fold, length_of, vary_together
 from rnnjax.tree import carries_gradient, describe
 from rnnjax.vectors import for_every_member, from_vectors, to_vectors
 from rnnjax.wrappers import select

@@ -1,9 +1,7 @@
 """The plain fold: `jax.lax.scan`, with every derivative that JAX knows."""
 
-from jax import lax
-
 from rnnjax.cell import Cell, Drive, Inputs, Params, State, advance, build_kernel
-from rnnjax.folds.sequence import Fold, length_of, vary_together
+from rnnjax.folds.sequence import Fold, length_of, scan_wide, vary_together
 
 
 def scan(*, unroll: int = 1) -> Fold:
@@ -44,4 +42,4 @@ def scan_drives(
         state = advance(cell, params, kernel, state, drive)
         return state, state
 
-    return lax.scan(body, state, cell.project(params, inputs), unroll=unroll)
+    return scan_wide(body, state, cell.project(params, inputs), unroll=unroll)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from rnnjax.cell import Cell, Inputs, Params, State
+from rnnjax.folds.closures import hoist
 from rnnjax.tree import at_least_float32, carries_gradient
 
 Fold = Callable[[Cell, Params, Inputs, State], tuple[State, State]]
@@ -71,40 +72,44 @@ def in_pieces(
     return carry, jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
 
 
-def widen(params: Params) -> Params:
-    """`params` with no leaf that carries a gradient narrower than float32.
+def scan_wide(
+    body: Callable[[Carry, Any], tuple[Carry, State]], carry: Carry, xs: Any, *, unroll: int = 1
+) -> tuple[Carry, State]:
+    """`lax.scan` that sums the gradient of what its body closes over in float32 at least.
 
-    A gradient that is summed over the pieces of a sequence takes its precision from
-    what the pieces share: `narrow(wide, params)`, in each, is `params` to the bit.
+    The transpose of `lax.scan` sums it in the precision of that value itself, and beside
+    a sum of hundreds a term of one is lost in bfloat16.
+
+    Args:
+      body: `(carry, x) -> (carry, y)`.
+      carry: what the first step begins with.
+      xs: leaves `[T, ...]`.
+      unroll: as in `lax.scan`.
+
+    Returns:
+      `(carry, ys)`.
     """
+    if length_of(xs) == 0:
+        return lax.scan(body, carry, xs)
+    first = jax.eval_shape(lambda xs: jax.tree.map(lambda leaf: leaf[0], xs), xs)
+    converted, constants = hoist(body, carry, first)
+    # What all steps share tells the precision: cast within each, it is itself to the bit.
+    shared = tuple(_wide(constant) for constant in constants)
 
-    def cast(leaf: Any) -> Any:
-        dtype = jnp.result_type(leaf)
-        narrow = carries_gradient(leaf) and dtype != at_least_float32(dtype)
-        return leaf.astype(at_least_float32(dtype)) if narrow else leaf
+    def step(carry: Carry, x: Any) -> tuple[Carry, State]:
+        own = (
+            s.astype(c.dtype) if carries_gradient(c) else c
+            for s, c in zip(shared, constants, strict=True)
+        )
+        after: tuple[Carry, State] = converted(carry, x, *own)
+        return after
 
-    return jax.tree.map(cast, params)
-
-
-def narrow(wide: Params, params: Params) -> Params:
-    """`wide` in the dtypes of `params`."""
-    return jax.tree.map(
-        lambda w, p: w if jnp.result_type(w) == jnp.result_type(p) else w.astype(p.dtype),
-        wide,
-        params,
-    )
+    return lax.scan(step, carry, xs, unroll=unroll)
 
 
-def batched_axes(cell: Cell, params: Params) -> State:
-    """For each leaf of the state, the axes it has besides those of the batch; -1 if shared.
-
-    Told by what `start` does with two batches, never by a shape that happens to fit.
-    """
-    one, two = (
-        jax.eval_shape(lambda p, n=n: jax.tree.map(jnp.asarray, cell.start(p, (n,))), params)
-        for n in (1, 2)
-    )
-    return jax.tree.map(lambda a, b: -1 if a.shape == b.shape else a.ndim - 1, one, two)
+def _wide(leaf: jax.Array) -> jax.Array:
+    """A leaf that carries a gradient in float32 at least."""
+    return leaf.astype(at_least_float32(leaf.dtype)) if carries_gradient(leaf) else leaf
 
 
 def vary_together(*trees: Any) -> Any:

@@ -7,7 +7,7 @@ from jax import lax
 
 from rnnjax.cell import Cell, Inputs, Params, State
 from rnnjax.folds.blocked import blocked
-from rnnjax.folds.sequence import Fold, in_pieces, length_of, narrow, vary_together, widen
+from rnnjax.folds.sequence import Fold, in_pieces, length_of, scan_wide, vary_together
 
 
 def truncated(
@@ -51,14 +51,13 @@ def truncated(
                 "shorten it, or take a fold that cuts nothing"
             )
         params, inputs, state = vary_together(params, inputs, state)
-        wide = widen(params)
 
         # The state is handed on cut, and shown uncut: the start is not cut, nor the end.
         def body(carry: tuple[State, State], piece: Inputs) -> tuple[tuple[State, State], State]:
-            final, states = fold(cell, narrow(wide, params), piece, carry[0])
+            final, states = fold(cell, params, piece, carry[0])
             return (jax.tree.map(lax.stop_gradient, final), final), states
 
-        (_, final), states = in_pieces(partial(lax.scan, body), inputs, (state, state), window)
+        (_, final), states = in_pieces(partial(scan_wide, body), inputs, (state, state), window)
         return final, states
 
     return run
