@@ -78,7 +78,7 @@ def min_gru(
         params: MinGRUParams, h: jax.Array, drive: tuple[jax.Array, jax.Array], _: None
     ) -> jax.Array:
         z, n = drive
-        return (1 - z) * h + z * n
+        return h + z * (n - h)
 
     return Cell(
         init=init,
@@ -88,4 +88,5 @@ def min_gru(
         hidden=None,
         update=update,
         output=lambda state: state,
+        feature_axes=1,
     )
