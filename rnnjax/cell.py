@@ -50,6 +50,11 @@ class Cell(NamedTuple):
         `kernel` is None.
       update: `(params, state, drive, mixed) -> state`; f, with mixed `[B, M]`.
       output: `state -> [B, H]`; what the cell shows of its state.
+      feature_axes: how many axes x_t has after those of the batch: a number, or a pytree
+        that is a prefix of the inputs, of numbers or None where the cell does not say. 1
+        for vectors `[T, B, D]`, 0 for tokens `[T, B]`, 3 for images `[T, B, H, W, C]`. It
+        tells where the batch axes end; without it mask, resets or state must, else the
+        inputs are taken for vectors.
     """
 
     init: Callable[[chex.PRNGKey], Params]
@@ -59,6 +64,7 @@ class Cell(NamedTuple):
     hidden: Callable[[State, Drive], jax.Array] | None
     update: Callable[[Params, State, Drive, Any], State]
     output: Callable[[State], Any]
+    feature_axes: Any = None
 
 
 def step(cell: Cell, params: Params, state: State, x: Inputs) -> State:
@@ -75,7 +81,13 @@ def step(cell: Cell, params: Params, state: State, x: Inputs) -> State:
 
     Raises:
       TypeError: the cell changed the state's structure, shapes or dtypes.
+      ValueError: x and the state have not the same batch axes.
     """
+    # `start` need not be asked where all axes but the last agree: nothing is broadcast.
+    if len({jnp.shape(leaf)[:-1] for leaf in jax.tree.leaves((state, x))}) > 1:
+        batch = batch_of_state(cell, params, state)
+        if batch is not None:
+            check_batch(cell, "x", x, batch, "state", time=0)
     return advance(cell, params, build_kernel(cell, params), state, cell.project(params, x))
 
 
@@ -113,6 +125,108 @@ def advance(
     return after
 
 
+def batched_axes(cell: Cell, params: Params) -> State:
+    """For each leaf of the state, the axes it has besides those of the batch; -1 if shared.
+
+    Told by what `start` does with two batches, never by a shape that happens to fit.
+    """
+    one, two = (
+        jax.eval_shape(lambda p, n=n: jax.tree.map(jnp.asarray, cell.start(p, (n,))), params)
+        for n in (1, 2)
+    )
+    return jax.tree.map(lambda a, b: -1 if a.shape == b.shape else a.ndim - 1, one, two)
+
+
+def batch_of_state(cell: Cell, params: Params, state: State) -> Batch | None:
+    """B, which the first leaf that has the batch axes tells; None where none has them."""
+    own = jax.tree.leaves(batched_axes(cell, params))
+    for leaf, axes in zip(jax.tree.leaves(state), own, strict=False):
+        if axes >= 0:
+            return jnp.shape(leaf)[: max(jnp.ndim(leaf) - axes, 0)]
+    return None
+
+
+def batch_of_inputs(cell: Cell, inputs: Inputs) -> Batch:
+    """B, on which all leaves of the inputs agree, leaves `[T, B, ...]`.
+
+    Raises:
+      ValueError: they do not agree, or one has fewer axes than the cell says.
+    """
+    leaves = _by_name(cell, "inputs", inputs)
+    said = [leaf for leaf in leaves if leaf.axes is not None]
+    vectors = [leaf._replace(axes=min(1, len(leaf.shape) - 1)) for leaf in leaves]
+    batches = {leaf.name: leaf.batch(1) for leaf in said or vectors}
+    if len(set(batches.values())) != 1:
+        raise ValueError(
+            f"inputs: expected [T, B, ...] with the same batch axes B, got {describe(inputs)}, "
+            f"where B would be {batches}; let the cell say how many axes each x_t has besides, "
+            "`feature_axes`, as {'x': 1, 'token': 0}, or give a mask or a state"
+        )
+    return next(iter(batches.values()))
+
+
+def check_batch(cell: Cell, name: str, inputs: Inputs, batch: Batch, of: str, *, time: int) -> None:
+    """Refuses inputs that have other batch axes than what comes with them.
+
+    Args:
+      cell: the recurrence.
+      name: what errors call the inputs.
+      inputs: leaves `[B, ...]`, after as many axes of time as `time` says.
+      batch: B.
+      of: what has them, for the error.
+      time: 0 or 1.
+
+    Raises:
+      ValueError: a leaf has others.
+    """
+    for leaf in _by_name(cell, name, inputs):
+        own = leaf.batch(time)
+        if (own if leaf.axes is not None else own[: len(batch)]) != batch:
+            wanted = [*"T"[:time], *map(str, batch), *["..."][: leaf.axes != 0]]
+            raise ValueError(
+                f"{leaf.name}: expected [{', '.join(wanted)}] with the batch axes {batch} of "
+                f"the {of}, got {leaf.shape}; give both the same batch"
+            )
+
+
+class _Leaf(NamedTuple):
+    """A leaf of the inputs: what errors call it, its shape, its axes besides time and batch."""
+
+    name: str
+    shape: tuple[int, ...]
+    axes: int | None
+
+    def batch(self, time: int) -> Batch:
+        """What stands between time and the features; all after time if nobody says."""
+        end = len(self.shape) - (self.axes or 0)
+        if end < time:
+            raise ValueError(
+                f"{self.name}: expected {'[T, B, ...]' if time else '[B, ...]'} with as many axes "
+                f"after the batch as the cell's feature_axes={self.axes} says, got {self.shape}; "
+                "put time and batch first"
+            )
+        return self.shape[time:end]
+
+
+def _by_name(cell: Cell, name: str, inputs: Inputs) -> list[_Leaf]:
+    def unsaid(axes: Any) -> bool:
+        return axes is None
+
+    try:
+        axes = jax.tree.broadcast(cell.feature_axes, inputs, is_leaf=unsaid)
+    except ValueError as error:
+        raise ValueError(
+            f"{name}: expected what the cell's `feature_axes` is a prefix of, "
+            f"{cell.feature_axes}, got {describe(inputs)}; give the cell the inputs that it names"
+        ) from error
+    leaves = jax.tree_util.tree_flatten_with_path(inputs, is_leaf=unsaid)[0]
+    return [
+        _Leaf(name + jax.tree_util.keystr(path), jnp.shape(leaf), own)
+        for (path, leaf), own in zip(leaves, jax.tree.leaves(axes, is_leaf=unsaid), strict=True)
+        if leaf is not None
+    ]
+
+
 def signature(state: State) -> Any:
     """What two states must have in common: structure, shapes and dtypes."""
     leaves, structure = jax.tree.flatten(state)
@@ -125,6 +239,7 @@ def from_step(
     init: Callable[[chex.PRNGKey], Params],
     start: Callable[[Params, Batch], State],
     output: Callable[[State], Any] | None = None,
+    feature_axes: Any = None,
 ) -> Cell:
     """Makes a cell of a bare recurrence s_t = step(params, s_{t-1}, x_t).
 
@@ -133,6 +248,7 @@ def from_step(
       init: `key -> params`.
       start: `(params, batch_shape) -> state`.
       output: `state -> [B, H]`; the state itself unless told.
+      feature_axes: of x, as in `Cell`.
 
     Returns:
       A cell without a kernel: all its work is done in `update`.
@@ -145,4 +261,5 @@ def from_step(
         hidden=None,
         update=lambda params, state, drive, mixed: step(params, state, drive),
         output=output if output is not None else lambda state: state,
+        feature_axes=feature_axes,
     )

@@ -10,8 +10,20 @@ import numpy as np
 from jax import lax
 
 from rnnjax import folds
-from rnnjax.cell import Batch, Cell, Inputs, Params, State, signature, step
-from rnnjax.folds.sequence import Fold, batched_axes, length_of, vary_together
+from rnnjax.cell import (
+    Batch,
+    Cell,
+    Inputs,
+    Params,
+    State,
+    batch_of_inputs,
+    batch_of_state,
+    batched_axes,
+    check_batch,
+    signature,
+    step,
+)
+from rnnjax.folds.sequence import Fold, length_of, vary_together
 from rnnjax.tree import describe, floating
 from rnnjax.wrappers import blank, masked, probed, resetting
 
@@ -58,9 +70,10 @@ def unroll(
     Returns:
       `(final_state, outputs)`: the state after the last (valid) step, leaves
       `[B, ...]`, and the outputs `[T, B, H]`. Batch axes are those of the mask or the
-      resets if given, else of the state, else `inputs.shape[1:-1]`. The state keeps
-      the dtypes that `cell.start` gives it, float32 at least for the cells of this
-      library, whatever the precision of inputs and parameters.
+      resets if given, else of the state, else what the inputs have between time and the
+      `feature_axes` of the cell. The state keeps the dtypes that `cell.start` gives it,
+      float32 at least for the cells of this library, whatever the precision of inputs and
+      parameters.
 
     Raises:
       ValueError: a shape that does not fit.
@@ -217,7 +230,7 @@ def prepare(
             f"resets: expected the shape of the mask, {mask.shape}, got {resets.shape}"
         )
     batched = batched_axes(cell, params)
-    batch = _batch_shape(batched, inputs, state, mask, resets)
+    batch = _batch_shape(cell, params, batched, inputs, state, mask, resets)
     start = jax.tree.map(jnp.asarray, cell.start(params, batch))
     start = vary_together(start, params, inputs, state)[0]
     if state is None:
@@ -225,6 +238,8 @@ def prepare(
     else:
         state = jax.tree.map(jnp.asarray, state)
         _check_state(state, start, batch)
+    of = next((n for n, a in (("mask", mask), ("resets", resets)) if a is not None), "state")
+    check_batch(cell, "inputs", inputs, batch, of, time=1)
 
     if mask is not None:
         cell, inputs = masked(cell, batched), (_fill(inputs, mask), mask)
@@ -290,6 +305,8 @@ def _check_flags(name: str, flags: jax.Array | None, inputs: Inputs) -> jax.Arra
 
 
 def _batch_shape(
+    cell: Cell,
+    params: Params,
     batched: State,
     inputs: Inputs,
     state: State | None,
@@ -305,11 +322,8 @@ def _batch_shape(
             )
         return flags.shape[1:]
     if state is not None:
-        for leaf, own in zip(jax.tree.leaves(state), jax.tree.leaves(batched), strict=False):
-            if own >= 0:
-                return jnp.shape(leaf)[: max(jnp.ndim(leaf) - own, 0)]
-        return ()
-    return tuple(jax.tree.leaves(inputs)[0].shape[1:-1])
+        return batch_of_state(cell, params, state) or ()
+    return batch_of_inputs(cell, inputs)
 
 
 def _check_state(state: State, start: State, batch: Batch) -> None:
@@ -322,12 +336,6 @@ def _check_state(state: State, start: State, batch: Batch) -> None:
 
 def _check_step(cell: Cell, params: Params, state: State, inputs: Inputs, batch: Batch) -> None:
     """One abstract step, so that what does not fit is named before anything is folded."""
-    for leaf in jax.tree.leaves(inputs):
-        if leaf.shape[1 : 1 + len(batch)] != batch:
-            raise ValueError(
-                f"inputs: expected [T, B, ...] with the batch axes {batch} of the state, got "
-                f"{leaf.shape}; give both the same batch"
-            )
     x = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), inputs)
     try:
         jax.eval_shape(lambda p, s, x: step(cell, p, s, x), params, state, x)
@@ -335,7 +343,7 @@ def _check_step(cell: Cell, params: Params, state: State, inputs: Inputs, batch:
         error.add_note(
             f"inputs: one step was tried with batch axes {batch}, state {describe(state)}, x "
             f"{describe(x)} and params {describe(params)}; the batch axes are those of the mask or "
-            "resets if given, else of the state, else inputs.shape[1:-1]"
+            "resets if given, else of the state, else of the inputs"
         )
         raise
 

@@ -95,5 +95,8 @@ def _with_extra(
         return after(state, cell.update(params, state, drive[0], mixed), drive[1])
 
     return cell._replace(
-        project=project, hidden=None if cell.hidden is None else hidden, update=update
+        project=project,
+        hidden=None if cell.hidden is None else hidden,
+        update=update,
+        feature_axes=(cell.feature_axes, None),
     )

@@ -175,6 +175,7 @@ def _switched(closed: jax.Array) -> Cell:
         hidden=lambda state, drive: jnp.where(_wide(drive["token"] == 0), -state, state),
         update=update,
         output=lambda state: state,
+        feature_axes={"x": 1, "token": 0, "open": 0},
     )
 
 

@@ -85,4 +85,5 @@ def elman(
         hidden=lambda state, drive: state,
         update=lambda params, state, drive, mixed: activation(drive + mixed),
         output=lambda state: state,
+        feature_axes=1,
     )

@@ -127,4 +127,5 @@ def lru(
         hidden=None,
         update=update,
         output=lambda state: jnp.concatenate([state.real, state.imag], axis=-1),
+        feature_axes=1,
     )

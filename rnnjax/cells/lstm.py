@@ -134,4 +134,5 @@ def lstm(
         hidden=lambda state, drive: state.h,
         update=update,
         output=lambda state: state.h,
+        feature_axes=1,
     )
