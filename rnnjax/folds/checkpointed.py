@@ -14,6 +14,7 @@ import jax
 from jax import lax
 
 from rnnjax.cell import Cell, Inputs, Params, State
+from rnnjax.checks import as_int
 from rnnjax.folds.blocked import blocked
 from rnnjax.folds.sequence import Fold, in_pieces, length_of, narrow, vary_together, widen
 from rnnjax.tree import count_bytes
@@ -52,6 +53,7 @@ def checkpointed(
       `(cell, params, inputs, state) -> (final_state, states)`.
 
     Raises:
+      TypeError: `segments` is not a whole number.
       ValueError: both `segments` and `budget_bytes` are given, `segments` is below
         one, or `budget_bytes` is too small for the sequence however it is cut (where
         the fold is called).
@@ -64,6 +66,7 @@ def checkpointed(
             f"segments, budget_bytes: expected one of them, got {segments} and {budget_bytes}; "
             "the budget finds its own segments"
         )
+    segments = None if segments is None else as_int("segments", segments)
     if segments is not None and segments < 1:
         raise ValueError(f"segments: expected at least 1, got {segments}; None takes about √T")
 
