@@ -98,9 +98,10 @@ def plan(
         )
 
     options = [expect(True)] if default_store(cost, length) else []
-    options += [expect(False), *(recompute(levels) for levels in range(1, length.bit_length()))]
+    options.append(expect(False))
     if budget_bytes is None:
         return options[0]
+    options += [recompute(levels) for levels in range(1, length.bit_length())]
     for option in options:
         if option.bytes <= budget_bytes:
             return option
