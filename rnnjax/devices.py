@@ -51,24 +51,25 @@ def over_devices(
         that the number of devices divides.
       TypeError: likewise, where an axis is neither an integer nor None.
     """
+    # Outside `jit`, shard_map would run operation by operation, which no custom reverse rule
+    # with symbolic zeros stands. A partial can be hashed, whatever the loss is; the same one
+    # at every call is compiled once.
+    mean = jax.jit(partial(_mean, mesh), static_argnums=(0, 1, 2))
+    plain = partial(loss)
 
     def spread(params: Params, batch: Any, **options: Any) -> jax.Array:
         leaves, structure = jax.tree.flatten(batch)
         axes = _axes(in_axes, batch, mesh.size)
-        # Without options it is the same function at every call, and compiled once.
-        told = partial(loss, **options) if options else loss
-        value: jax.Array = _mean(told, mesh, structure, axes, params, leaves)
+        told = partial(loss, **options) if options else plain
+        value: jax.Array = mean(told, structure, axes, params, leaves)
         return value
 
     return spread
 
 
-# Outside `jit`, shard_map would run operation by operation, which no custom reverse rule
-# with symbolic zeros stands.
-@partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _mean(
-    loss: Callable[..., jax.Array],
     mesh: Mesh,
+    loss: Callable[..., jax.Array],
     structure: Any,
     axes: Axes,
     params: Params,
