@@ -4,6 +4,10 @@ VENV ?= .venv
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := $(VENV)/bin
+# What else of pyproject.toml's extras to install: EXTRA=cuda or EXTRA=tpu for JAX to run on one.
+EXTRA ?=
+comma := ,
+WITH := $(if $(EXTRA),$(comma)$(EXTRA))
 
 .PHONY: help demo lesson bench test test-slow docs wheel lint clean
 
@@ -11,21 +15,22 @@ help:
 	@echo 'make demo       train five recurrent networks on real weather and draw their gradients'
 	@echo 'make lesson     run every experiment and bind them into one page; about 35 minutes, once'
 	@echo 'make bench      time a training step, its memory and the rest on small problems, beside other libraries'
+	@echo '                (on an NVIDIA GPU make bench EXTRA=cuda, on a TPU EXTRA=tpu; so demo and lesson)'
 	@echo 'make test       run the tests (make test-slow: those that take longer)'
 	@echo 'make docs       write the pages and the reference into results/docs'
 	@echo 'make wheel      build the source archive and the wheel into dist'
 	@echo 'make lint       ruff and mypy'
 	@echo 'make clean      remove the virtual environment and the results'
 
-demo: $(VENV)/.installed-experiments
+demo: $(VENV)/.installed-experiments$(WITH)
 	@echo '== Training five networks on Seattle weather; the figure goes to results/vanishing_gradients'
 	$(BIN)/python -m experiments.vanishing_gradients --force
 
-lesson: $(VENV)/.installed-experiments
+lesson: $(VENV)/.installed-experiments$(WITH)
 	@echo '== Running what the lesson lacks; the page goes to results/lesson/index.html'
 	$(BIN)/python -m experiments lesson
 
-bench: $(VENV)/.installed-benchmarks
+bench: $(VENV)/.installed-benchmarks$(WITH)
 	@echo '== Every benchmark on one small problem; python -m benchmarks NAME measures in full'
 	$(BIN)/python -m benchmarks --quick
 

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import tyro
 from matplotlib.figure import Figure
 
+from benchmarks.machine import unseen_gpu, warn
 from benchmarks.report import Report, in_short, record, show
 from experiments.common.harness import DONE, INTERRUPTED, UNEXPECTED, USAGE, Description, describe
 from experiments.common.output import rendered, replace_file, say, strict_text
@@ -58,6 +59,9 @@ def main() -> int:
     if name != "all" and name not in benchmarks:
         say(f"error: NAME: expected list, all, {', '.join(benchmarks)}, got {options.name}")
         return USAGE
+    told = unseen_gpu()
+    if told is not None:
+        warn(told)
     records = {}
     failed = False
     for each in benchmarks.values() if name == "all" else [benchmarks[name]]:

@@ -12,9 +12,45 @@ import jax
 import jax.numpy as jnp
 from jax.nn.initializers import Initializer, orthogonal
 
-from rnnjax.tree import at_least_float32
+from rnnjax.checks import as_int
+from rnnjax.tree import at_least_float32, describe
 
-__all__ = ["by_gate", "chrono", "orthogonal", "scaled_identity"]
+__all__ = ["by_gate", "checked", "chrono", "orthogonal", "scaled_identity"]
+
+
+def checked(name: str, init: Initializer) -> Initializer:
+    """The initialiser, which must give the shape and the dtype it is asked for.
+
+    Integers would never be trained, and what broadcasts would be another weight.
+
+    Args:
+      name: what errors call it.
+      init: the initialiser.
+
+    Returns:
+      An initialiser that raises TypeError where it draws anything else.
+
+    Raises:
+      TypeError: `init` is not a function.
+    """
+    if not callable(init):
+        raise TypeError(
+            f"{name}: expected an initialiser such as jax.nn.initializers.zeros, got {init!r}"
+        )
+
+    def draw(
+        key: chex.PRNGKey, shape: Any, dtype: Any = float, out_sharding: Any = None
+    ) -> jax.Array:
+        drawn = jnp.asarray(init(key, shape, dtype))
+        wanted = jax.ShapeDtypeStruct(shape, jax.dtypes.canonicalize_dtype(dtype))
+        if (drawn.shape, drawn.dtype) != (wanted.shape, wanted.dtype):
+            raise TypeError(
+                f"{name}: expected {describe(wanted)} as asked for, got {describe(drawn)}; let "
+                "`(key, shape, dtype)` make an array of this shape and dtype"
+            )
+        return drawn
+
+    return draw
 
 
 def by_gate(init: Initializer, gates: int) -> Initializer:
@@ -31,8 +67,10 @@ def by_gate(init: Initializer, gates: int) -> Initializer:
       An initialiser for shapes `[K, G * H]`.
 
     Raises:
-      ValueError: the last axis does not divide into `gates`.
+      TypeError: `gates` is not a whole number.
+      ValueError: from the initialiser, where the last axis does not divide into `gates`.
     """
+    gates = as_int("gates", gates)
 
     def draw(
         key: chex.PRNGKey, shape: Any, dtype: Any = float, out_sharding: Any = None
@@ -88,8 +126,11 @@ def chrono(longest: float, *, forget: int, remember: int | None = None) -> Initi
       A bias initialiser for shapes `[G, H]`; the other rows are zero.
 
     Raises:
+      TypeError: a row is not a whole number.
       ValueError: `longest` is below 2, or a gate is not a row of the shape asked for.
     """
+    rows = [as_int("forget", forget)]
+    rows += [] if remember is None else [as_int("remember", remember)]
     if longest < 2:
         raise ValueError(
             f"longest: expected at least 2 steps, got {longest}; pass the lag of the longest "
@@ -99,7 +140,6 @@ def chrono(longest: float, *, forget: int, remember: int | None = None) -> Initi
     def draw(
         key: chex.PRNGKey, shape: Any, dtype: Any = float, out_sharding: Any = None
     ) -> jax.Array:
-        rows = [forget] if remember is None else [forget, remember]
         if not all(0 <= row < shape[0] for row in rows):
             raise ValueError(
                 f"forget, remember: expected rows of biases [G, H] = {tuple(shape)}, got {rows}; "

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from rnnjax import folds
 from rnnjax.cell import Batch, Cell, Inputs, Params, State
+from rnnjax.checks import as_bool
 from rnnjax.folds.sequence import Fold
 from rnnjax.tree import carries_gradient, describe
 from rnnjax.unroll import unroll
@@ -144,6 +145,7 @@ def bidirectional(
         key: chex.PRNGKey | None = None,
         unroll: Unroll = unroll,
     ) -> tuple[Directions, Any]:
+        reverse = as_bool("reverse", reverse)
         weights, states, keys = _parts("params", params, 2), _states(state, 2), _keys(key, 2)
         finals, outputs = zip(
             *(
@@ -169,7 +171,8 @@ def backward(layer: Layer) -> Layer:
         params: Params, inputs: Inputs, state: State | None = None, *, reverse: bool = False,
         **options: Any,
     ) -> tuple[State, Any]:  # fmt: skip
-        return layer.apply(params, inputs, state, reverse=not reverse, **options)
+        there = not as_bool("reverse", reverse)
+        return layer.apply(params, inputs, state, reverse=there, **options)
 
     return layer._replace(apply=apply, causal=False)
 

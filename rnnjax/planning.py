@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 
 from rnnjax.cell import Batch, Cell
+from rnnjax.checks import as_int
 from rnnjax.folds.blocked import Cost, blocked, default_size, default_store, relative_time
 from rnnjax.folds.checkpointed import SMALL_BLOCK, checkpointed, held, nested
 from rnnjax.folds.sequence import Fold
@@ -58,15 +59,18 @@ def plan(
       A `Plan`.
 
     Raises:
+      TypeError: `length` or a batch axis is not a whole number.
       ValueError: `length` is below one, or no fold fits the budget.
     """
+    length = as_int("length", length)
+    batch_shape = tuple(as_int("batch_shape", size) for size in batch_shape)
     if length < 1:
         raise ValueError(f"length: expected at least 1 step, got {length}")
     if budget_bytes is None:
         stats = (device or jax.devices()[0]).memory_stats() or {}
         budget_bytes = stats.get("bytes_limit")
     params = jax.eval_shape(cell.init, jax.random.key(0))
-    state = count_bytes(jax.eval_shape(lambda p: cell.start(p, tuple(batch_shape)), params))
+    state = count_bytes(jax.eval_shape(lambda p: cell.start(p, batch_shape), params))
     cost = _cost(cell, params, batch_shape, state)
 
     def expect(store: bool) -> Plan:
@@ -94,9 +98,10 @@ def plan(
         )
 
     options = [expect(True)] if default_store(cost, length) else []
-    options += [expect(False), *(recompute(levels) for levels in range(1, length.bit_length()))]
+    options.append(expect(False))
     if budget_bytes is None:
         return options[0]
+    options += [recompute(levels) for levels in range(1, length.bit_length())]
     for option in options:
         if option.bytes <= budget_bytes:
             return option

@@ -18,8 +18,9 @@ except ImportError as error:
         "rnnjax.plots needs matplotlib; install it with: pip install 'rnnjax[experiments]'"
     ) from error
 
+from rnnjax.checks import as_int
 from rnnjax.diagnostics import GradientReport
-from rnnjax.tree import floating
+from rnnjax.tree import describe, floating
 
 
 def gradient_norms(ax: Axes, report: GradientReport, **line: Any) -> None:
@@ -41,16 +42,38 @@ def gradient_norms(ax: Axes, report: GradientReport, **line: Any) -> None:
     ax.set(xlabel="lag (steps)", ylabel="gradient left, log10 ‖∂h_T/∂s_t‖")
 
 
-def adjoint_norms(ax: Axes, adjoint: Any, **line: Any) -> None:
-    """‖∂L/∂s_t‖ against lag.
+def adjoint_norms(ax: Axes, adjoint: Any, *, batch_axes: int | None = None, **line: Any) -> None:
+    """‖∂L/∂s_t‖ of each member of the batch against lag.
 
     Args:
       ax: axes to draw on.
-      adjoint: one entry of `Adjoints.adjoints`, leaves `[T, B, H]`.
+      adjoint: one entry of `Adjoints.adjoints`, leaves `[T, B, ...]`.
+      batch_axes: how many axes B has, 0 for a single sequence; over what comes after them
+        the norm is taken. Unless told it is 1, and then every leaf has to be `[T, B, H]`.
       **line: passed on to `Axes.plot`.
+
+    Raises:
+      ValueError: the batch axes are not told and cannot be known, or the leaves have not
+        the same.
     """
     leaves = [np.abs(np.asarray(leaf)) for leaf in jax.tree.leaves(floating(adjoint))]
-    squares = sum(np.sum(leaf.astype(np.float64) ** 2, axis=-1) for leaf in leaves)
+    if batch_axes is None and any(leaf.ndim != 3 for leaf in leaves):
+        raise ValueError(
+            f"batch_axes: expected to be told how many axes of {describe(adjoint)} belong to the "
+            "batch, since not every leaf is [T, B, H]; pass batch_axes=1 for leaves [T, B, ...], "
+            "0 for [T, ...]"
+        )
+    axes = 2 if batch_axes is None else 1 + as_int("batch_axes", batch_axes)
+    begins = {leaf.shape[:axes] for leaf in leaves}
+    if axes < 1 or {len(begin) for begin in begins} != {axes} or len(begins) > 1:
+        raise ValueError(
+            f"adjoint: expected leaves that begin with time and the same {axes - 1} axes of the "
+            f"batch, got {describe(adjoint)}; pass one entry of `Adjoints.adjoints`, and as "
+            "`batch_axes` how many it has"
+        )
+    squares = sum(
+        np.sum(leaf.astype(np.float64) ** 2, axis=tuple(range(axes, leaf.ndim))) for leaf in leaves
+    )
     with np.errstate(divide="ignore"):
         norms = 0.5 * np.log10(squares)
     _curve(ax, norms.reshape(len(norms), -1)[::-1], **line)
@@ -66,6 +89,7 @@ def spectrum(ax: Axes, log_singular_values: jax.Array, *, most: int = 8, **line:
       most: how many to draw.
       **line: passed on to `Axes.plot`.
     """
+    most = as_int("most", most)
     values = np.asarray(log_singular_values)
     values = np.median(values.reshape(len(values), -1, values.shape[-1])[::-1, :, :most], axis=1)
     shades = np.linspace(1.0, 0.25, values.shape[-1])

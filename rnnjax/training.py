@@ -1,6 +1,7 @@
 """Training: many steps compiled into one call, watched from outside."""
 
 import contextlib
+import itertools
 import json
 import math
 import sys
@@ -15,8 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
+from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
 from rnnjax.cell import Cell, Inputs, Params, State, signature
+from rnnjax.checks import as_bool, as_int, as_path
 from rnnjax.diagnostics import adjoints, gradient_report
 from rnnjax.diagnostics.adjoints import Loss, check_loss
 from rnnjax.tree import combine, describe, floating, rest
@@ -84,15 +87,16 @@ def fit(
       loss: `loss(params, batch, unroll=rnnjax.unroll) -> scalar`, calling the
         `unroll` it is given; should it turn non-finite, that one tells where.
       params: any pytree; leaves that are not floating stay as they are.
-      sample: `key -> batch`, pure; it is compiled into the loop.
+      sample: `key -> batch`, pure: it is compiled into the loop, and so called no more
+        than a few times. It may give one batch whatever the key.
       optimizer: any optax optimiser that needs no more than the gradient, the
         parameters and the loss's value; line searches need more.
       steps: how many updates.
       key: drawn from once a step, by `fold_in`.
       chunk: steps between two looks at the progress, at most.
       clip: largest global norm of the gradient, or None.
-      monitor: `params -> mapping of names to scalars`, recorded at the start and after
-        every chunk; see `gradient_monitor`.
+      monitor: `params -> mapping of names to scalars`, pure and compiled like `sample`,
+        recorded at the start and after every chunk; see `gradient_monitor`.
       metrics: a JSON Lines file to append to: step, loss (the chunk's mean), the
         gradient's norm (the chunk's largest, before clipping), and the monitor's
         scalars. What is not finite is written as null, beside `"finite": false`.
@@ -106,9 +110,13 @@ def fit(
     Raises:
       NonFiniteError: the loss, a gradient or an update turned non-finite.
       TypeError: the loss takes no `unroll` or is not a floating scalar, the key is not
-        a key, or the monitor does not give named scalars.
-      ValueError: steps or chunk below one, or clip not above zero.
+        a key, the monitor does not give named scalars, or an option is of another kind.
+      ValueError: steps or chunk below one, clip not above zero, or `sample` or `monitor`
+        give something else when they are called once more.
     """
+    steps, chunk = as_int("steps", steps), as_int("chunk", chunk)
+    quiet = as_bool("quiet", quiet)
+    metrics = None if metrics is None else as_path("metrics", metrics)
     kinds = (jax.dtypes.prng_key, jnp.uint32)
     if not any(jnp.issubdtype(jnp.result_type(key), kind) for kind in kinds):
         raise TypeError(f"key: expected jax.random.key(seed), got {describe(key)}")
@@ -120,7 +128,9 @@ def fit(
         optimizer = optax.chain(optax.clip_by_global_norm(clip), optimizer)
 
     optimizer = optax.with_extra_args_support(optimizer)
-    check_loss(loss, params, jax.eval_shape(sample, key))
+    check_loss(loss, params, _check_repeats("sample", sample, key))
+    if monitor is not None:
+        _check_repeats("monitor", monitor, params)
 
     fixed = rest(params)
     moving = floating(params)
@@ -325,6 +335,72 @@ def gradient_monitor(
     return monitor
 
 
+def _check_repeats(name: str, function: Callable[[Any], Any], argument: Any) -> Any:
+    """The shapes that a function gives, which is to be compiled, and so called only once.
+
+    What it reads besides its argument, and what changes meanwhile, would stay as it was then.
+
+    Raises:
+      ValueError: called once more it gives something else.
+    """
+
+    def trace() -> Any:
+        # A function of its own: JAX remembers what it made of the last.
+        return jax.make_jaxpr(lambda given: function(given), return_shape=True)(argument)
+
+    begins = (
+        f"{name}: expected the same for the same argument, since it is compiled and called once"
+    )
+    remedy = (
+        "draw the whole batch from the key, as `data[jax.random.randint(key, (B,), 0, len(data))]`,"
+        " or train by `rnnjax.training.stream`, which takes an iterable"
+        if name == "sample"
+        else "compute it from the parameters and from what does not change"
+    )
+    first, shapes = trace()
+    try:
+        second, again = trace()
+    except StopIteration as error:
+        raise ValueError(f"{begins}, got an iterator that has come to its end; {remedy}") from error
+    # What a callback gives is read at every step, and programs that are alike give the same.
+    if first.effects or (signature(shapes) == signature(again) and _alike(first, second)):
+        return shapes
+    changed = f"{describe(shapes)}, then {describe(again)}"
+    if signature(shapes) == signature(again):
+        results = (jaxpr_as_fun(program)(*jax.tree.leaves(argument)) for program in (first, second))
+        places = [place for place, _ in jax.tree_util.tree_leaves_with_path(shapes)]
+        different = [
+            jax.tree_util.keystr(place) or "its value"
+            for place, *pair in zip(places, *results, strict=True)
+            if not _equal(*pair)
+        ]
+        if not different:
+            return shapes
+        changed = f"other numbers the second time in {', '.join(different)} of {describe(shapes)}"
+    raise ValueError(f"{begins}, got {changed}; {remedy}")
+
+
+def _alike(first: ClosedJaxpr, second: ClosedJaxpr) -> bool:
+    """Whether two programs are plainly the same: as written, and in the arrays they hold."""
+    if str(first) != str(second):
+        return False
+    pairs = zip(_constants(first), _constants(second), strict=True)
+    return all(a is b or _equal(a, b) for a, b in pairs)
+
+
+def _constants(program: ClosedJaxpr) -> list[Any]:
+    inner = jax.tree.leaves([equation.params for equation in program.jaxpr.eqns])
+    parts = (_constants(part) for part in inner if isinstance(part, ClosedJaxpr))
+    return [*program.consts, *itertools.chain.from_iterable(parts)]
+
+
+def _equal(first: Any, second: Any) -> bool:
+    if jnp.issubdtype(first.dtype, jax.dtypes.prng_key):
+        first, second = jax.random.key_data(first), jax.random.key_data(second)
+    floats = jnp.issubdtype(first.dtype, jnp.inexact)
+    return np.array_equal(np.asarray(first), np.asarray(second), equal_nan=floats)
+
+
 def _explained(loss: Loss, params: Params, batch: Any, step: int, value: float) -> NonFiniteError:
     """Repeats the step that failed, and asks it where."""
     came = f"a loss of {value}"
@@ -363,7 +439,7 @@ def _explained(loss: Loss, params: Params, batch: Any, step: int, value: float) 
 class _Log:
     """Keeps a record of every chunk, and appends it to a file as JSON if there is one."""
 
-    def __init__(self, path: str | PathLike[str] | None) -> None:
+    def __init__(self, path: str | None) -> None:
         self.path = path
         self.records: list[dict[str, float]] = []
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.export import is_symbolic_dim
 
 from rnnjax import folds
 from rnnjax.cell import (
@@ -23,6 +24,7 @@ from rnnjax.cell import (
     signature,
     step,
 )
+from rnnjax.checks import as_bool, as_int
 from rnnjax.folds.sequence import Fold, length_of, vary_together
 from rnnjax.tree import describe, floating
 from rnnjax.wrappers import blank, masked, probed, resetting
@@ -171,24 +173,41 @@ def lengths_to_mask(lengths: jax.Array, length: int, *, name: str = "lengths") -
       name: what errors call the lengths.
 
     Raises:
-      TypeError: the lengths are not integers.
+      TypeError: the lengths are not integers, or T is not a whole number.
       ValueError: a length is negative or above T, where their values are known.
     """
-    lengths = jnp.asarray(lengths)
-    if not jnp.issubdtype(lengths.dtype, jnp.integer):
-        raise TypeError(f"{name}: expected integers [B], got {describe(lengths)}")
-    if not isinstance(lengths, jax.core.Tracer) and lengths.size:
-        # By numpy: inside `jit` even known values would become a tracer.
-        values = np.asarray(lengths)
+    steps: Any = length if is_symbolic_dim(length) else as_int("length", length)
+    lengths = check_lengths(lengths, steps, name=name)
+    times = jnp.arange(steps, dtype=jnp.int32).reshape(steps, *(1,) * lengths.ndim)
+    return times < lengths[None]
+
+
+def check_lengths(lengths: jax.Array, length: int, *, name: str) -> jax.Array:
+    """Lengths `[B]` in int32; arguments and errors as `lengths_to_mask`.
+
+    Those that are not known are held within what int32 can tell, not within T.
+    """
+    known = not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(lengths))
+    # By numpy: JAX would cut known values down to int32, and inside `jit` make tracers of them.
+    values: Any = np.asarray(lengths) if known else jnp.asarray(lengths)
+    if not jnp.issubdtype(values.dtype, jnp.integer):
+        raise TypeError(
+            f"{name}: expected integers [B], got "
+            f"{values.dtype}[{','.join(map(str, values.shape))}]; count the valid steps of each "
+            "sequence"
+        )
+    if not known:
+        # A narrow dtype may not hold T, nor int32 what a wide one says.
+        most = min(int(jnp.iinfo(dtype).max) for dtype in (values.dtype, jnp.int32))
+        return jnp.clip(values, 0, most).astype(jnp.int32)
+    if values.size:
         low, high = int(values.min()), int(values.max())
         if low < 0 or high > length:
             raise ValueError(
                 f"{name}: expected values from 0 to T = {length}, got {low} to {high}; pass "
                 "the number of valid steps of each sequence"
             )
-    # A narrow dtype may not hold T.
-    times = jnp.arange(length, dtype=jnp.int32).reshape(length, *(1,) * lengths.ndim)
-    return times < lengths.astype(jnp.int32)[None]
+    return jnp.asarray(values.astype(np.int32))
 
 
 class Run(NamedTuple):
@@ -221,6 +240,7 @@ def prepare(
     probes: State | None = None,
 ) -> Run:
     """Checks the arguments of `unroll` and turns them into those of a fold."""
+    reverse = as_bool("reverse", reverse)
     inputs = jax.tree.map(jnp.asarray, inputs)
     length = length_of(inputs)
     mask = _check_flags("mask", mask, inputs)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from jax.sharding import NamedSharding
+from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 from test_sharding import communication
 
@@ -60,8 +60,68 @@ def test_fit_trains_on_all_of_them() -> None:
     np.testing.assert_allclose(all_, one, rtol=1e-5)
 
 
-def test_a_mesh_that_does_not_divide_the_batch() -> None:
+TANH = cells.elman(3, 4)
+
+
+def last_loss(params, batch, unroll=rnnjax.unroll):
+    """Of one target for each member, `[B, H]` or labels `[B]`, weighed by what all share."""
+    (x, target), weight = batch["data"], batch["weight"]
+    final, _ = unroll(TANH, params, x)
+    shown = final if target.ndim == 2 else final[:, 0]
+    return weight * jnp.mean((shown - target) ** 2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "how", "target", "axis"),
+    [
+        (AxisType.Explicit, lambda function: function, (4, 4), 0),
+        (AxisType.Explicit, jax.jit, (4,), -1),
+        (AxisType.Auto, lambda function: function, (4,), 0),
+    ],
+    ids=["explicit, eager", "explicit, jit", "automatic, eager"],
+)
+def test_the_axes_of_the_batch_are_told(kind, how, target, axis, compilations) -> None:
+    """T = B = H, so that no size tells a target `[B, H]` from a sequence."""
+    mesh = jax.make_mesh((2,), ("batch",), axis_types=(kind,))
+    params = TANH.init(jax.random.key(0))
+    rng = np.random.default_rng(0)
+    data = tuple(rng.normal(size=shape).astype(np.float32) for shape in ((4, 4, 3), target))
+    batch = {"data": data, "weight": np.float32(2)}
+    wanted = jax.jit(jax.value_and_grad(last_loss))(params, batch)
+    spread = rnnjax.over_devices(last_loss, mesh, in_axes={"data": (1, axis), "weight": None})
+    gradient = how(jax.value_and_grad(spread))
+    got = gradient(params, batch)
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(wanted), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
+    compilations.clear()
+    gradient(params, batch)
+    assert not compilations
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (4,), (4, 3), (3, 4, 4), (4, 4, 4, 4)])
+def test_axes_that_are_not_told_are_not_guessed(shape) -> None:
+    """Unless every leaf begins [T, B], and has as many axes."""
+    x = jnp.zeros((4, 4, 3))
+    with pytest.raises(ValueError, match=r"in_axes: expected to be told .* \(1, 0\) for inputs"):
+        rnnjax.over_devices(loss, MESH)(PARAMS, (x, jnp.zeros(shape)))
+
+
+@pytest.mark.parametrize(
+    ("axes", "shapes", "message"),
+    [
+        (None, [(5, 6, 3)], r"batch: .* a multiple of the 8 devices .* got \[6\] .* pad or"),
+        (1, [(5, 8, 3), (5, 16)], r"batch: expected leaves with one B, .* got \[8, 16\] "),
+        (None, [(5,)], "in_axes: expected to be told"),
+        ((1, 1), [(5, 8, 3), (8,)], "in_axes: expected axes that the leaves have, got 1 for"),
+        (-4, [(5, 8, 3)], "in_axes: expected axes that the leaves have, got -4 for"),
+        ((1, 0, 0), [(5, 8, 3), (8,)], r"in_axes: expected a prefix of .* got \(1, 0, 0\)"),
+        ((None, None), [(5, 8, 3), (8,)], "batch: .* got none in"),
+    ],
+)  # fmt: skip
+def test_axes_that_do_not_fit(axes, shapes, message) -> None:
     """The remedy is named."""
-    for shape in ((5, 6, 3), (5,)):
-        with pytest.raises(ValueError, match=r"with B a multiple of the 8 devices .* pad or cut"):
-            rnnjax.over_devices(loss, MESH)(PARAMS, jnp.zeros(shape))
+    batch = tuple(jnp.zeros(shape) for shape in shapes)
+    with pytest.raises(ValueError, match=message):
+        rnnjax.over_devices(loss, MESH, in_axes=axes)(PARAMS, batch)
+    with pytest.raises(TypeError, match=r"in_axes: expected a whole number, got True"):
+        rnnjax.over_devices(loss, MESH, in_axes=True)(PARAMS, batch)

@@ -5,8 +5,10 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
+import tomllib
 import venv
 import zipfile
+from importlib.metadata import metadata
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,6 +38,22 @@ def test_importing_it_brings_nothing_but_what_it_needs():
     """No flax, matplotlib or torch: half a second is all that `import rnnjax` may cost."""
     imported = set(run(sys.executable, "-c", IMPORTS, cwd=ROOT, env=dict(os.environ)).split())
     assert imported - sys.stdlib_module_names <= {"rnnjax", "jax", "jaxlib", "numpy"}
+
+
+def test_jax_for_an_accelerator_is_an_extra_that_make_installs(tmp_path):
+    """Beside the stamp of the same install for the CPU, never in its place."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    offered = metadata("jax").get_all("Provides-Extra")
+    for extra, of_jax in {"cuda": "cuda13", "tpu": "tpu"}.items():
+        (needs,) = project["optional-dependencies"][extra]
+        assert needs.startswith(f"jax[{of_jax}]>=") and of_jax in offered
+        for target, own in {"bench": "benchmarks", "demo": "experiments"}.items():
+            (tmp_path / "bin").mkdir(exist_ok=True)
+            (tmp_path / "bin/pip").touch()
+            (tmp_path / f".installed-{own}").touch()
+            make = ("make", "--dry-run", target, f"VENV={tmp_path}")
+            assert "pip install" not in run(*make, cwd=ROOT)
+            assert f"--editable '.[{own},{extra}]'" in run(*make, f"EXTRA={extra}", cwd=ROOT)
 
 
 class Built(NamedTuple):

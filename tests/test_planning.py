@@ -1,5 +1,6 @@
 """The planner: it fits the budget, prefers the faster fold, and tells what it will take."""
 
+import math
 from typing import Any
 
 import jax
@@ -10,6 +11,7 @@ import pytest
 import rnnjax
 from rnnjax import cells, folds
 from rnnjax.folds.blocked import Cost, default_size
+from rnnjax.folds.checkpointed import nested
 from rnnjax.tree import count_bytes
 
 MIB = 1 << 20
@@ -63,6 +65,39 @@ def test_less_memory_takes_more_time() -> None:
         rnnjax.plan(cell, (32,), 1000, budget_bytes=MIB)
     with pytest.raises(ValueError, match="length: expected at least 1 step, got 0"):
         rnnjax.plan(cell, (32,), 0)
+
+
+@pytest.mark.parametrize("length", [10**12, 10**12 + 39, (10**6 + 3) ** 2, 2**62])
+def test_a_plan_for_any_length(length: int) -> None:
+    """Round, prime, the square of a prime, the longest: none is searched through."""
+    cell = cells.elman(4, 4)
+    whole, segments = (rnnjax.plan(cell, (2,), length, budget_bytes=b) for b in (None, 10**13))
+    assert whole.description == "blocked(store=False)" and whole.bytes > 32 * length
+    assert segments.bytes < 10**13
+    with pytest.raises(
+        ValueError, match=rf"budget_bytes: expected at least \d+ for {length} steps"
+    ):
+        rnnjax.plan(cell, (2,), length, budget_bytes=10)
+
+
+@pytest.mark.parametrize(
+    "lengths", [range(1, 200), range(4990, 5001), [720720, 999983, 1009 * 1013]]
+)
+def test_segments_are_the_nearest_divisors(lengths: Any) -> None:
+    """Up to a factor of two, by trying every number."""
+
+    def near(length: int, wanted: float) -> int:
+        tried = range(math.ceil(wanted / 2), min(math.floor(2 * wanted), length - 1) + 1)
+        divisors = [size for size in tried if length % size == 0]
+        return min(divisors, key=lambda d: abs(math.log(d / wanted)), default=round(wanted))
+
+    for length in lengths:
+        for levels in range(min(length.bit_length(), 5)):
+            sizes, rest = [], length
+            for level in range(levels, 0, -1):
+                rest = near(rest, rest ** (level / (level + 1)))
+                sizes.append(rest)
+            assert nested(length, levels) == sizes
 
 
 @pytest.mark.parametrize("budget", [None, 16000])

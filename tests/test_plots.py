@@ -51,6 +51,35 @@ def test_adjoint_norms(ax):
     assert len(lag) == 10
 
 
+@pytest.mark.parametrize(
+    ("batch_axes", "shapes"),
+    [(1, [(2,)]), (1, [(2, 3, 3), (2,)]), (0, [(3,)]), (2, [(2, 4, 3)]), (None, [(2, 3), (2, 4)])],
+)
+def test_adjoint_norms_are_those_of_each_member(ax, batch_axes, shapes):
+    """Whatever rank a member's state has, and however many axes the batch."""
+    leaves = [np.random.default_rng(0).normal(size=(5, *shape)) for shape in shapes]
+    plots.adjoint_norms(ax, leaves, batch_axes=batch_axes)
+    batch = 1 if batch_axes is None else batch_axes
+    members = int(np.prod(shapes[0][:batch]))
+    rows = np.concatenate([leaf.reshape(5, members, -1) for leaf in leaves], axis=-1)
+    wanted = np.median(np.log10(np.linalg.norm(rows, axis=-1)), axis=1)
+    np.testing.assert_allclose(only_line(ax)[1], wanted[::-1], atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(5, 2), (5, 2, 3, 3)])
+def test_adjoint_norms_do_not_guess_the_batch(ax, shape):
+    with pytest.raises(ValueError, match=r"batch_axes: expected to be told .* batch_axes=1 for"):
+        plots.adjoint_norms(ax, jnp.zeros(shape))
+
+
+@pytest.mark.parametrize(
+    ("batch_axes", "shapes"), [(1, [(5, 2), (5, 3)]), (2, [(5, 2)]), (-1, [(5, 2)]), (1, [])]
+)
+def test_adjoint_norms_of_leaves_that_disagree(ax, batch_axes, shapes):
+    with pytest.raises(ValueError, match="adjoint: expected leaves that begin with time and"):
+        plots.adjoint_norms(ax, [jnp.zeros(shape) for shape in shapes], batch_axes=batch_axes)
+
+
 def test_spectrum_and_bound_fall_together(ax):
     plots.spectrum(ax, rnnjax.jacobian_product_spectrum(CELL, PARAMS, INPUTS), most=2)
     assert len(ax.lines) == 2

@@ -1,5 +1,6 @@
 """Training: it learns, it repeats itself, and it says where it broke."""
 
+import itertools
 import json
 import os
 import pty
@@ -244,6 +245,92 @@ def test_a_key_is_a_key():
 def test_options_out_of_range(options, message):
     with pytest.raises(ValueError, match=message):
         fit(**options)
+
+
+SHAPE = (12, 8, 1)
+
+
+def drawn(key):
+    return jax.random.normal(key, SHAPE, jnp.float64)
+
+
+def of_the_host():
+    """Samplers that read what changes besides their key, with what the error names."""
+    rng = np.random.default_rng(0)
+    files = (np.full(SHAPE, float(i)) for i in itertools.count())
+    single = iter([0.0])
+    rows = jnp.arange(99.0)[:, None, None]
+    lengths = iter(range(12, 0, -1))
+    return {
+        "a generator": (lambda key: (rng.normal(size=SHAPE), drawn(key)), r"in \[0\] of \(float64"),
+        "an iterator": (lambda key: {"x": next(files)}, r"in \['x'\] of {'x': float64"),
+        "one batch": (lambda key: next(single) + drawn(key), "come to its end"),
+        "added to what is drawn": (lambda key: drawn(key) + next(files), "in its value of float64"),
+        "a number": (lambda key: drawn(key) * rng.normal(), "in its value of float64"),
+        "an index": (lambda key: rows[(i := int(rng.integers(50))) : i + 9], "in its value of"),
+        "integers": (lambda key: (drawn(key), rng.integers(99, size=3)), r"in \[1\] of"),
+        "a key": (lambda key: (jax.random.key(int(rng.integers(99))), key), r"in \[0\] of \(key"),
+        "lengths": (
+            lambda key: drawn(key)[: next(lengths)],
+            r"float64\[12,8,1\], then float64\[11",
+        ),
+        "an inner jit": (
+            lambda key: jax.jit(lambda k: drawn(k) + next(files))(key),
+            "its value of",
+        ),
+    }
+
+
+@pytest.mark.parametrize("name", of_the_host())
+def test_a_sampler_that_changes_behind_the_key_is_refused(name):
+    """Compiled once, it would give one batch for ever."""
+    sample, told = of_the_host()[name]
+    message = rf"^sample: expected the same for the same .* got .*{told}.*; draw the whole batch"
+    with pytest.raises(ValueError, match=message):
+        training.fit(loss, start(), sample, optax.sgd(0.1), steps=9, key=jax.random.key(0))
+
+
+def test_a_batch_that_stays_is_a_batch():
+    """NaN, keys and integers in it, and with what is drawn for nothing."""
+    rng, calls = np.random.default_rng(0), []
+    x = np.full(SHAPE, 0.5)
+
+    def mean(params, batch, unroll=rnnjax.unroll):
+        return loss(params, (batch["x"], batch["x"]), unroll=unroll)
+
+    def same(key):
+        calls.append(key)
+        jnp.sin(rng.normal(size=3))
+        return {
+            "x": x, "not a number": np.where(x > 0, np.nan, x), "key": jax.random.key(1),
+            "whole": np.arange(3, dtype=np.int8), "half": jnp.asarray(np.nan, jnp.bfloat16),
+        }  # fmt: skip
+
+    losses = training.fit(
+        mean, start(), same, optax.sgd(0.1), steps=3, key=jax.random.key(0)
+    ).losses
+    assert losses[0] > losses[1] > losses[2]
+    assert len(calls) == 3  # the last of them in the loop
+
+
+def test_a_callback_gives_other_batches():
+    """It is called at every step, not once."""
+    files = (np.full(SHAPE, float(i)) for i in itertools.count())
+
+    def read(key):
+        batch = jax.experimental.io_callback(lambda: next(files), jax.typeof(drawn(key)))
+        return batch, batch
+
+    losses = training.fit(
+        loss, start(), read, optax.sgd(0.0), steps=3, key=jax.random.key(0)
+    ).losses
+    np.testing.assert_allclose(losses, [0, 1, 4])
+
+
+def test_a_monitor_that_changes_by_itself_is_refused():
+    clock = itertools.count()
+    with pytest.raises(ValueError, match=r"^monitor: expected the same .*\['seconds'\].*; compute"):
+        fit(monitor=lambda params: {"seconds": next(clock) + 0 * params["readout"].sum()})
 
 
 def window_loss(params, state, window, unroll=rnnjax.unroll, **options):

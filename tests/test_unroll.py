@@ -325,6 +325,38 @@ def test_lengths_under_jit() -> None:
     np.testing.assert_array_equal(mask.sum(0), [0, 2, 3])
 
 
+@pytest.mark.parametrize(
+    ("dtype", "lengths"),
+    [
+        (np.int8, [-128, 2, 127]),
+        (np.uint8, [0, 2, 255]),
+        (np.uint32, [0, 2, 2**32 - 1]),
+        (np.int64, [-(2**40), 2, 2**40]),
+        (np.uint64, [0, 2, 2**63]),
+    ],
+)
+def test_lengths_under_jit_saturate(dtype: Any, lengths: list[int]) -> None:
+    """At zero and at T, whatever their dtype can hold."""
+    mask = jax.jit(lambda each: lengths_to_mask(each, 3))(np.array(lengths, dtype))
+    np.testing.assert_array_equal(mask.sum(0), [0, 2, 3])
+
+
+def test_known_lengths_are_not_cut_down_to_32_bits() -> None:
+    """Before they are looked at: 2**40 would be 0."""
+    with jax.enable_x64(False):
+        for wrong in (np.array([2**40]), [2**40, 1], np.array([2**32 + 1], np.uint64)):
+            with pytest.raises(ValueError, match="lengths: expected values from 0 to T = 5, got"):
+                lengths_to_mask(wrong, 5)
+    with pytest.raises(TypeError, match=r"lengths: expected integers \[B\], got object\[1\]"):
+        lengths_to_mask([2**70], 5)
+
+
+def test_lengths_of_which_some_are_known() -> None:
+    """A list may hold both."""
+    mask = jax.jit(lambda one: lengths_to_mask([one, 2], 3))(5)
+    np.testing.assert_array_equal(mask.sum(0), [3, 2])
+
+
 def test_known_lengths_inside_jit() -> None:
     """They are checked there too, and make no tracer of themselves."""
     good, bad = jnp.array([0, 2, 3]), jnp.array([0, 4])

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from rnnjax.checks import as_int
 from rnnjax.tree import at_least_float32, describe
 
 
@@ -61,13 +62,15 @@ def add_bias(x: jax.Array, bias: jax.Array) -> jax.Array:
     return x + jnp.broadcast_to(bias.astype(x.dtype), x.shape)
 
 
-def check_sizes(input_size: int, hidden_size: int, dtype: DTypeLike) -> None:
-    """Refuses sizes and dtypes that no cell can have.
+def check_sizes(input_size: int, hidden_size: int, dtype: DTypeLike) -> tuple[int, int]:
+    """The sizes, unless no cell can have them or the dtype.
 
     Raises:
       ValueError: a size is negative, or no hidden unit is asked for.
-      TypeError: the dtype is not floating.
+      TypeError: a size is not a whole number, or the dtype not floating.
     """
+    input_size = as_int("input_size", input_size)
+    hidden_size = as_int("hidden_size", hidden_size)
     if input_size < 0 or hidden_size < 1:
         raise ValueError(
             "input_size, hidden_size: expected at least 0 and at least 1, got "
@@ -75,3 +78,4 @@ def check_sizes(input_size: int, hidden_size: int, dtype: DTypeLike) -> None:
         )
     if not jnp.issubdtype(dtype, jnp.floating):
         raise TypeError(f"dtype: expected a floating dtype, got {jnp.dtype(dtype)}")
+    return input_size, hidden_size

@@ -17,7 +17,7 @@ from jax.typing import DTypeLike
 
 from rnnjax.cell import Batch, Cell
 from rnnjax.cells.dense import affine, check_sizes, state_dtype
-from rnnjax.initializers import by_gate
+from rnnjax.initializers import by_gate, checked
 
 
 class ElmanParams(NamedTuple):
@@ -60,11 +60,15 @@ def elman(
 
     Raises:
       ValueError: a size that no cell can have.
-      TypeError: `dtype` is not floating, or `activation` not a function.
+      TypeError: a size is not a whole number, `dtype` not floating, or `activation` or an
+        initialiser not a function.
     """
-    check_sizes(input_size, hidden_size, dtype)
+    input_size, hidden_size = check_sizes(input_size, hidden_size, dtype)
     if not callable(activation):
         raise TypeError(f"activation: expected a function such as jnp.tanh, got {activation!r}")
+    kernel_init = checked("kernel_init", kernel_init)
+    input_init = checked("input_init", input_init)
+    bias_init = checked("bias_init", bias_init)
 
     def init(key: chex.PRNGKey) -> ElmanParams:
         keys = jax.random.split(key, 3)

@@ -20,7 +20,8 @@ from jax.typing import DTypeLike
 
 from rnnjax.cell import Batch, Cell
 from rnnjax.cells.dense import add_bias, affine, check_sizes, state_dtype
-from rnnjax.initializers import by_gate
+from rnnjax.checks import as_bool
+from rnnjax.initializers import by_gate, checked
 
 
 class GRUParams(NamedTuple):
@@ -68,9 +69,14 @@ def gru(
 
     Raises:
       ValueError: a size that no cell can have.
-      TypeError: `dtype` is not floating.
+      TypeError: a size is not a whole number, `dtype` not floating, `reset_after` not a
+        boolean, or an initialiser not a function.
     """
-    check_sizes(input_size, hidden_size, dtype)
+    input_size, hidden_size = check_sizes(input_size, hidden_size, dtype)
+    reset_after = as_bool("reset_after", reset_after)
+    kernel_init = checked("kernel_init", kernel_init)
+    input_init = checked("input_init", input_init)
+    bias_init = checked("bias_init", bias_init)
 
     def init(key: chex.PRNGKey) -> GRUParams:
         keys = jax.random.split(key, 3)

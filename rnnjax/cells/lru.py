@@ -19,7 +19,7 @@ from jax.typing import DTypeLike
 
 from rnnjax.cell import Batch, Cell
 from rnnjax.cells.dense import affine, check_sizes, state_dtype
-from rnnjax.initializers import by_gate
+from rnnjax.initializers import by_gate, checked
 from rnnjax.tree import at_least_float32
 
 
@@ -77,14 +77,17 @@ def lru(
     Raises:
       ValueError: a size that no cell can have, radii not 0 <= r_min < r_max <= 1, or a
         phase that is not positive.
-      TypeError: `dtype` is not floating.
+      TypeError: a size is not a whole number, `dtype` not floating, or an initialiser not a
+        function.
     """
-    check_sizes(input_size, hidden_size, dtype)
+    input_size, hidden_size = check_sizes(input_size, hidden_size, dtype)
     if not 0 <= r_min < r_max <= 1 or not max_phase > 0:
         raise ValueError(
             "r_min, r_max, max_phase: expected 0 <= r_min < r_max <= 1 and a positive phase, got "
             f"{r_min}, {r_max} and {max_phase}"
         )
+    input_init = checked("input_init", input_init)
+    bias_init = checked("bias_init", bias_init)
 
     def init(key: chex.PRNGKey) -> LRUParams:
         keys = jax.random.split(key, 4)

@@ -19,7 +19,8 @@ from jax.typing import DTypeLike
 
 from rnnjax.cell import Batch, Cell
 from rnnjax.cells.dense import affine, check_sizes, state_dtype
-from rnnjax.initializers import by_gate
+from rnnjax.checks import as_int
+from rnnjax.initializers import by_gate, checked
 
 
 class LSTMParams(NamedTuple):
@@ -80,14 +81,21 @@ def lstm(
 
     Raises:
       ValueError: a size that no cell can have.
-      TypeError: `dtype` is not floating.
+      TypeError: a size is not a whole number, `dtype` not floating, or an initialiser not a
+        function.
     """
-    check_sizes(input_size, hidden_size, dtype)
-    if projection_size is not None and projection_size < 1:
-        raise ValueError(
-            f"projection_size: expected at least 1, got {projection_size}; None projects nothing"
-        )
+    input_size, hidden_size = check_sizes(input_size, hidden_size, dtype)
+    if projection_size is not None:
+        projection_size = as_int("projection_size", projection_size)
+        if projection_size < 1:
+            raise ValueError(
+                f"projection_size: expected at least 1, got {projection_size}; None projects "
+                "nothing"
+            )
     shown = hidden_size if projection_size is None else projection_size
+    kernel_init = checked("kernel_init", kernel_init)
+    input_init = checked("input_init", input_init)
+    bias_init = checked("bias_init", bias_init)
 
     def init(key: chex.PRNGKey) -> LSTMParams:
         keys = jax.random.split(key, 4)

@@ -18,7 +18,7 @@ from jax.typing import DTypeLike
 
 from rnnjax.cell import Batch, Cell
 from rnnjax.cells.dense import affine, check_sizes, state_dtype
-from rnnjax.initializers import by_gate
+from rnnjax.initializers import by_gate, checked
 
 
 class MinGRUParams(NamedTuple):
@@ -55,9 +55,12 @@ def min_gru(
 
     Raises:
       ValueError: a size that no cell can have.
-      TypeError: `dtype` is not floating.
+      TypeError: a size is not a whole number, `dtype` not floating, or an initialiser not a
+        function.
     """
-    check_sizes(input_size, hidden_size, dtype)
+    input_size, hidden_size = check_sizes(input_size, hidden_size, dtype)
+    input_init = checked("input_init", input_init)
+    bias_init = checked("bias_init", bias_init)
 
     def init(key: chex.PRNGKey) -> MinGRUParams:
         keys = jax.random.split(key, 2)

@@ -11,6 +11,7 @@ from jax import lax
 
 from rnnjax import folds
 from rnnjax.cell import Cell, Inputs, Params, State
+from rnnjax.checks import as_int
 from rnnjax.diagnostics.adjoints import distinct
 from rnnjax.diagnostics.steps import states_before, step_pullback, vector_pullback
 from rnnjax.folds.sequence import Fold
@@ -114,8 +115,10 @@ def gradient_report(
       `GradientReport`.
 
     Raises:
-      As `step_jacobians`; ValueError for fewer than one direction.
+      As `step_jacobians`; TypeError for directions that are no whole number, ValueError
+      for fewer than one.
     """
+    directions = as_int("directions", directions)
     if directions < 1:
         raise ValueError(f"directions: expected at least 1, got {directions}")
     run = prepare(cell, params, inputs, state, mask=mask, resets=resets, reverse=reverse)

@@ -19,6 +19,7 @@ from jax import lax
 from jax.custom_derivatives import CustomVJPPrimal, SymbolicZero
 
 from rnnjax.cell import Cell, Drive, Inputs, Params, State
+from rnnjax.checks import as_bool, as_int
 from rnnjax.folds.closures import hoist
 from rnnjax.folds.reverse_only import reverse_only
 from rnnjax.folds.scan import scan_drives
@@ -58,8 +59,11 @@ def blocked(*, size: int | None = None, store: bool | None = None) -> Fold:
       `(cell, params, inputs, state) -> (final_state, states)`.
 
     Raises:
+      TypeError: `size` is not a whole number, or `store` not a boolean.
       ValueError: `size` is below one.
     """
+    size = None if size is None else as_int("size", size)
+    store = None if store is None else as_bool("store", store)
     if size is not None and size < 1:
         raise ValueError(f"size: expected a block of at least 1 step, got {size}")
 

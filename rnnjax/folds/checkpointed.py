@@ -6,18 +6,21 @@ it. With √T segments of √T steps about 2 √T states are held at once, for o
 forward. Segments cut into segments of their own hold about k T^(1/k), for k - 1 more.
 """
 
+import bisect
 import math
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache, partial
 
 import jax
 
 from rnnjax.cell import Cell, Inputs, Params, State
+from rnnjax.checks import as_int
 from rnnjax.folds.blocked import blocked
 from rnnjax.folds.sequence import Fold, in_pieces, length_of, scan_wide, vary_together
 from rnnjax.tree import count_bytes
 
 SMALL_BLOCK = 16  # steps, of which one block is held besides the states
+_FACTORS = 1024  # how far a length is searched for factors
 
 
 def checkpointed(
@@ -51,6 +54,7 @@ def checkpointed(
       `(cell, params, inputs, state) -> (final_state, states)`.
 
     Raises:
+      TypeError: `segments` is not a whole number.
       ValueError: both `segments` and `budget_bytes` are given, `segments` is below
         one, or `budget_bytes` is too small for the sequence however it is cut (where
         the fold is called).
@@ -63,6 +67,7 @@ def checkpointed(
             f"segments, budget_bytes: expected one of them, got {segments} and {budget_bytes}; "
             "the budget finds its own segments"
         )
+    segments = None if segments is None else as_int("segments", segments)
     if segments is not None and segments < 1:
         raise ValueError(f"segments: expected at least 1, got {segments}; None takes about √T")
 
@@ -126,9 +131,31 @@ def _near(length: int, wanted: float) -> int:
 
     What is left over after the last whole segment is compiled as a program of its own.
     """
-    near = range(max(1, math.ceil(wanted / 2)), min(math.floor(2 * wanted) + 1, length))
-    divisors = [size for size in near if length % size == 0]
-    return min(divisors, key=lambda d: abs(math.log(d / wanted)), default=max(1, round(wanted)))
+    divisors = _divisors(length)
+    place = bisect.bisect(divisors, wanted)
+    near = [d for d in divisors[max(place - 1, 0) : place + 1] if wanted / 2 <= d <= 2 * wanted]
+    near = [d for d in near if d < length]
+    return min(near, key=lambda d: abs(math.log(d / wanted)), default=max(1, round(wanted)))
+
+
+@lru_cache(maxsize=64)
+def _divisors(number: int) -> list[int]:
+    """All divisors up to `_FACTORS`², ascending; beyond, those that its small factors tell.
+
+    A large number may be the product of two primes that would take for ever to find.
+    """
+    found, left = [1], number
+    for factor in range(2, _FACTORS + 1):
+        if factor * factor > left:
+            break
+        one = found
+        while left % factor == 0:
+            left //= factor
+            one = [factor * d for d in one]
+            found = found + one
+    if left > 1:
+        found = found + [left * d for d in found]
+    return sorted(found)
 
 
 def held(length: int, sizes: Sequence[int]) -> int:

@@ -30,6 +30,7 @@ from rnnjax.cell import (
     batched_axes,
     build_kernel,
 )
+from rnnjax.checks import as_int
 from rnnjax.folds.sequence import Fold, length_of, vary_together
 from rnnjax.tree import carries_gradient, describe
 from rnnjax.vectors import for_every_member, from_vectors, to_vectors
@@ -206,10 +207,11 @@ def parallel(
 
     Raises:
       ValueError: `tolerance` is not positive, or `max_iterations` below one.
-      TypeError: from the fold, for a state with leaves that `newton` refuses.
+      TypeError: `max_iterations` is not a whole number; from the fold, for a state with
+        leaves that `newton` refuses.
       FloatingPointError: from the fold, where it did not converge.
     """
-    _check_options(tolerance, max_iterations)
+    max_iterations = _check_options(tolerance, max_iterations)
 
     def fold(cell: Cell, params: Params, inputs: Inputs, state: State) -> tuple[State, State]:
         solution = newton(
@@ -255,10 +257,10 @@ def newton(
 
     Raises:
       ValueError: `tolerance` is not positive, or `max_iterations` below one.
-      TypeError: a leaf of the state carries no gradient or belongs to no member of the
-        batch.
+      TypeError: `max_iterations` is not a whole number, or a leaf of the state carries no
+        gradient or belongs to no member of the batch.
     """
-    _check_options(tolerance, max_iterations)
+    max_iterations = _check_options(tolerance, max_iterations)
     length = length_of(inputs)
     params, inputs, state = vary_together(params, inputs, state)
     axes = (length, *_batch_of(cell, params, state))
@@ -483,17 +485,22 @@ def _batch_of(cell: Cell, params: Params, state: State) -> Batch:
     return batches.pop()
 
 
-def _check_options(tolerance: float | None, max_iterations: int | None) -> None:
+def _check_options(tolerance: float | None, max_iterations: int | None) -> int | None:
+    """`max_iterations`, if both are what they should be."""
     if tolerance is not None and not tolerance > 0:
         raise ValueError(
             f"tolerance: expected a positive number, got {tolerance}; leave it out for 16 units "
             "in the last place"
         )
-    if max_iterations is not None and max_iterations < 1:
+    if max_iterations is None:
+        return None
+    max_iterations = as_int("max_iterations", max_iterations)
+    if max_iterations < 1:
         raise ValueError(
             f"max_iterations: expected at least 1 turn, got {max_iterations}; leave it out for "
             "T, which is always enough"
         )
+    return max_iterations
 
 
 def _refuse_unsolved(solution: Solution, length: int) -> None:

@@ -1,6 +1,7 @@
 """The plain fold: `jax.lax.scan`, with every derivative that JAX knows."""
 
 from rnnjax.cell import Cell, Drive, Inputs, Params, State, advance, build_kernel
+from rnnjax.checks import as_int
 from rnnjax.folds.sequence import Fold, length_of, scan_wide, vary_together
 
 
@@ -19,8 +20,10 @@ def scan(*, unroll: int = 1) -> Fold:
       `(cell, params, inputs, state) -> (final_state, states)`.
 
     Raises:
+      TypeError: `unroll` is not a whole number.
       ValueError: `unroll` is below one.
     """
+    unroll = as_int("unroll", unroll)
     if unroll < 1:
         raise ValueError(f"unroll: expected at least 1 step, got {unroll}")
 

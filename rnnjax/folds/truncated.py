@@ -6,6 +6,7 @@ import jax
 from jax import lax
 
 from rnnjax.cell import Cell, Inputs, Params, State
+from rnnjax.checks import as_int
 from rnnjax.folds.blocked import blocked
 from rnnjax.folds.sequence import Fold, in_pieces, length_of, scan_wide, vary_together
 
@@ -33,6 +34,7 @@ def truncated(
       `(cell, params, inputs, state) -> (final_state, states)`.
 
     Raises:
+      TypeError: `window` is not a whole number.
       ValueError: `window` is below one, or longer than the sequence (where the fold is
         called).
 
@@ -40,6 +42,7 @@ def truncated(
     recurrent network trajectories, 1990; Sutskever, Training recurrent neural networks,
     2013, section 2.8.6.
     """
+    window = as_int("window", window)
     if window < 1:
         raise ValueError(f"window: expected at least 1 step, got {window}")
 

@@ -11,10 +11,11 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax.cell import Cell, Inputs, Params, State, signature
+from rnnjax.checks import as_bool
 from rnnjax.folds.sequence import Fold, length_of
 from rnnjax.layers import Layer, recurrent
 from rnnjax.tree import describe
-from rnnjax.unroll import lengths_to_mask
+from rnnjax.unroll import check_lengths, lengths_to_mask
 from rnnjax.wrappers import blank
 
 
@@ -56,8 +57,10 @@ def carried(
       ValueError: too few axes, or a shape or a length that does not fit.
       TypeError: flags that are not booleans, lengths that are not integers.
     """
-    time_major = _either(time_major, rnn.time_major)
-    reverse = _either(reverse, rnn.reverse)
+    return_carry = _told("return_carry", return_carry, rnn)
+    time_major = _told("time_major", time_major, rnn)
+    reverse = _told("reverse", reverse, rnn)
+    keep_order = _told("keep_order", keep_order, rnn)
     inputs = jax.tree.map(jnp.asarray, inputs)
     for leaf in jax.tree.leaves(inputs)[:1]:
         if leaf.ndim < 1 + feature_axes:
@@ -76,7 +79,7 @@ def carried(
         for name, each in {"mask": mask, "resets": resets}.items()
     }
     if seq_lengths is not None:
-        seq_lengths = jnp.asarray(seq_lengths)
+        seq_lengths = check_lengths(seq_lengths, length, name="seq_lengths")
         if seq_lengths.shape != batch:
             raise ValueError(
                 f"seq_lengths: expected one of each sequence, {batch}, got {seq_lengths.shape}; "
@@ -88,10 +91,10 @@ def carried(
         resets=flags["resets"],
         reverse=reverse,
     )
-    if reverse and not _either(keep_order, rnn.keep_order):
+    if reverse and not keep_order:
         outputs = _turned(outputs, seq_lengths)
     outputs = _back(outputs, axis)
-    return (final, outputs) if _either(return_carry, rnn.return_carry) else outputs
+    return (final, outputs) if return_carry else outputs
 
 
 def both_ways(
@@ -129,7 +132,9 @@ def both_ways(
       TypeError: an initial carry that is no pair.
       ValueError: `reverse` is given, or an argument that an RNN refuses.
     """
-    if reverse:
+    return_carry = _told("return_carry", return_carry, rnn)
+    time_major = _told("time_major", time_major, rnn)
+    if reverse is not None and as_bool("reverse", reverse):
         raise ValueError(
             "reverse: expected nothing for a Bidirectional, which runs both ways, got True; give "
             "it its RNNs the other way round"
@@ -142,7 +147,6 @@ def both_ways(
             f"{describe(initial_carry)}; a call with return_carry=True gives such a pair"
         )
     first, second = initial_carry
-    time_major = _either(time_major, rnn.time_major)
     options: dict[str, Any] = {
         "return_carry": True, "time_major": time_major, "seq_lengths": seq_lengths,
         **given(mask=mask),  # which another's RNN need not know of
@@ -155,7 +159,7 @@ def both_ways(
         axis = 0 if time_major else batch_axes
         outputs, mask = _to_front((outputs, mask), axis)
         outputs = _back(blank(_within(seq_lengths, mask, length_of(outputs)), outputs), axis)
-    return ((carry, last), outputs) if _either(return_carry, rnn.return_carry) else outputs
+    return ((carry, last), outputs) if return_carry else outputs
 
 
 def run_layer(
@@ -226,9 +230,9 @@ def given(**arguments: Any) -> dict[str, Any]:
     return {name: value for name, value in arguments.items() if value is not None}
 
 
-def _either(told: bool | None, otherwise: bool) -> bool:
+def _told(name: str, told: bool | None, rnn: Any) -> bool:
     """What a call is told, else what its module is."""
-    return otherwise if told is None else told
+    return as_bool(name, getattr(rnn, name) if told is None else told)
 
 
 def _to_front(tree: Any, axis: int) -> Any:
@@ -265,7 +269,7 @@ def _turned(tree: Any, lengths: jax.Array | None) -> Any:
         return jax.tree.map(lambda x: x[::-1], tree)
     length = length_of(tree)
     # Under `jit` a length may be one that the mask has cut.
-    lengths = jnp.clip(lengths.astype(jnp.int32), 0, length)[None]
+    lengths = jnp.clip(lengths, 0, length)[None]
     times = jnp.arange(length, dtype=jnp.int32).reshape(length, *(1,) * (lengths.ndim - 1))
     places = (lengths - 1 - times) % max(length, 1)
 

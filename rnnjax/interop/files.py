@@ -6,6 +6,7 @@ packages safetensors and h5py are imported where a file of theirs is met
 """
 
 import io
+import json
 import math
 import os
 import uuid
@@ -18,6 +19,7 @@ from typing import Any, TypeVar
 import jax.numpy as jnp
 import numpy as np
 
+from rnnjax.checks import as_path
 from rnnjax.interop.arrays import to_numpy
 
 Arrays = dict[str, np.ndarray]
@@ -45,10 +47,11 @@ def read(path: str | os.PathLike[str]) -> Arrays:
     Raises:
       ValueError: a file of another kind, a pickle among them; one that is cut short,
         damaged, or claims to hold more than it does.
+      TypeError: `path` is not a path.
       ImportError: the package that reads this kind is not installed.
       OSError: the file cannot be opened.
     """
-    path = Path(path)
+    path = Path(as_path("path", path))
     reader = _choose(path, READERS)
     with path.open("rb") as stream:
         try:
@@ -71,12 +74,15 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> None:
 
     Raises:
       ValueError: a file of another kind, or a dtype that it cannot hold.
-      TypeError: an entry is no array of numbers.
+      TypeError: `path` is not a path, a name not a string, or an entry no array of numbers.
       ImportError: the package that writes this kind is not installed.
       OSError: the file cannot be written.
     """
-    path = Path(path)
+    path = Path(as_path("path", path))
     writer = _choose(path, WRITERS)
+    for name in arrays:
+        if not isinstance(name, str):  # 1 and "1" would be two arrays of one name.
+            raise TypeError(f"arrays: expected names that are strings, got {name!r}")
     content = writer({name: to_numpy(name, array) for name, array in arrays.items()})
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
@@ -119,7 +125,20 @@ def _package(name: str) -> Any:
 def _read_safetensors(stream: io.BufferedReader) -> Arrays:
     # It checks that header and file agree before it reads an array.
     arrays: Arrays = _package("safetensors.numpy").load_file(stream.name)
+    # But of two entries of one name it gives the last.
+    size = int.from_bytes(stream.read(8), "little")
+    json.loads(stream.read(size), object_pairs_hook=_once)
     return arrays
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, of which every name stands there once."""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"{name}: expected one entry of each name, got two")
+        found[name] = value
+    return found
 
 
 def _write_safetensors(arrays: Arrays) -> bytes:

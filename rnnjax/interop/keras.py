@@ -18,6 +18,7 @@ import numpy as np
 
 from rnnjax.cell import Params
 from rnnjax.cells import ElmanParams, GRUParams, LSTMParams
+from rnnjax.checks import as_bool
 from rnnjax.interop.arrays import (
     GRU_ORDER,
     Loaded,
@@ -71,8 +72,9 @@ def from_keras(
     Raises:
       ValueError: an array is missing, too much, or of a shape or dtype that does not fit;
         all are named.
-      TypeError: an entry is no array of numbers.
+      TypeError: an entry is no array of numbers, or `reset_after` no boolean.
     """
+    reset_after = None if reset_after is None else as_bool("reset_after", reset_after)
     stacked = len(weights) > 0 and all(isinstance(layer, list | tuple) for layer in weights)
     layers = [
         _take_layer(layer, f"layer {k} " if stacked else "")

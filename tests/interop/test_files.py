@@ -158,6 +158,37 @@ def test_any_changed_byte_is_refused_or_harmless(tmp_path, suffix):
         assert sum(array.nbytes for array in found.values()) <= len(whole)
 
 
+def test_names_are_strings(tmp_path):
+    """1 and "1" would be two arrays of one name."""
+    for suffix in files.WRITERS:
+        with pytest.raises(TypeError, match="arrays: expected names that are strings, got 1"):
+            files.write(tmp_path / f"a{suffix}", {1: np.zeros(3), "1": np.ones(3)})
+
+
+# safetensors --------------------------------------------------------------------------
+
+
+ENTRY = '{"dtype": "%s", "shape": [2], "data_offsets": [0, 8]}'
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (f'"w": {ENTRY % "F32"}', f'"w": {ENTRY % "I32"}'),
+        (f'"w": {ENTRY % "F32"}', f'"\\u0077": {ENTRY % "F32"}'),
+        (f'"v": {ENTRY % "F32"}', '"__metadata__": {"w": "1", "w": "2"}'),
+    ],
+)
+def test_a_name_stands_once_in_a_safetensors(tmp_path, first, second):
+    """The package gives the last of two."""
+    need(".safetensors")
+    header = f"{{{first}, {second}}}".encode()
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(8))
+    with pytest.raises(ValueError, match="w: expected one entry of each name, got two"):
+        files.read(path)
+
+
 # npz ----------------------------------------------------------------------------------
 
 

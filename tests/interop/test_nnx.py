@@ -264,6 +264,11 @@ def test_dropout_at_every_step_or_once_a_sequence(same: bool) -> None:
         ({"seq_lengths": [1, -2, 5]}, ValueError, "seq_lengths: expected values from 0 to T = 5"),
         ({"seq_lengths": [1.0, 2, 3]}, TypeError, "seq_lengths: expected integers"),
         ({"seq_lengths": [1, 2]}, ValueError, r"seq_lengths: expected one of each .* \(3,\)"),
+        ({"seq_lengths": np.array([2**40, 1, 1])}, ValueError, "got 1 to 1099511627776"),
+        ({"reverse": "no"}, TypeError, "reverse: expected True or False, got 'no'"),
+        ({"time_major": 0}, TypeError, "time_major: expected True or False, got 0"),
+        ({"return_carry": "no"}, TypeError, "return_carry: expected True or False"),
+        ({"keep_order": "no"}, TypeError, "keep_order: expected True or False"),
         ({"mask": np.ones((T, B), bool)}, ValueError, r"mask: expected .* \(3, 5\), got \(5, 3\)"),
         ({"resets": np.ones((B, T))}, TypeError, "resets: expected booleans"),
         ({"initial_carry": np.zeros((B, H))}, TypeError, "initial_carry: expected float32"),
@@ -296,3 +301,8 @@ def test_bad_modules_and_inputs() -> None:
         pair(X, initial_carry=jnp.zeros((B, H)))
     with pytest.raises(ValueError, match="reverse: expected nothing"):
         pair(X, reverse=True)
+    for flag in ("reverse", "time_major", "return_carry"):
+        with pytest.raises(TypeError, match=f"{flag}: expected True or False, got 'no'"):
+            pair(X, **{flag: "no"})
+    with pytest.raises(TypeError, match="keep_order: expected True or False, got 'no'"):
+        rnn.RNN(good, keep_order="no")(X)
