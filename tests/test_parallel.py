@@ -13,7 +13,7 @@ import pytest
 from laws import CELLS
 
 import rnnjax
-from rnnjax import cells, folds, from_step
+from rnnjax import Cell, cells, folds, from_step
 
 F64 = jnp.float64
 DIAGONAL = folds.parallel(linearise=folds.diagonal)
@@ -133,6 +133,54 @@ def test_gradient_is_one_scan(name: str, linearise: Any, monkeypatch: pytest.Mon
         for fold in (fold, folds.scan())
     )
     laws.assert_close(got, wanted)
+
+
+def _fast_weights(p: Any, state: Any, x: jax.Array) -> Any:
+    A, h = state
+    read = jnp.einsum("...ij,...j->...i", A, h)
+    return 0.9 * A + h[..., :, None] * h[..., None, :], jnp.tanh(p["w"] * x + read)
+
+
+def _moving(p: Any, state: Any, x: jax.Array) -> Any:
+    position, velocity = state
+    return position + velocity, 0.9 * velocity + p["w"] * x
+
+
+def _two(step: Any, *shapes: tuple[int, ...]) -> Cell:
+    """A state of two leaves, of which the first does not read the weights."""
+    return from_step(
+        step,
+        init=lambda key: {"w": jnp.ones(3)},
+        start=lambda params, batch: tuple(jnp.zeros((*batch, *shape)) for shape in shapes),
+        output=lambda state: state[1] + state[0].reshape(*state[1].shape, -1).sum(-1),
+        feature_axes=1,
+    )
+
+
+UNREAD = {
+    "lstm-projected": (cells.lstm(3, 4, projection_size=3, dtype=jnp.float64), "W_hr"),
+    "fast-weights": (_two(_fast_weights, (3, 3), (3,)), "w"),
+    "position": (_two(_moving, (3,), (3,)), "w"),
+}
+
+
+@pytest.mark.parametrize("name", UNREAD)
+def test_a_leaf_that_does_not_read_what_is_differentiated(name: str) -> None:
+    """Its own tangent is zero, and it passes the gradient on all the same."""
+    cell, field = UNREAD[name]
+    params = cell.init(jax.random.key(0))
+    params = params._asdict() if hasattr(params, "_asdict") else params
+    x = 0.3 * jax.random.normal(jax.random.key(1), (6, 2, 3))
+
+    def gradient(fold: folds.Fold) -> jax.Array:
+        def loss(weight: jax.Array) -> jax.Array:
+            given = params | {field: weight}
+            given = cells.LSTMParams(**given) if name == "lstm-projected" else given
+            return jnp.sum(rnnjax.unroll(cell, given, x, fold=fold)[1] ** 2)
+
+        return jax.jit(jax.grad(loss))(params[field])
+
+    laws.assert_close(gradient(folds.parallel()), gradient(folds.scan()))
 
 
 def test_jacobians_are_those_at_the_solution() -> None:

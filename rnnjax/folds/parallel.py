@@ -403,6 +403,9 @@ def _solve_linear(gap: Linear, rhs: Path, axes: Batch, linearise: Linearise) -> 
         back = jax.tree.map(lambda j: _earlier(j)[::-1], J.adjoint())
         return turned(solve(back, lambda v: turned(transposed(turned(v))), turned(rhs)))
 
+    # Its transpose wants every leaf to be linear. A leaf that does not itself read what is
+    # differentiated is a plain zero, and becomes linear with the others.
+    rhs = lax.optimization_barrier(rhs)
     return lax.custom_linear_solve(gap, rhs, partial(solve, J), solve_back)
 
 
