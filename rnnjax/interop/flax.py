@@ -21,6 +21,7 @@ from flax import linen, nnx
 from rnnjax.cell import Batch, Cell, Inputs, Params, signature
 from rnnjax.cells import ElmanParams, GRUParams, LSTMParams
 from rnnjax.interop.arrays import Loaded, check_entries, load, to_numpy
+from rnnjax.interop.conventions import initialize
 from rnnjax.interop.foreign import Carry, Foreign, Keys, foreign_cell, spread
 from rnnjax.interop.weights import GATES, check_params, expected_shapes, other_size
 from rnnjax.tree import describe
@@ -74,7 +75,7 @@ def linen_cell(
     carry_key = jax.random.key(0) if carry_key is None else carry_key
 
     def start(params: Params, batch: Batch) -> Carry:
-        return module.initialize_carry(carry_key, _shape(example, batch))
+        return initialize(module, carry_key, _shape(example, batch))
 
     def init(key: chex.PRNGKey) -> Params:
         x = spread(example, (1,))
@@ -146,6 +147,16 @@ def nnx_cell(
     # Not under a trace, where nnx takes a plain array for a constant.
     module = make(nnx.Rngs(carry_key))
     _check_module(module, nnx.Module, "flax.nnx")
+    return foreign_cell(take_nnx(make, module, example, carry_key), nnx.state(module), example)
+
+
+def take_nnx(
+    make: Callable[[nnx.Rngs], nnx.Module],
+    module: nnx.Module,
+    example: Inputs,
+    carry_key: chex.PRNGKey,
+) -> Foreign:
+    """A cell of `flax.nnx`, taken apart; `module` is one that `make` has made."""
     graph, like = nnx.split(module)
 
     def init(key: chex.PRNGKey) -> Params:
@@ -160,7 +171,7 @@ def nnx_cell(
 
     def start(params: Params, batch: Batch) -> Carry:
         module: Any = nnx.merge(graph, _copy(params))
-        return module.initialize_carry(_shape(example, batch), nnx.Rngs(carry_key))
+        return initialize(module, _shape(example, batch), nnx.Rngs(carry_key))
 
     def step(params: Params, keys: Keys, carry: Carry, x: Inputs) -> tuple[Carry, Any, Params]:
         module: Any = nnx.merge(graph, _copy(params))
@@ -171,7 +182,7 @@ def nnx_cell(
         trained, others = nnx.split_state(params, nnx.Param, ...)
         return nnx.merge_state(trained, jax.lax.stop_gradient(others))
 
-    return foreign_cell(Foreign(init, start, step, held), like, example)
+    return Foreign(init, start, step, held)
 
 
 def _copy(state: Params) -> Params:
