@@ -286,8 +286,9 @@ def from_flax(cell: Any, tree: Mapping[str, Any]) -> Loaded:
 
     Raises:
       TypeError: another cell, which is named; it runs by `linen_cell` or `nnx_cell`.
-      ValueError: a gate that is no sigmoid or an activation that is no tanh; an array that
-        is missing, too much, or of a shape or dtype that does not fit; all are named.
+      ValueError: a gate that is no sigmoid, an activation that is no tanh, or a carry that
+        does not begin at zeros; an array that is missing, too much, or of a shape or dtype
+        that does not fit; all are named.
     """
     layout = _layout(cell)
     kind, names = layout
@@ -309,7 +310,7 @@ def from_flax(cell: Any, tree: Mapping[str, Any]) -> Loaded:
     )
     params = layout.join(found)
     params = params._replace(W_hh=params.W_hh + _skipped(cell, params.W_hh))
-    activation = cell.activation_fn if kind is ElmanParams else jnp.tanh
+    activation = cell.activation_fn if kind is ElmanParams else None
     return load(params, activation=activation)
 
 
@@ -330,7 +331,7 @@ def to_flax(cell: Any, params: Params) -> dict[str, dict[str, np.ndarray]]:
       TypeError: another cell, or the parameters of another one.
       ValueError: sizes that differ; a projection, a reset before the product, or for
         nnx.GRUCell a b_hn that is not zero, for which Flax has no place; a gate that is no
-        sigmoid or an activation that is no tanh.
+        sigmoid, an activation that is no tanh, or a carry that does not begin at zeros.
     """
     kind, names = _layout(cell)
     fields = check_params(
@@ -371,13 +372,16 @@ def _layout(cell: Any) -> Layout:
             f"cell: expected one of {known} of Flax, got {_title(cell)}; `linen_cell` and "
             "`nnx_cell` run any other with the weights it has"
         )
+    wanted: dict[str, Any] = {"carry_init": jax.nn.initializers.zeros}
     if layout.kind is not ElmanParams:
-        for name, wanted in (("gate_fn", jax.nn.sigmoid), ("activation_fn", jnp.tanh)):
-            if getattr(cell, name) is not wanted:
-                raise ValueError(
-                    f"cell: expected {name}={wanted.__name__}, got {getattr(cell, name)!r}; "
-                    "`linen_cell` and `nnx_cell` run it as it is"
-                )
+        wanted |= {"gate_fn": jax.nn.sigmoid, "activation_fn": jnp.tanh}
+    for name, only in wanted.items():
+        # nnx has None for a carry of zeros.
+        if getattr(cell, name) not in (only, None):
+            raise ValueError(
+                f"cell: expected {name}={only.__name__}, got {getattr(cell, name)!r}; "
+                "`linen_cell` and `nnx_cell` run it as it is"
+            )
     return layout
 
 
