@@ -84,7 +84,7 @@ MERGES: dict[str | None, Merge] = {
 def from_keras(
     weights: Sequence[Any],
     *,
-    config: Any = None,
+    config: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
     activation: Activation | None = None,
     reset_after: bool | None = None,
     merge: Merge | None = None,
@@ -246,7 +246,7 @@ def layer_config(model: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 class _Said(NamedTuple):
-    """What the caller says of all layers, None for what he leaves to the config."""
+    """What the caller says of all layers, None for what is left to a config."""
 
     activation: Activation | None
     reset_after: bool | None

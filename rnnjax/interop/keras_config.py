@@ -67,6 +67,11 @@ def read_layer(config: Any, what: str) -> Told:
     backward = forward._replace(go_backwards=not forward.go_backwards)
     if "backward_layer" in own:  # Keras 2 leaves it out where it is the other one turned.
         backward = _read_direction(own["backward_layer"], f"{what}, backward")
+    if forward.go_backwards == backward.go_backwards:
+        raise ValueError(
+            f"{what}: expected go_backwards of one direction, got {forward.go_backwards} of both; "
+            f"{FROM_LAYER}"
+        )
     return Told((forward, backward), own["merge_mode"])
 
 

@@ -197,7 +197,8 @@ CONFIGS = {
     "gru_without_bias": [named("GRU", use_bias=False)],
     "gru_before": [{"cell": named("GRU", reset_after=False), "go_backwards": False}],
     "masked": [{"class_name": "Bidirectional", "config": both("LSTM")}, both("GRU", units=2)],
-    "summed": [both("SimpleRNN", "sum")],
+    # As Keras 2 writes it.
+    "summed": [{"merge_mode": "sum", "layer": named("SimpleRNN")}],
 }
 
 
@@ -308,7 +309,13 @@ CUSTOM = {"class_name": "function", "config": "swirl", "registered_name": "swirl
         ),
         (
             "summed",
-            both("SimpleRNN") | {"backward_layer": named("LSTM")},
+            both("SimpleRNN") | {"backward_layer": named("SimpleRNN")},
+            {},
+            "config: expected go_backwards of one direction, got False of both",
+        ),
+        (
+            "summed",
+            both("SimpleRNN") | {"backward_layer": named("LSTM", go_backwards=True)},
             {},
             "config, backward: expected, as the weights tell, class_name='SimpleRNN', got 'LSTM'",
         ),
