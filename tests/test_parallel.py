@@ -150,7 +150,7 @@ def _two(step: Any, *shapes: tuple[int, ...]) -> Cell:
     """A state of two leaves, of which the first does not read the weights."""
     return from_step(
         step,
-        init=lambda key: {"w": jnp.ones(3)},
+        init=lambda key: {"w": jnp.ones(())},
         start=lambda params, batch: tuple(jnp.zeros((*batch, *shape)) for shape in shapes),
         output=lambda state: state[1] + state[0].reshape(*state[1].shape, -1).sum(-1),
         feature_axes=1,

@@ -9,12 +9,15 @@ import numpy as np
 
 from rnnjax.cell import Cell, Params
 from rnnjax.cells import ElmanParams, GRUParams, LSTMParams, elman, gru, lstm
-from rnnjax.layers import Directions, Layer, bidirectional, concatenate, recurrent, stack
+from rnnjax.layers import Directions, Layer, bidirectional, recurrent, stack
 
 Shape = tuple[int, ...]
+Activation = Callable[[jax.Array], jax.Array]
 
 # Where a GRU's gates stand as z r n, as in Keras and Haiku: to r z n, and back.
 GRU_ORDER = (1, 0, 2)
+
+OTHER_FUNCTIONS = "a step with another function is a cell of your own, by `rnnjax.from_step`"
 
 
 class Loaded(NamedTuple):
@@ -29,37 +32,54 @@ class Loaded(NamedTuple):
     params: Params
 
 
-def load(
-    params: Params,
-    *,
-    activation: Callable[[jax.Array], jax.Array] = jnp.tanh,
-    merge: Callable[[Any, Any], Any] = concatenate,
-) -> Loaded:
+def load(params: Params, *, activation: Activation | None = None) -> Loaded:
     """The layer that fits the parameters, and copies of them on the device.
 
     Args:
       params: arrays of numpy: those of a cell for `recurrent`, `Directions` of two for
         `bidirectional`, a tuple for a `stack`.
-      activation: f of an Elman network.
-      merge: joins the two directions.
+      activation: f of an Elman network, tanh unless told.
+
+    Raises:
+      ValueError: an activation that no cell takes.
     """
+    cells = [part for layer in take_apart(params) for part in layer]
+    check_activation(activation, elman=any(isinstance(part, ElmanParams) for part in cells))
 
     def build(part: Params) -> Layer:
         if isinstance(part, Directions):
-            return bidirectional(build(part.forward), build(part.backward), merge=merge)
+            return bidirectional(build(part.forward), build(part.backward))
         if type(part) is tuple:
             return stack(*map(build, part))
-        return recurrent(_build_cell(part, activation))
+        return recurrent(build_cell(part, activation))
 
-    # Copies: what came may be changed in place by its owner.
-    params = jax.tree.map(jnp.array, params)
+    params = copy(params)
     return Loaded(build(params), params)
 
 
-def _build_cell(params: Params, activation: Callable[[jax.Array], jax.Array]) -> Cell:
+def check_activation(activation: Activation | None, *, elman: bool) -> None:
+    """Refuses an activation where there is no Elman network to take it.
+
+    Raises:
+      ValueError: it is not the tanh that an LSTM and a GRU have.
+    """
+    if not elman and activation not in (None, jnp.tanh):
+        raise ValueError(
+            f"activation: expected None for an LSTM or a GRU, got {activation!r}; theirs is tanh, "
+            f"and {OTHER_FUNCTIONS}"
+        )
+
+
+def copy(params: Params) -> Params:
+    """On the device: what came may be changed in place by its owner."""
+    return jax.tree.map(jnp.array, params)
+
+
+def build_cell(params: Params, activation: Activation | None) -> Cell:
+    """The cell that fits the parameters; `activation` as in `load`."""
     inputs, hidden, dtype = params.W_xh.shape[0], params.W_hh.shape[0], params.W_hh.dtype
     if isinstance(params, ElmanParams):
-        return elman(inputs, hidden, activation=activation, dtype=dtype)
+        return elman(inputs, hidden, activation=activation or jnp.tanh, dtype=dtype)
     if isinstance(params, GRUParams):
         return gru(inputs, hidden, reset_after=params.b_hn is not None, dtype=dtype)
     assert isinstance(params, LSTMParams)

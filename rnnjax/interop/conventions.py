@@ -10,12 +10,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from rnnjax.cell import Cell, Inputs, Params, State, signature
+from rnnjax.cell import Batch, Cell, Inputs, Params, State, signature
 from rnnjax.checks import as_bool
 from rnnjax.folds.sequence import Fold, length_of
+from rnnjax.interop.foreign import Foreign, ForeignState, Keys, foreign_cell, spread
 from rnnjax.layers import Layer, recurrent
 from rnnjax.tree import describe
-from rnnjax.unroll import check_lengths, lengths_to_mask
+from rnnjax.unroll import check_lengths, lengths_to_mask, unroll
 from rnnjax.wrappers import blank
 
 
@@ -189,6 +190,92 @@ def run_layer(
     return layer.apply(params, inputs, carry, **options)
 
 
+def run_foreign(
+    module: Foreign,
+    params: Params,
+    example: Inputs,
+    inputs: Inputs,
+    carry: State | None,
+    *,
+    keys: Keys = None,
+    change: Callable[[Cell], Cell] = lambda cell: cell,
+    **options: Any,
+) -> tuple[ForeignState, Any]:
+    """A cell of Flax over inputs `[T, *B, ...]`.
+
+    Args:
+      module: the cell, taken apart.
+      params: its variables.
+      example: the shapes of one step without batch axes.
+      inputs: the sequence.
+      carry: what it begins with, leaves `[*B, ...]`; as in Flax, `initialize_carry` need
+        then neither be there nor give another like it. None for what that gives.
+      keys: as in `foreign_cell`.
+      change: of the cell that the module becomes.
+      **options: of `rnnjax.unroll`.
+
+    Raises:
+      TypeError: a carry that a step does not keep; none, or resets, for a module without
+        `initialize_carry`.
+    """
+    batch = batch_of(inputs, example)
+    if carry is not None:
+        carry = jax.tree.map(jnp.asarray, carry)
+        x, resets = spread(example, batch), options["resets"] is not None
+        module = _begun(module, params, keys, x, carry, batch, resets=resets)
+    cell = change(foreign_cell(module, params, example, keys=keys))
+    state = cell.start(params, batch)
+    if carry is not None:
+        state = state._replace(carry=carry)
+    return unroll(cell, params, inputs, state, **options)
+
+
+def _begun(
+    module: Foreign,
+    params: Params,
+    keys: Keys,
+    x: Inputs,
+    carry: State,
+    batch: Batch,
+    *,
+    resets: bool,
+) -> Foreign:
+    """The module with `carry` for its own, where its own is missing or another."""
+    own = None
+    try:
+        own = jax.eval_shape(lambda p: module.carry(p, batch), params)
+    except NoCarryError:
+        if resets:
+            raise  # A reset begins there.
+    if signature(own) == signature(carry):
+        return module
+    try:
+        after, *_ = jax.eval_shape(lambda p, c: module.step(p, keys, c, x), params, carry)
+    except Exception:
+        if own is None:
+            raise
+        after = None  # It may be the carry that the module stumbles over.
+    if resets or signature(after) != signature(carry):
+        check_carry(carry, after if own is None else own)
+
+    def start(params: Params, shape: Batch) -> State:
+        def spread(leaf: jax.Array) -> jax.Array:
+            if leaf.shape[: len(batch)] != batch:
+                return leaf  # Of no member of the batch.
+            return jnp.zeros((*shape, *leaf.shape[len(batch) :]), leaf.dtype)
+
+        return jax.tree.map(spread, carry)
+
+    return module._replace(carry=start)
+
+
+def batch_of(inputs: Inputs, example: Inputs) -> Batch:
+    """`*B` of inputs `[T, *B, ...]`, the example being one step without it."""
+    leaf, own = jax.tree.leaves(inputs)[0], jax.tree.leaves(example)[0]
+    batch: Batch = leaf.shape[1 : leaf.ndim - len(own.shape)]
+    return batch
+
+
 def one_step(inputs: Inputs, feature_axes: int) -> Inputs:
     """The shapes of the inputs `[T, *B, ...]` at one step, without batch axes."""
     return jax.tree.map(
@@ -211,17 +298,45 @@ def check_carry(carry: State, expected: State) -> State:
     return carry
 
 
+class NoCarryError(TypeError):
+    """A cell of Flax has no `initialize_carry`, which Flax asks for where no carry is given."""
+
+
+def initialize(cell: Any, *arguments: Any) -> State:
+    """What `initialize_carry` of a cell of Flax gives.
+
+    Raises:
+      NoCarryError: it has none, or that of Flax's base class.
+    """
+    try:
+        return getattr(cell, "initialize_carry", _no_carry)(*arguments)
+    except NotImplementedError as error:
+        raise NoCarryError(
+            f"initialize_carry: expected one of {type(cell).__name__}, to begin and to reset to, "
+            "got none; define it, or give `RNN` an `initial_carry` and no resets"
+        ) from error
+
+
+def _no_carry(*_: Any) -> State:
+    raise NotImplementedError
+
+
 def check_cell(cell: Any, kind: type, library: str) -> None:
     """Refuses what is neither a cell of this library nor one that Flax's RNN would take.
 
     Raises:
       TypeError: naming what came.
     """
-    needs = all(hasattr(cell, name) for name in ("initialize_carry", "num_feature_axes"))
-    if not isinstance(cell, Cell | Layer) and not (isinstance(cell, kind) and needs):
+    if isinstance(cell, Cell | Layer):
+        return
+    try:
+        fits = isinstance(cell, kind) and hasattr(cell, "num_feature_axes")
+    except NotImplementedError:  # that of Flax's base class
+        fits = False
+    if not fits:
         raise TypeError(
-            f"cell: expected a cell of {library}, a module with `initialize_carry` and "
-            f"`num_feature_axes`, or a Cell or Layer of rnnjax, got {cell!r}"
+            f"cell: expected a cell of {library}, a module with `num_feature_axes`, or a Cell or "
+            f"Layer of rnnjax, got {cell!r}"
         )
 
 

@@ -1,5 +1,7 @@
 """Arrays by name in files that hold nothing but arrays: .safetensors, .npz, .h5 (Keras).
 
+Of a .keras file, what it tells of the model beside its weights.
+
 Reading executes nothing, and allocates no more than the size of the file allows. The
 packages safetensors and h5py are imported where a file of theirs is met
 (`pip install "rnnjax[interop]"`).
@@ -24,6 +26,7 @@ from rnnjax.interop.arrays import to_numpy
 
 Arrays = dict[str, np.ndarray]
 Chosen = TypeVar("Chosen")
+Content = TypeVar("Content")
 
 # How much larger than its file an .npz may be; `np.savez_compressed` makes trained weights
 # some percent smaller, and a zip bomb a thousand times.
@@ -52,17 +55,23 @@ def read(path: str | os.PathLike[str]) -> Arrays:
       OSError: the file cannot be opened.
     """
     path = Path(as_path("path", path))
-    reader = _choose(path, READERS)
-    with path.open("rb") as stream:
-        try:
-            return reader(stream)
-        except (ImportError, MemoryError):
-            raise
-        except Exception as error:  # the readers raise whatever a damaged file brings about
-            raise ValueError(
-                f"{path}: expected a whole {path.suffix} file of numbers, got one that cannot be "
-                f"read: {error}"
-            ) from error
+    return _read_whole(path, _choose(path, READERS), "numbers")
+
+
+def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What a `.keras` file tells of a model's layers, as plain dictionaries.
+
+    `rnnjax.interop.keras.layer_config` takes out one of them. The weights lie in the same
+    file, `python -m zipfile -e NAME.keras .` takes out "model.weights.h5" for `read`.
+
+    Raises:
+      ValueError: a file of another kind; one that is cut short, damaged, or claims to hold
+        more than it does.
+      OSError: the file cannot be opened.
+    """
+    path = Path(as_path("path", path))
+    reader = _choose(path, {".keras": _read_keras_config}, 'save("NAME.keras")')
+    return _read_whole(path, reader, "a model")
 
 
 def write(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> None:
@@ -95,7 +104,22 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _choose(path: Path, functions: Mapping[str, Chosen]) -> Chosen:
+def _read_whole(path: Path, reader: Callable[[io.BufferedReader], Content], what: str) -> Content:
+    with path.open("rb") as stream:
+        try:
+            return reader(stream)
+        except (ImportError, MemoryError):
+            raise
+        except Exception as error:  # the readers raise whatever a damaged file brings about
+            raise ValueError(
+                f"{path}: expected a whole {path.suffix} file of {what}, got one that cannot be "
+                f"read: {error}"
+            ) from error
+
+
+def _choose(
+    path: Path, functions: Mapping[str, Chosen], from_keras: str = 'save_weights("NAME.weights.h5")'
+) -> Chosen:
     suffix = path.suffix.lower()
     if suffix in PICKLES:
         raise ValueError(
@@ -106,7 +130,7 @@ def _choose(path: Path, functions: Mapping[str, Chosen]) -> Chosen:
     if suffix not in functions:
         raise ValueError(
             f"{path}: expected a file of the kind {', '.join(functions)}, got "
-            f'{suffix or "no suffix"}; from Keras, `model.save_weights("NAME.weights.h5")`'
+            f"{suffix or 'no suffix'}; from Keras, `model.{from_keras}`"
         )
     return functions[suffix]
 
@@ -159,20 +183,28 @@ def _write_safetensors(arrays: Arrays) -> bytes:
 
 
 def _read_npz(stream: io.BufferedReader) -> Arrays:
-    size = os.fstat(stream.fileno()).st_size
     arrays: Arrays = {}
     with zipfile.ZipFile(stream) as file:
-        members = file.infolist()
-        total, room = sum(m.file_size for m in members), max(SMALL_BYTES, EXPANSION * size)
-        if total > room:
-            raise ValueError(f"{size} bytes claim to hold {total}, more than {room}")
-        for member in members:
+        for member in _members(file, stream):
             name = member.filename.removesuffix(".npy")
             if name == member.filename or name in arrays:
                 raise ValueError(f"{member.filename}: expected one .npy array of each name")
             with file.open(member) as opened:
                 arrays[name] = _read_npy(name, opened, member.file_size)
     return arrays
+
+
+def _members(file: zipfile.ZipFile, stream: io.BufferedReader) -> list[zipfile.ZipInfo]:
+    """What a zip holds, if that is no more than its size allows."""
+    size, members = os.fstat(stream.fileno()).st_size, file.infolist()
+    total, room = sum(m.file_size for m in members), max(SMALL_BYTES, EXPANSION * size)
+    if total > room:
+        raise ValueError(f"{size} bytes claim to hold {total}, more than {room}")
+    for member in members:
+        # Of the others, zipfile unpacks all that it has read, however large.
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ValueError(f"{member.filename}: expected it stored or deflated")
+    return members
 
 
 def _read_npy(name: str, stream: Any, size: int) -> np.ndarray:
@@ -271,6 +303,29 @@ def _check_numbers(name: str, dtype: np.dtype) -> None:
         raise ValueError(
             f"{name}: expected numbers, got {dtype}; .safetensors holds bfloat16 as well"
         )
+
+
+# Keras's configs -----------------------------------------------------------------------
+
+
+def _read_keras_config(stream: io.BufferedReader) -> dict[str, Any]:
+    with zipfile.ZipFile(stream) as file:
+        found = [m for m in _members(file, stream) if m.filename == "config.json"]
+        if len(found) != 1:
+            raise ValueError(f"expected one config.json, got {len(found)}")
+        with file.open(found[0]) as opened:
+            content = opened.read(found[0].file_size)
+        config = json.loads(content, object_pairs_hook=_without_doubles)
+    if not isinstance(config, dict):
+        raise ValueError(f"config.json: expected an object, got {type(config).__name__}")
+    return config
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError(f"config.json: expected every key once, got {[key for key, _ in pairs]}")
+    return found
 
 
 READERS: dict[str, Callable[[io.BufferedReader], Arrays]] = {

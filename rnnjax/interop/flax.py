@@ -21,6 +21,7 @@ from flax import linen, nnx
 from rnnjax.cell import Batch, Cell, Inputs, Params, signature
 from rnnjax.cells import ElmanParams, GRUParams, LSTMParams
 from rnnjax.interop.arrays import Loaded, check_entries, load, to_numpy
+from rnnjax.interop.conventions import initialize
 from rnnjax.interop.foreign import Carry, Foreign, Keys, foreign_cell, spread
 from rnnjax.interop.weights import GATES, check_params, expected_shapes, other_size
 from rnnjax.tree import describe
@@ -74,7 +75,7 @@ def linen_cell(
     carry_key = jax.random.key(0) if carry_key is None else carry_key
 
     def start(params: Params, batch: Batch) -> Carry:
-        return module.initialize_carry(carry_key, _shape(example, batch))
+        return initialize(module, carry_key, _shape(example, batch))
 
     def init(key: chex.PRNGKey) -> Params:
         x = spread(example, (1,))
@@ -146,6 +147,16 @@ def nnx_cell(
     # Not under a trace, where nnx takes a plain array for a constant.
     module = make(nnx.Rngs(carry_key))
     _check_module(module, nnx.Module, "flax.nnx")
+    return foreign_cell(take_nnx(make, module, example, carry_key), nnx.state(module), example)
+
+
+def take_nnx(
+    make: Callable[[nnx.Rngs], nnx.Module],
+    module: nnx.Module,
+    example: Inputs,
+    carry_key: chex.PRNGKey,
+) -> Foreign:
+    """A cell of `flax.nnx`, taken apart; `module` is one that `make` has made."""
     graph, like = nnx.split(module)
 
     def init(key: chex.PRNGKey) -> Params:
@@ -160,7 +171,7 @@ def nnx_cell(
 
     def start(params: Params, batch: Batch) -> Carry:
         module: Any = nnx.merge(graph, _copy(params))
-        return module.initialize_carry(_shape(example, batch), nnx.Rngs(carry_key))
+        return initialize(module, _shape(example, batch), nnx.Rngs(carry_key))
 
     def step(params: Params, keys: Keys, carry: Carry, x: Inputs) -> tuple[Carry, Any, Params]:
         module: Any = nnx.merge(graph, _copy(params))
@@ -171,7 +182,7 @@ def nnx_cell(
         trained, others = nnx.split_state(params, nnx.Param, ...)
         return nnx.merge_state(trained, jax.lax.stop_gradient(others))
 
-    return foreign_cell(Foreign(init, start, step, held), like, example)
+    return Foreign(init, start, step, held)
 
 
 def _copy(state: Params) -> Params:
@@ -275,8 +286,9 @@ def from_flax(cell: Any, tree: Mapping[str, Any]) -> Loaded:
 
     Raises:
       TypeError: another cell, which is named; it runs by `linen_cell` or `nnx_cell`.
-      ValueError: a gate that is no sigmoid or an activation that is no tanh; an array that
-        is missing, too much, or of a shape or dtype that does not fit; all are named.
+      ValueError: a gate that is no sigmoid, an activation that is no tanh, or a carry that
+        does not begin at zeros; an array that is missing, too much, or of a shape or dtype
+        that does not fit; all are named.
     """
     layout = _layout(cell)
     kind, names = layout
@@ -298,7 +310,7 @@ def from_flax(cell: Any, tree: Mapping[str, Any]) -> Loaded:
     )
     params = layout.join(found)
     params = params._replace(W_hh=params.W_hh + _skipped(cell, params.W_hh))
-    activation = cell.activation_fn if kind is ElmanParams else jnp.tanh
+    activation = cell.activation_fn if kind is ElmanParams else None
     return load(params, activation=activation)
 
 
@@ -319,7 +331,7 @@ def to_flax(cell: Any, params: Params) -> dict[str, dict[str, np.ndarray]]:
       TypeError: another cell, or the parameters of another one.
       ValueError: sizes that differ; a projection, a reset before the product, or for
         nnx.GRUCell a b_hn that is not zero, for which Flax has no place; a gate that is no
-        sigmoid or an activation that is no tanh.
+        sigmoid, an activation that is no tanh, or a carry that does not begin at zeros.
     """
     kind, names = _layout(cell)
     fields = check_params(
@@ -360,13 +372,16 @@ def _layout(cell: Any) -> Layout:
             f"cell: expected one of {known} of Flax, got {_title(cell)}; `linen_cell` and "
             "`nnx_cell` run any other with the weights it has"
         )
+    wanted: dict[str, Any] = {"carry_init": jax.nn.initializers.zeros}
     if layout.kind is not ElmanParams:
-        for name, wanted in (("gate_fn", jax.nn.sigmoid), ("activation_fn", jnp.tanh)):
-            if getattr(cell, name) is not wanted:
-                raise ValueError(
-                    f"cell: expected {name}={wanted.__name__}, got {getattr(cell, name)!r}; "
-                    "`linen_cell` and `nnx_cell` run it as it is"
-                )
+        wanted |= {"gate_fn": jax.nn.sigmoid, "activation_fn": jnp.tanh}
+    for name, only in wanted.items():
+        # nnx has None for a carry of zeros.
+        if getattr(cell, name) not in (only, None):
+            raise ValueError(
+                f"cell: expected {name}={only.__name__}, got {getattr(cell, name)!r}; "
+                "`linen_cell` and `nnx_cell` run it as it is"
+            )
     return layout
 
 

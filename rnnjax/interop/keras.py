@@ -9,7 +9,7 @@ product: b_h = bias[0] + bias[1] for r and z; b_h[n] = bias[0, h], b_hn = bias[1
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -21,88 +21,150 @@ from rnnjax.cells import ElmanParams, GRUParams, LSTMParams
 from rnnjax.checks import as_bool
 from rnnjax.interop.arrays import (
     GRU_ORDER,
+    OTHER_FUNCTIONS,
+    Activation,
     Loaded,
     Shape,
+    build_cell,
+    check_activation,
     check_entries,
-    load,
+    copy,
     reorder_gates,
     take_apart,
     to_numpy,
 )
+from rnnjax.interop.keras_config import Direction, read_layer
 from rnnjax.interop.weights import other_size
-from rnnjax.layers import Directions, concatenate
+from rnnjax.layers import Directions, Layer, backward, bidirectional, concatenate, recurrent, stack
+
+Merge = Callable[[Any, Any], Any]
 
 NAMES = ("kernel", "recurrent_kernel", "bias")
 KINDS = {1: "SimpleRNN", 3: "GRU", 4: "LSTM"}
+SIDES = ("forward", "backward")
 IN_FILE = re.compile(r"(.+?)(?:/forward_layer|/backward_layer)?/cell/vars/0")
 FROM_LAYER = (
     "pass `layer.get_weights()` of one SimpleRNN, LSTM, GRU or Bidirectional, or a list of such "
     "lists for layers on top of each other"
 )
+OF_WEIGHTS = "pass the config of the layer whose weights these are"
+
+
+def _identity(x: jax.Array) -> jax.Array:
+    return x
+
+
+def _average(forward: Any, backward: Any) -> Any:
+    return (forward + backward) / 2
+
+
+def _both(forward: Any, backward: Any) -> Any:
+    return [forward, backward]
+
+
+# Those that are the same function in every version of Keras.
+ACTIVATIONS: dict[str, Activation] = {
+    "tanh": jnp.tanh,
+    "relu": jax.nn.relu,
+    "linear": _identity,
+    "sigmoid": jax.nn.sigmoid,
+    "softplus": jax.nn.softplus,
+    "softsign": jax.nn.soft_sign,
+    "elu": jax.nn.elu,
+    "selu": jax.nn.selu,
+}
+MERGES: dict[str | None, Merge] = {
+    "concat": concatenate,
+    "sum": jnp.add,
+    "mul": jnp.multiply,
+    "ave": _average,
+    None: _both,
+}
 
 
 def from_keras(
     weights: Sequence[Any],
     *,
-    activation: Callable[[jax.Array], jax.Array] = jnp.tanh,
+    config: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+    activation: Activation | None = None,
     reset_after: bool | None = None,
-    merge: Callable[[Any, Any], Any] = concatenate,
+    merge: Merge | None = None,
 ) -> Loaded:
     """A layer that computes what the Keras layer computed, and its parameters.
 
-    Kind, sizes, directions and biases are what number and shapes of the arrays tell. They
-    tell neither a square matrix from its transpose nor what is no weight: a
-    `recurrent_activation` other than the default sigmoid, or an `activation` of an LSTM or
-    a GRU other than tanh, has no cell here; a layer that ran with `go_backwards` is
-    `rnnjax.layers.backward(layer)`, whose outputs stay in the order of the inputs.
+        from_keras(layer.get_weights(), config=layer.get_config())
+
+    Weights alone tell kind, sizes, directions and biases, and neither a square matrix from
+    its transpose nor what is no weight: without a config, an `activation` of tanh, a
+    `recurrent_activation` of sigmoid, no `go_backwards`, `merge_mode="concat"` and all
+    outputs of a layer below another are taken for granted. A config tells all of them; what
+    it has and no cell here, a hard sigmoid or an LSTM of ReLU, is refused, and so is what
+    the weights or the other arguments contradict.
+
+    Outputs stay in the order of the inputs, where Keras gives those of a layer that
+    `go_backwards` in the order of the run; a layer above it runs as it does in Keras.
+    `dropout`, `recurrent_dropout`, `stateful`, the dtype policy and initialisers are not
+    read.
 
     Args:
       weights: `layer.get_weights()`; for layers on top of each other a list of such lists,
         from the first layer to the last; from a file, what `layer_weights` takes out of it.
         They are copied.
-      activation: f of a `SimpleRNN`.
+      config: `layer.get_config()`, or a list of them, one for each layer; from a file, what
+        `layer_config` takes out of it.
+      activation: f of a `SimpleRNN`, where no config names it; tanh unless told.
       reset_after: of a GRU without biases, whose weights do not tell; else None.
-      merge: of `Bidirectional`; `jnp.add` for `merge_mode="sum"`, `jnp.multiply` for "mul".
+      merge: of `Bidirectional`, where there is no config; `jnp.add` for
+        `merge_mode="sum"`, `jnp.multiply` for "mul".
 
     Returns:
       The layer and its parameters in the dtype of the arrays (float64 becomes float32
       unless `jax_enable_x64` is set, as everywhere in JAX): `recurrent(cell)`,
-      `bidirectional` of two, or a `stack`. A layer without biases gets zeros.
+      `bidirectional` of two, or a `stack`; `backward` of them with `go_backwards`. A layer
+      without biases gets zeros.
 
     Raises:
       ValueError: an array is missing, too much, or of a shape or dtype that does not fit;
-        all are named.
-      TypeError: an entry is no array of numbers, or `reset_after` no boolean.
+        all are named. A config of another layer than the weights', or of one that is not
+        here. An argument that a config contradicts, or that no layer takes.
+      TypeError: an entry is no array of numbers, a config no mapping, or `reset_after` no
+        boolean.
     """
     reset_after = None if reset_after is None else as_bool("reset_after", reset_after)
     stacked = len(weights) > 0 and all(isinstance(layer, list | tuple) for layer in weights)
-    layers = [
+    taken = [
         _take_layer(layer, f"layer {k} " if stacked else "")
         for k, layer in enumerate(weights if stacked else [weights])
     ]
+    said = _Said(activation, reset_after, merge)
+    _check_taken(said, taken)
+    if config is None:
+        layers = [_assume(parts, said) for parts in taken]
+    else:
+        layers = _tell(taken, config if stacked else [config], said)
     found: dict[str, np.ndarray] = {}
     shapes: dict[str, Shape | None] = {}
-    width = layers[0][0].input_size
+    width = taken[0][0].input_size
     for layer in layers:
-        for part in layer:
-            expected = _expect(part, width, reset_after)
+        for part in layer.parts:
+            expected = _expect(part, width)
             found |= {f"{part.place}{n}": a for n, a in zip(NAMES, part.arrays, strict=False)}
             shapes |= {f"{part.place}{n}": s for n, s in zip(NAMES, expected, strict=False)}
-        shown = [jax.ShapeDtypeStruct((part.hidden,), np.float32) for part in layer]
-        width = (jax.eval_shape(merge, *shown) if len(shown) == 2 else shown[0]).shape[0]
-    kinds = ", ".join(KINDS[part.gates] for layer in layers for part in layer)
+        if layer is not layers[-1]:
+            width = _width(layer)
+    kinds = ", ".join(part.kind for layer in layers for part in layer.parts)
     check_entries(found, shapes, what=f"the weights of Keras's {kinds}", remedy=FROM_LAYER)
-    params = tuple(
-        Directions(*parts) if len(parts) == 2 else parts[0]
-        for parts in ([_from_part(part, reset_after) for part in layer] for layer in layers)
-    )
-    return load(params if stacked else params[0], activation=activation, merge=merge)
+    params = [copy([_from_part(part) for part in layer.parts]) for layer in layers]
+    built = [_build(layer, own) for layer, own in zip(layers, params, strict=True)]
+    joined = tuple(Directions(*own) if len(own) == 2 else own[0] for own in params)
+    return Loaded(stack(*built), joined) if stacked else Loaded(built[0], joined[0])
 
 
 def to_keras(params: Params) -> list[Any]:
     """What `set_weights` takes of the Keras layer that computes what these parameters do.
 
-    The layer has `use_bias=True`, and `reset_after` as the GRU has it.
+    The layer has `use_bias=True`, `reset_after` as the GRU has it, and the activation, the
+    merging and the order of our layer, which the parameters do not carry.
 
     Args:
       params: of `elman`, `lstm` or `gru`, or `Directions` of two such; or a tuple of layers.
@@ -151,14 +213,67 @@ def layer_weights(arrays: Mapping[str, Any], path: str) -> list[Any]:
     return found
 
 
+def layer_config(model: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """The config of one recurrent layer, out of that of a model.
+
+        model = rnnjax.interop.files.read_config("NAME.keras")
+        from_keras(weights, config=layer_config(model, "lstm"))
+
+    Args:
+      model: `model.get_config()`, or what a `.keras` file holds.
+      name: of the layer, `layer.name`; the error for one that is not there names those
+        that are, in the order of the model.
+
+    Raises:
+      ValueError: no recurrent layer of that name, or more than one.
+    """
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    rest: list[Any] = [model]
+    while rest:
+        node = rest.pop()
+        if not isinstance(node, Mapping):
+            rest += reversed(node) if isinstance(node, list) else []
+        elif node.get("class_name") in (*KINDS.values(), "RNN", "Bidirectional"):
+            own = node.get("config")
+            own_name = str(own.get("name")) if isinstance(own, Mapping) else "?"
+            found.setdefault(own_name, []).append(node)
+        else:
+            rest += reversed(list(node.values()))
+    count = len(found.get(name, ()))
+    if count != 1:
+        raise ValueError(
+            f"name: expected that of one recurrent layer, of {list(found)}, got {name!r}, the name "
+            f"of {count}"
+        )
+    return found[name][0]
+
+
+class _Said(NamedTuple):
+    """What the caller says of all layers, None for what is left to a config."""
+
+    activation: Activation | None
+    reset_after: bool | None
+    merge: Merge | None
+
+
 class _Part(NamedTuple):
     """One layer in one direction: its kernel, recurrent kernel and, where it has one, bias."""
 
     place: str
     arrays: list[Any]
-    gates: int
+    kind: str
     input_size: int
     hidden: int
+    activation: Activation | None = None
+    reset_after: bool | None = None
+
+
+class _Layer(NamedTuple):
+    """The directions of a layer; whether it runs from the last of our steps to the first."""
+
+    parts: list[_Part]
+    merge: Merge
+    turned: bool
 
 
 def _take_layer(weights: Any, place: str) -> list[_Part]:
@@ -173,8 +288,8 @@ def _take_layer(weights: Any, place: str) -> list[_Part]:
         return [_take_part(arrays, place)]
     half = len(arrays) // 2
     return [
-        _take_part(arrays[:half], f"{place}forward "),
-        _take_part(arrays[half:], f"{place}backward "),
+        _take_part(own, f"{place}{side} ")
+        for own, side in zip((arrays[:half], arrays[half:]), SIDES, strict=True)
     ]
 
 
@@ -191,36 +306,164 @@ def _take_part(arrays: list[np.ndarray], place: str) -> _Part:
         )
     if len(kernel) != 2:
         raise ValueError(f"{place}kernel: expected [D, {columns}], got {kernel}; {FROM_LAYER}")
-    return _Part(place, arrays, gates, other_size(arrays[0], columns, axis=0), hidden)
+    return _Part(place, arrays, KINDS[gates], other_size(arrays[0], columns, axis=0), hidden)
 
 
-def _expect(part: _Part, input_size: int, reset_after: bool | None) -> list[Shape]:
-    """Of as many arrays as there are."""
-    columns = part.gates * part.hidden
-    biases, rows = part.arrays[2:], 1
-    if KINDS[part.gates] == "GRU":
-        if not biases and reset_after is None:
+def _check_taken(said: _Said, layers: list[list[_Part]]) -> None:
+    """Refuses an argument that no layer has a use for."""
+    kinds = {part.kind for parts in layers for part in parts}
+    check_activation(said.activation, elman="SimpleRNN" in kinds)
+    for name, value, layer, there in (
+        ("reset_after", said.reset_after, "GRU", "GRU" in kinds),
+        ("merge", said.merge, "Bidirectional", any(len(parts) == 2 for parts in layers)),
+    ):
+        if value is not None and not there:
+            raise ValueError(
+                f"{name}: expected None for the weights of {', '.join(sorted(kinds))}, got "
+                f"{value!r}; it is for a {layer}"
+            )
+
+
+def _assume(parts: list[_Part], said: _Said) -> _Layer:
+    """Without a config: what Keras does unless it is told otherwise."""
+    activation, merge = said.activation or jnp.tanh, said.merge or concatenate
+    for part in parts:
+        if part.kind == "GRU" and len(part.arrays) == 2 and said.reset_after is None:
             raise ValueError(
                 "reset_after: expected True or False for a GRU without biases, got None; its "
                 "weights do not tell, and True is Keras's default"
             )
-        two = biases[0].ndim == 2 if reset_after is None else reset_after
+    parts = [p._replace(activation=activation, reset_after=said.reset_after) for p in parts]
+    return _Layer(parts, merge, turned=False)
+
+
+def _tell(layers: list[list[_Part]], configs: Any, said: _Said) -> list[_Layer]:
+    """What the configs tell of layers on top of each other, held against the weights."""
+    came = len(configs) if isinstance(configs, list | tuple) else type(configs).__name__
+    if came != len(layers):
+        raise ValueError(
+            f"config: expected a list of {len(layers)}, one for each layer, got {came}; "
+            f"{OF_WEIGHTS}"
+        )
+    found, turned = [], False
+    for k, (parts, config) in enumerate(zip(layers, configs, strict=True)):
+        what = "config" if len(layers) == 1 else f"config of layer {k}"
+        told = read_layer(config, what)
+        if len(told.directions) != len(parts):
+            counts = {1: "one direction", 2: "a Bidirectional"}
+            raise ValueError(
+                f"{what}: expected that of {counts[len(parts)]}, of which the weights are, got "
+                f"that of {counts[len(told.directions)]}; {OF_WEIGHTS}"
+            )
+        if k + 1 < len(layers) and not told.directions[0].return_sequences:
+            raise ValueError(
+                f"{what}: expected return_sequences=True below another layer, got False; convert "
+                "the layers one by one"
+            )
+        settled = [
+            _settle(part, direction, said, what if len(parts) == 1 else f"{what}, {side}")
+            for part, direction, side in zip(parts, told.directions, SIDES, strict=False)
+        ]
+        # A layer above one that runs backward is shown its outputs from the last to the first.
+        turned ^= told.directions[0].go_backwards
+        merge = concatenate
+        if len(parts) == 2:
+            merge = _agree("merge", said, MERGES, "merge_mode", told.merge_mode, what)
+        found.append(_Layer(settled, merge, turned))
+    return found
+
+
+def _settle(part: _Part, told: Direction, said: _Said, what: str) -> _Part:
+    """A direction as its config tells, which fits its weights and runs here."""
+    has_bias = len(part.arrays) == 3
+    by_weights = {"class_name": part.kind, "units": part.hidden, "use_bias": has_bias}
+    by_config = {"class_name": told.kind, "units": told.units, "use_bias": told.use_bias}
+    if told.kind == part.kind == "GRU" and has_bias:
+        by_weights |= {"reset_after": part.arrays[2].ndim == 2}
+        by_config |= {"reset_after": told.reset_after}
+    wrong = [
+        f"{key}={value!r}, got {by_config[key]!r}"
+        for key, value in by_weights.items()
+        if by_config[key] != value
+    ]
+    if wrong:
+        raise ValueError(f"{what}: expected, as the weights tell, {'; '.join(wrong)}; {OF_WEIGHTS}")
+    if part.kind == "SimpleRNN":
+        activation = _agree("activation", said, ACTIVATIONS, "activation", told.activation, what)
+        return part._replace(activation=activation)
+    for key, only in (("activation", "tanh"), ("recurrent_activation", "sigmoid")):
+        if getattr(told, key) != only:
+            raise ValueError(
+                f"{what}: expected {key}={only!r}, the only one of `cells.{part.kind.lower()}`, "
+                f"got {getattr(told, key)!r}; {OTHER_FUNCTIONS}"
+            )
+    if part.kind == "LSTM":
+        return part
+    either = {True: True, False: False}
+    reset_after = _agree("reset_after", said, either, "reset_after", told.reset_after, what)
+    return part._replace(reset_after=reset_after)
+
+
+def _agree(name: str, said: _Said, known: Mapping[Any, Any], key: str, told: Any, what: str) -> Any:
+    """What an argument and a config say, which must be the same."""
+    argument = getattr(said, name)
+    meant = known.get(told) if isinstance(told, Hashable) else None
+    if meant is None and argument is None:
+        raise ValueError(
+            f"{what}: expected {key} to be one of {list(known)}, got {told!r}; pass what it "
+            f"computes as `{name}=`"
+        )
+    if meant is not None and argument is not None and argument is not meant:
+        raise ValueError(
+            f"{name}: expected None beside a {what} that says {key}={told!r}, got {argument!r}; "
+            "leave out one of them"
+        )
+    return argument if meant is None else meant
+
+
+def _width(layer: _Layer) -> int:
+    """How wide the outputs of a layer are, which the layer above takes."""
+    shown = [jax.ShapeDtypeStruct((part.hidden,), np.float32) for part in layer.parts]
+    merged = jax.tree.leaves(jax.eval_shape(layer.merge, *shown) if len(shown) == 2 else shown)
+    if len(merged) != 1:
+        raise ValueError(
+            f"merge: expected one array below another layer, got {len(merged)}; join them"
+        )
+    width: int = merged[0].shape[0]
+    return width
+
+
+def _build(layer: _Layer, params: list[Params]) -> Layer:
+    each = [
+        recurrent(build_cell(own, part.activation))
+        for part, own in zip(layer.parts, params, strict=True)
+    ]
+    built = bidirectional(*each, merge=layer.merge) if len(each) == 2 else each[0]
+    return backward(built) if layer.turned else built
+
+
+def _expect(part: _Part, input_size: int) -> list[Shape]:
+    """Of as many arrays as there are."""
+    columns = part.arrays[1].shape[1]
+    biases, rows = part.arrays[2:], 1
+    if part.kind == "GRU" and biases:
+        two = biases[0].ndim == 2 if part.reset_after is None else part.reset_after
         rows = 2 if two else 1
     bias = (columns,) if rows == 1 else (rows, columns)
     return [(input_size, columns), (part.hidden, columns), *[bias for _ in biases]]
 
 
-def _from_part(part: _Part, reset_after: bool | None) -> Params:
+def _from_part(part: _Part) -> Params:
     W_xh, W_hh, *biases = part.arrays
     bias: Any = biases[0] if biases else np.zeros(W_hh.shape[1], W_hh.dtype)
-    match KINDS[part.gates]:
+    match part.kind:
         case "SimpleRNN":
             return ElmanParams(W_xh, W_hh, bias)
         case "LSTM":
             return LSTMParams(W_xh, W_hh, bias)
     reordered: list[Any] = [reorder_gates(array, GRU_ORDER) for array in (W_xh, W_hh, bias)]
     W_xh, W_hh, bias = reordered
-    if bias.ndim == 1 and not reset_after:
+    if bias.ndim == 1 and not part.reset_after:
         return GRUParams(W_xh, W_hh, bias, b_hn=None)
     rz = 2 * part.hidden
     of_inputs, of_product = bias if bias.ndim == 2 else (bias, np.zeros_like(bias))

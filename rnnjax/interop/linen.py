@@ -18,19 +18,20 @@ from flax.core.scope import in_filter
 from rnnjax.cell import Batch, Cell, Inputs, Params
 from rnnjax.folds.sequence import Fold
 from rnnjax.interop.conventions import (
+    batch_of,
     both_ways,
     carried,
-    check_carry,
     check_cell,
     given,
+    initialize,
     one_step,
+    run_foreign,
     run_layer,
 )
-from rnnjax.interop.foreign import Carry, Foreign, Keys, foreign_cell, spread
+from rnnjax.interop.foreign import Carry, Foreign, Keys, spread
 from rnnjax.interop.native import run_native
 from rnnjax.layers import Layer, concatenate
 from rnnjax.tree import combine
-from rnnjax.unroll import unroll
 
 
 class RNN(nn.Module):
@@ -38,8 +39,8 @@ class RNN(nn.Module):
 
     The cell may be one of Flax, whose parameters stay where Flax has them, or a `Cell` or
     `Layer` of this library, whose parameters are `params["cell"]`. A module of your own
-    needs what Flax asks of one: `(carry, x) -> (carry, y)`, `initialize_carry(key,
-    input_shape)` and `num_feature_axes`.
+    needs what Flax asks of one: `(carry, x) -> (carry, y)`, `num_feature_axes` and, where
+    a call gives no carry or has resets, `initialize_carry(key, input_shape)`.
 
     Attributes:
       cell: the recurrence.
@@ -53,7 +54,8 @@ class RNN(nn.Module):
       variable_carry: taken and not used: what a step changes of the collections that are
         mutable is carried from step to step.
       split_rngs: which random streams of a Flax cell give new numbers at every step, as
-        those that are not named do, and which the same.
+        those that are not named do, and which the same. They are other numbers than
+        Flax's, which depend on how often JAX has traced the step.
       fold: how to carry it and how to differentiate it; see `rnnjax.folds`.
     """
 
@@ -140,13 +142,12 @@ class RNN(nn.Module):
     ) -> tuple[Carry, Any]:
         """A Flax cell, over inputs `[T, B, ...]`."""
         example = one_step(inputs, self.cell.num_feature_axes)
-        leaf = jax.tree.leaves(inputs)[0]
-        batch = leaf.shape[1 : leaf.ndim - self.cell.num_feature_axes]
+        batch = batch_of(inputs, example)
         init_key = jax.random.key(0) if init_key is None else init_key
 
         def start(params: Params, batch: Batch) -> Carry:
             shape = (*batch, *jnp.shape(jax.tree.leaves(example)[0]))
-            return self.cell.initialize_carry(init_key, shape)
+            return initialize(self.cell, init_key, shape)
 
         if self.is_mutable_collection("params") and "params" not in self.cell.variables:
             self.cell(start(None, batch) if carry is None else carry, spread(example, batch))
@@ -170,11 +171,9 @@ class RNN(nn.Module):
             return carry, y, {**params, **changed}
 
         foreign = Foreign(lambda key: variables, start, step, lambda params: params)
-        cell = foreign_cell(foreign, variables, example, keys=other or None)
-        state = cell.start(variables, batch)
-        if carry is not None:
-            state = state._replace(carry=check_carry(carry, state.carry))
-        final, outputs = unroll(cell, variables, inputs, state, **options)
+        final, outputs = run_foreign(
+            foreign, variables, example, inputs, carry, keys=other or None, **options
+        )
         for collection in mutable:
             changed = combine(final.params, variables)[collection]
             for name, value in changed.items():

@@ -17,17 +17,17 @@ from rnnjax.folds.sequence import Fold
 from rnnjax.interop.conventions import (
     both_ways,
     carried,
-    check_carry,
     check_cell,
     given,
+    initialize,
     one_step,
+    run_foreign,
     run_layer,
 )
-from rnnjax.interop.flax import nnx_cell
+from rnnjax.interop.flax import take_nnx
 from rnnjax.interop.native import run_native
 from rnnjax.layers import Layer, concatenate
 from rnnjax.tree import carries_gradient, combine
-from rnnjax.unroll import unroll
 
 Streams = nnx.Rngs | nnx.RngStream
 Carry = Any
@@ -39,7 +39,8 @@ class RNN(nnx.Module):
     The cell may be one of Flax, whose parameters stay where Flax has them, or a `Cell` or
     `Layer` of this library, whose parameters are in `params`, an `nnx.Param` a leaf. A
     module of your own needs what Flax asks of one: `(carry, x) -> (carry, y)`,
-    `initialize_carry(input_shape, rngs)` and `num_feature_axes`.
+    `num_feature_axes` and, where a call gives no carry or has resets,
+    `initialize_carry(input_shape, rngs)`.
 
     Args:
       cell: the recurrence.
@@ -234,14 +235,12 @@ def _run_module(
 ) -> tuple[Carry, Any]:
     """A Flax cell, over inputs `[T, B, ...]`; leaves its random streams and counters as it ends."""
     module = rnn.cell
-    leaf = jax.tree.leaves(inputs)[0]
-    batch = leaf.shape[1 : leaf.ndim - module.num_feature_axes]
     example = one_step(inputs, module.num_feature_axes)
     carry_key = _carry_key(rnn, rngs)
 
     def start(params: Params, batch: Batch) -> Carry:
         shape = (*batch, *jax.tree.leaves(example)[0].shape)
-        return module.initialize_carry(shape, nnx.Rngs(carry_key))
+        return initialize(module, shape, nnx.Rngs(carry_key))
 
     options = {**flags, **given(fold=rnn.fold)}
     weights = nnx.to_pure_dict(nnx.state(module, nnx.Param))
@@ -250,18 +249,22 @@ def _run_module(
         return done
     same = nnx.All(nnx.RngState, rnn.broadcast_rngs)
     with nnx.split_rngs(module, splits=1, only=same, squeeze=True):
-        cell = nnx_cell(lambda _: module, example, carry_key=carry_key)
         params = nnx.state(module)
-        state = cell.start(params, batch)
-        if carry is not None:
-            state = state._replace(carry=check_carry(carry, state.carry))
-        final, outputs = unroll(_holding(cell, same), params, inputs, state, **options)
+        final, outputs = run_foreign(
+            take_nnx(lambda _: module, module, example, carry_key),
+            params,
+            example,
+            inputs,
+            carry,
+            change=partial(_holding, same),
+            **options,
+        )
         if jax.tree.leaves(final.params):
             nnx.update(module, combine(final.params, params))
     return final.carry, outputs
 
 
-def _holding(cell: Cell, same: Any) -> Cell:
+def _holding(same: Any, cell: Cell) -> Cell:
     """The cell, but the random streams that `same` names are at every step as at the first."""
 
     def update(params: Params, state: State, drive: Any, mixed: Any) -> State:

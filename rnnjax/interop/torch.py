@@ -9,16 +9,23 @@ b_h[n] = bias_ih[n], b_hn = bias_hh[n]. Layer k is `_lk`, a backward direction
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from rnnjax.cell import Params
 from rnnjax.cells import ElmanParams, GRUParams, LSTMParams
-from rnnjax.interop.arrays import Loaded, Shape, check_entries, load, take_apart, to_numpy
+from rnnjax.interop.arrays import (
+    Activation,
+    Loaded,
+    Shape,
+    check_entries,
+    load,
+    take_apart,
+    to_numpy,
+)
 from rnnjax.interop.weights import other_size
 from rnnjax.layers import Directions
 
@@ -36,21 +43,23 @@ def from_torch(
     arrays: Mapping[str, Any],
     *,
     prefix: str = "",
-    activation: Callable[[jax.Array], jax.Array] = jnp.tanh,
+    activation: Activation | None = None,
 ) -> Loaded:
     """A layer that computes what the torch module computed, and its parameters.
 
     Kind, sizes, layers, directions, projection and biases are what names and shapes tell.
-    They tell neither a square matrix from its transpose nor what is no weight:
-    `batch_first` (the layer takes `[T, B, D]`) and `dropout` (put `rnnjax.layers.stack(...,
-    dropout=rate)` in the layer's place; the parameters fit it).
+    They tell neither a square matrix from its transpose nor what is no weight: the
+    `nonlinearity` of an `nn.RNN` (`activation`), `batch_first` (the layer takes `[T, B,
+    D]`) and `dropout` (put `rnnjax.layers.stack(..., dropout=rate)` in the layer's place;
+    the parameters fit it).
 
     Args:
       arrays: the `state_dict()` of an `nn.RNN`, `nn.LSTM` or `nn.GRU`, or of one of their
         cells: tensors of torch, or arrays such as `rnnjax.interop.files.read` gives. They
         are copied.
       prefix: takes the entries whose names begin so, "encoder.rnn.", and leaves the others.
-      activation: f of an `nn.RNN`; `jax.nn.relu` for `nonlinearity="relu"`.
+      activation: f of an `nn.RNN`, tanh unless told; `jax.nn.relu` for
+        `nonlinearity="relu"`.
 
     Returns:
       The layer and its parameters in the dtype of the arrays (float64 becomes float32
@@ -60,7 +69,7 @@ def from_torch(
 
     Raises:
       ValueError: an entry is missing, too much, or of a shape or dtype that does not fit;
-        all are named.
+        all are named. An activation for an LSTM or a GRU.
       TypeError: an entry is no array of numbers.
     """
     found = {
@@ -94,8 +103,10 @@ def to_torch(params: Params) -> dict[str, np.ndarray]:
         module.load_state_dict({k: torch.as_tensor(v) for k, v in to_torch(params).items()})
 
     `module` has `bias=True` and the kind and sizes of the parameters; `bias_hh` is zero but
-    for the n of a GRU. torch cannot take bfloat16 from numpy: write such a dict with
-    `rnnjax.interop.files.write` and read it with `safetensors.torch.load_file`.
+    for the n of a GRU. Parameters do not carry an activation; two directions are
+    concatenated in torch, whatever merges ours. torch cannot take bfloat16 from numpy:
+    write such a dict with `rnnjax.interop.files.write` and read it with
+    `safetensors.torch.load_file`.
 
     Args:
       params: of `elman` (tanh, or ReLU in a module that has it too), `lstm` or `gru`;

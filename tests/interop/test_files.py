@@ -1,6 +1,8 @@
 import io
+import json
 import pickle
 import struct
+import warnings
 import zipfile
 
 import jax.numpy as jnp
@@ -246,6 +248,62 @@ def test_a_zip_that_understates_its_members_is_refused(tmp_path):
     path.write_bytes(content.replace(struct.pack("<I", held), struct.pack("<I", 200)))
     with pytest.raises(ValueError, match="cannot be read"):
         files.read(path)
+
+
+@pytest.mark.parametrize("how", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_what_unpacks_in_one_piece_is_refused(tmp_path, how):
+    for name, read in (("a.npz", files.read), ("a.keras", files.read_config)):
+        with zipfile.ZipFile(tmp_path / name, "w", how) as file:
+            file.writestr("config.json", b"{}")
+        with pytest.raises(ValueError, match=r"config.json: expected it stored or deflated"):
+            read(tmp_path / name)
+
+
+def keras_file(path, *contents):
+    with zipfile.ZipFile(path, "w") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of two members of one name
+        file.writestr("metadata.json", b"{}")
+        for content in contents:
+            file.writestr("config.json", content)
+    return path
+
+
+def test_the_config_in_a_keras_file(tmp_path):
+    config = {"class_name": "Sequential", "config": {"layers": [{"class_name": "LSTM"}]}}
+    path = keras_file(tmp_path / "model.keras", json.dumps(config))
+    assert files.read_config(path) == config
+    for suffix in ("npz", "weights.h5"):
+        with pytest.raises(ValueError, match=r"of the kind .keras, .*model.save\(\"NAME.keras\"\)"):
+            files.read_config(tmp_path / f"model.{suffix}")
+    whole = path.read_bytes()
+    for cut in (0, 1, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:cut])
+        with pytest.raises(ValueError, match=r"whole .keras file of a model.*cannot be read"):
+            files.read_config(path)
+
+
+@pytest.mark.parametrize(
+    ("contents", "message"),
+    [
+        ([], "expected one config.json, got 0"),
+        (["{}", "{}"], "expected one config.json, got 2"),
+        (["[]"], "expected an object, got list"),
+        (["{"], "cannot be read"),
+        ([b"\xff\xfe\xfa"], "cannot be read"),
+        (["[" * 10**5], "cannot be read"),
+        (["{" + '"a": ' + "9" * 10**5 + "}"], "cannot be read"),
+        (['{"activation": "relu", "activation": "tanh"}'], "expected every key once, got .*'activ"),
+        ([b" " * 2**23], "claim to hold"),
+    ],
+)
+def test_a_damaged_config_is_refused(tmp_path, contents, message):
+    path = tmp_path / "model.keras"
+    keras_file(path, *contents)
+    if message == "claim to hold":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+            file.writestr("config.json", contents[0])
+    with pytest.raises(ValueError, match=message):
+        files.read_config(path)
 
 
 def test_small_files_may_hold_many_zeros_and_foreign_byte_orders(tmp_path):

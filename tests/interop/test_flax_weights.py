@@ -82,6 +82,12 @@ def test_what_has_no_place_is_refused() -> None:
     gru, lstm = (make(3, 4).init(jax.random.key(0)) for make in (cells.gru, cells.lstm))
     with pytest.raises(ValueError, match=r"gate_fn=sigmoid"):
         from_flax(linen.LSTMCell(4, gate_fn=jnp.tanh), {})
+    for cell in (
+        linen.SimpleCell(4, carry_init=linen.initializers.ones),
+        linen.LSTMCell(4, carry_init=linen.initializers.ones),
+    ):
+        with pytest.raises(ValueError, match=r"expected carry_init=zeros, got .*ones"):
+            from_flax(cell, {})
     with pytest.raises(ValueError, match=r"b_hn = 0"):
         to_flax(make_flax.CASES["nnx_gru"](), gru._replace(b_hn=jnp.ones(4, jnp.float32)))
     with pytest.raises(ValueError, match=r"b_hn .* is missing.*resets after"):

@@ -360,6 +360,12 @@ def test_what_does_not_fit_is_told() -> None:
         nnx_cell(lambda rngs: nnx.Linear(D, H, rngs=rngs), X)
     with pytest.raises(TypeError, match=r"expected a cell of flax.linen"):
         linen_cell(nnx.GRUCell(D, H, rngs=nnx.Rngs(0)), X)
+    for make in (
+        lambda: linen_cell(linen.RNNCellBase(), X),
+        lambda: nnx_cell(lambda rngs: nnx.RNNCellBase(), X),
+    ):
+        with pytest.raises(TypeError, match="initialize_carry: expected one of RNNCellBase"):
+            make()
     # Weights in float32, inputs in float64: the carry would change its dtype.
     with (
         jax.numpy_dtype_promotion("standard"),

@@ -10,7 +10,7 @@ import pytest
 
 from rnnjax.cells import ElmanParams, LSTMParams
 from rnnjax.interop import files
-from rnnjax.interop.keras import from_keras, layer_weights, to_keras
+from rnnjax.interop.keras import ACTIVATIONS, from_keras, layer_config, layer_weights, to_keras
 from rnnjax.layers import Directions
 
 OPTIONS = {
@@ -102,6 +102,7 @@ def test_live_layers_take_the_weights_back_and_files_hold_them(tmp_path):
         ]
         model = keras.Sequential([keras.Input((make_keras.T, make_keras.D)), *layers])
         model.save_weights(tmp_path / "model.weights.h5")
+        model.save(tmp_path / "model.keras")
         weights = [layer.get_weights() for layer in layers[:3]]
         loaded = from_keras(weights)
         for layer, arrays in zip(layers, to_keras(loaded.params), strict=False):
@@ -112,8 +113,52 @@ def test_live_layers_take_the_weights_back_and_files_hold_them(tmp_path):
     paths = ["layers/lstm", "layers/bidirectional", "layers/lstm_1"]
     from_file = from_keras([layer_weights(arrays, path) for path in paths])
     jax.tree.map(np.testing.assert_array_equal, from_file.params, loaded.params)
+    found = files.read_config(tmp_path / "model.keras")
+    told = [layer_config(found, layer.name) for layer in layers[:3]]
+    assert from_keras(weights, config=told).params[0].W_hh.shape == (4, 16)
     with pytest.raises(ValueError, match=r"one of \['layers/bidirectional', 'layers/lstm', 'la"):
         layer_weights(arrays, "layers/gru")
+
+
+@pytest.mark.slow
+def test_live_configs():
+    """Layers whose weights do not tell what they compute."""
+    x = np.random.default_rng(0).normal(size=(3, 5, 2)).astype(np.float32)
+    with live() as make_keras:
+        keras = make_keras.keras
+        whole = {"return_sequences": True}
+        each = keras.layers
+        for made in [
+            [each.SimpleRNN(4, activation="relu", **whole)],
+            [each.GRU(4, use_bias=False, reset_after=False, **whole)],
+            [each.RNN(each.LSTMCell(4), go_backwards=True, **whole)],
+            [
+                each.LSTM(4, go_backwards=True, **whole),
+                each.Bidirectional(each.GRU(3, **whole), merge_mode="ave"),
+                each.SimpleRNN(4, activation="elu", go_backwards=True, **whole),
+            ],
+            [
+                each.Bidirectional(
+                    each.GRU(3, **whole), backward_layer=each.LSTM(3, go_backwards=True, **whole)
+                )
+            ],
+        ]:
+            outputs, rng = x, np.random.default_rng(1)
+            for layer in made:
+                layer.build(outputs.shape)
+                layer.set_weights([rng.normal(size=array.shape) for array in layer.weights])
+                outputs = np.asarray(layer(outputs))
+            layer, params = from_keras(
+                [layer.get_weights() for layer in made],
+                config=[layer.get_config() for layer in made],
+            )
+            ours = layer.apply(params, jnp.asarray(x.swapaxes(0, 1)))[1].swapaxes(0, 1)
+            turned = sum(getattr(layer, "go_backwards", False) for layer in made) % 2
+            np.testing.assert_allclose(ours[:, ::-1] if turned else ours, outputs, atol=1e-5)
+        for name, ours in ACTIVATIONS.items():
+            points = jnp.linspace(-3, 3, 13, dtype=jnp.float32)
+            theirs = keras.activations.get(name)
+            np.testing.assert_allclose(ours(points), theirs(points), rtol=1e-6, err_msg=name)
 
 
 def test_one_layer_is_no_stack():
@@ -122,6 +167,219 @@ def test_one_layer_is_no_stack():
     assert all(map(np.array_equal, to_keras(from_keras(lstm).params), lstm))
     [first, _] = lists(golden("masked"), "weights/")
     assert isinstance(from_keras(first).params, Directions)
+
+
+def config(kind, units=4, **changes):
+    """What `layer.get_config()` gives, without what is read of no layer."""
+    own = {"units": units, "activation": "tanh", "use_bias": True, "go_backwards": False}
+    own |= {"return_sequences": True, "dropout": 0.0, "name": kind.lower()}
+    own |= {} if kind == "SimpleRNN" else {"recurrent_activation": "sigmoid"}
+    return own | ({"reset_after": True} if kind == "GRU" else {}) | changes
+
+
+def named(kind, **changes):
+    """So, as it stands in a file or within another layer."""
+    return {"module": "keras.layers", "class_name": kind, "config": config(kind, **changes)}
+
+
+def both(kind, merge_mode="concat", **changes):
+    """That of a Bidirectional."""
+    return {
+        "name": "both",
+        "merge_mode": merge_mode,
+        "layer": named(kind, **changes),
+        "backward_layer": named(kind, go_backwards=True, **changes),
+    }
+
+
+CONFIGS = {
+    "relu": [config("SimpleRNN", activation="relu")],
+    "gru_without_bias": [named("GRU", use_bias=False)],
+    "gru_before": [{"cell": named("GRU", reset_after=False), "go_backwards": False}],
+    "masked": [{"class_name": "Bidirectional", "config": both("LSTM")}, both("GRU", units=2)],
+    # As Keras 2 writes it.
+    "summed": [{"merge_mode": "sum", "layer": named("SimpleRNN")}],
+}
+
+
+@pytest.mark.parametrize("case", CONFIGS)
+def test_a_config_tells_what_weights_do_not(case):
+    record = golden(case)
+    layer, params = from_keras(lists(record, "weights/"), config=CONFIGS[case])
+    _, outputs = layer.apply(params, jnp.asarray(record["inputs"]), mask=record["mask"])
+    parity.close(outputs, record["outputs"], "outputs")
+
+
+def test_a_layer_above_one_that_runs_backward_is_shown_it_backward():
+    """As in Keras, whose outputs are in the order of the run, and ours in that of the inputs."""
+    record = golden("masked")
+    weights, x = lists(record, "weights/"), jnp.asarray(record["inputs"])
+    turned = both("LSTM")
+    turned["layer"], turned["backward_layer"] = turned["backward_layer"], turned["layer"]
+    plain = from_keras(weights)
+    ours = from_keras(weights, config=[turned, both("GRU", units=2)])
+    expected = plain.layer.apply(plain.params, x[::-1])[1][::-1]
+    np.testing.assert_allclose(ours.layer.apply(ours.params, x)[1], expected, atol=1e-6)
+    [lstm] = lists(golden("lstm"), "weights/")
+    back = from_keras(lstm, config=config("LSTM", go_backwards=True))
+    forward = from_keras(lstm)
+    expected = forward.layer.apply(forward.params, x, reverse=True)[1]
+    np.testing.assert_array_equal(back.layer.apply(back.params, x)[1], expected)
+
+
+def test_merge_modes():
+    weights = lists(golden("summed"), "weights/")
+    x = jnp.asarray(golden("summed")["inputs"])
+
+    def outputs(mode, **options):
+        layer, params = from_keras(weights, config=[both("SimpleRNN", mode)], **options)
+        return layer.apply(params, x)[1]
+
+    a, b = outputs(None)
+    np.testing.assert_array_equal(outputs("concat"), np.concatenate([a, b], -1))
+    np.testing.assert_array_equal(outputs("sum", merge=jnp.add), a + b)
+    np.testing.assert_array_equal(outputs("mul"), a * b)
+    np.testing.assert_array_equal(outputs("ave"), (a + b) / 2)
+    np.testing.assert_array_equal(outputs("mine", merge=jnp.subtract), a - b)
+
+
+HARD = {"recurrent_activation": "hard_sigmoid"}
+CUSTOM = {"class_name": "function", "config": "swirl", "registered_name": "swirl"}
+
+
+@pytest.mark.parametrize(
+    ("case", "told", "options", "message"),
+    [
+        (
+            "gru_after",
+            config("GRU", **HARD),
+            {},
+            r"config: expected recurrent_activation='sigmoid', .*`cells.gru`, got 'hard_sigmoid';"
+            " .*from_step",
+        ),
+        ("lstm", named("LSTM", activation="relu"), {}, "expected activation='tanh', .*got 'relu'"),
+        ("lstm", config("LSTM", activation=CUSTOM), {}, "expected activation='tanh', .*'swirl'"),
+        (
+            "lstm",
+            config("GRU", units=5, use_bias=False),
+            {},
+            "config: expected, as the weights tell, class_name='LSTM', got 'GRU'; units=4, got 5; "
+            "use_bias=True, got False; pass the config of the layer whose weights",
+        ),
+        ("gru_after", config("GRU", reset_after=False), {}, "reset_after=True, got False"),
+        ("gru_without_bias", config("GRU"), {}, "use_bias=False, got True"),
+        (
+            "gru_without_bias",
+            config("GRU", use_bias=False),
+            {"reset_after": False},
+            "reset_after: expected None beside a config that says reset_after=True, got False",
+        ),
+        (
+            "relu",
+            config("SimpleRNN", activation="relu"),
+            {"activation": jnp.tanh},
+            "activation: expected None beside a config that says activation='relu', got <",
+        ),
+        (
+            "relu",
+            config("SimpleRNN", activation=CUSTOM),
+            {},
+            r"expected activation to be one of \['tanh'.*swirl.*; pass .*`activation=`",
+        ),
+        ("lstm", named("GRU") | {"class_name": "ConvLSTM1D"}, {}, "got that of 'ConvLSTM1D'; conv"),
+        (
+            "lstm",
+            {"cell": {"class_name": "StackedRNNCells", "config": {"cells": []}}},
+            {},
+            "got that of 'StackedRNNCells'; convert Keras's own layers and cells one by one",
+        ),
+        ("lstm", both("LSTM"), {}, "expected that of one direction.*got that of a Bidirectional"),
+        ("summed", config("SimpleRNN"), {}, "expected that of a Bidirectional.*of one direction"),
+        (
+            "summed",
+            both("SimpleRNN", "join"),
+            {},
+            r"merge_mode to be one of .*got 'join'.*`merge=`",
+        ),
+        (
+            "summed",
+            both("SimpleRNN", "sum"),
+            {"merge": jnp.multiply},
+            "merge: expected None beside a config that says merge_mode='sum'",
+        ),
+        (
+            "summed",
+            both("SimpleRNN") | {"backward_layer": named("SimpleRNN")},
+            {},
+            "config: expected go_backwards of one direction, got False of both",
+        ),
+        (
+            "summed",
+            both("SimpleRNN") | {"backward_layer": named("LSTM", go_backwards=True)},
+            {},
+            "config, backward: expected, as the weights tell, class_name='SimpleRNN', got 'LSTM'",
+        ),
+        ("lstm", {}, {}, r"that of a SimpleRNN, got one without \['units', 'use_bias', 'activ"),
+        (
+            "lstm",
+            {"layer": named("LSTM")},
+            {},
+            r"a Bidirectional, got one without \['merge_mode'\]",
+        ),
+    ],
+)
+def test_what_a_config_contradicts_is_refused(case, told, options, message):
+    [weights] = lists(golden(case), "weights/")
+    with pytest.raises(ValueError, match=message):
+        from_keras(weights, config=told, **options)
+
+
+def test_configs_of_layers_on_top_of_each_other():
+    weights = lists(golden("masked"), "weights/")
+    above = both("GRU", units=2)
+    for told, message in [
+        ([both("LSTM")], "config: expected a list of 2, one for each layer, got 1"),
+        (both("LSTM"), "config: expected a list of 2, one for each layer, got dict"),
+        ([both("LSTM"), both("GRU")], "config of layer 1, forward: .*units=2, got 4"),
+        ([both("LSTM", None), above], "merge: expected one array below another layer, got 2"),
+        (
+            [both("LSTM", return_sequences=False), above],
+            "config of layer 0: expected return_sequences=True below another layer",
+        ),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            from_keras(weights, config=told)
+    with pytest.raises(TypeError, match="config of layer 1: expected a mapping, got int"):
+        from_keras(weights, config=[both("LSTM"), 3])
+
+
+@pytest.mark.parametrize(
+    ("case", "options", "message"),
+    [
+        ("lstm", {"activation": jax.nn.relu}, "activation: expected None for an LSTM or a GRU"),
+        ("gru_after", {"merge": jnp.add}, "merge: expected None .*GRU, .*for a Bidirectional"),
+        ("lstm", {"reset_after": True}, "reset_after: expected None .*LSTM, .*for a GRU"),
+    ],
+)
+def test_an_argument_that_no_layer_takes_is_refused(case, options, message):
+    with pytest.raises(ValueError, match=message):
+        from_keras(lists(golden(case), "weights/"), **options)
+
+
+def test_the_config_of_one_layer_of_a_model():
+    inner = {"class_name": "Sequential", "config": {"layers": [named("GRU", name="two")]}}
+    dense = {"class_name": "Dense", "config": {"name": "dense", "units": 4}}
+    outer = [named("LSTM", name="one"), dense, inner, {"class_name": "RNN", "config": {"cell": 0}}]
+    model = {"class_name": "Functional", "config": {"name": "model", "layers": outer}}
+    assert layer_config(model, "one") is outer[0]
+    assert layer_config(model, "two")["class_name"] == "GRU"
+    with pytest.raises(
+        ValueError, match=r"of \['one', 'two', 'None'\], got 'dense', the name of 0"
+    ):
+        layer_config(model, "dense")
+    outer += [outer[0]]
+    with pytest.raises(ValueError, match="got 'one', the name of 2"):
+        layer_config(model, "one")
 
 
 @pytest.mark.parametrize(

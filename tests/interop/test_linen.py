@@ -164,6 +164,127 @@ def test_random_streams_and_collections() -> None:
     assert (kept == kept[:, :1]).all() and kept.any() and not kept.all()
 
 
+class Speaking(nn.RNNCellBase):
+    """A decoder as in Flax's seq2seq example: draws a word at each step, and may read it.
+
+    It has no `initialize_carry`: it begins at what an encoder carries, and a first word.
+    """
+
+    words: int
+    told: bool
+
+    @nn.compact
+    def __call__(self, carry: Any, x: Any) -> Any:
+        memory, said = carry
+        memory, y = nn.LSTMCell(H)(memory, x if self.told else said)
+        scores = nn.Dense(self.words, use_bias=False)(y)
+        if not self.told:
+            scores *= 1e4  # One word is all but certain.
+        drawn = jax.random.categorical(self.make_rng("words"), scores)
+        said = jax.nn.one_hot(drawn, self.words, dtype=jnp.float32)
+        return (memory, said), (scores, said)
+
+    @property
+    def num_feature_axes(self) -> int:
+        return 1
+
+
+class Translator(nn.Module):
+    """An encoder, and a decoder that begins at its carry at the end of each sequence."""
+
+    module: Any
+    told: bool
+
+    @nn.compact
+    def __call__(self, heard: Any, said: Any) -> Any:
+        encoder = self.module.RNN(nn.LSTMCell(H), return_carry=True)
+        decoder = self.module.RNN(
+            Speaking(said.shape[-1], self.told), split_rngs={"params": False, "words": True}
+        )
+        carry, _ = encoder(heard, seq_lengths=LENGTHS)
+        return decoder(said[:, :-1], initial_carry=(carry, said[:, 0]))
+
+
+SAID = jax.nn.one_hot(np.arange(B * T).reshape(B, T) % 6, 6, dtype=jnp.float32)
+STREAMS = {"params": KEY, "words": jax.random.key(1)}
+
+
+def translators(told: bool) -> Any:
+    """With Flax's RNN and with ours, and parameters of both."""
+    models = [Translator(module, told) for module in (nn, rnn)]
+    shapes, same = (jax.eval_shape(model.init, STREAMS, X, SAID) for model in models)
+    assert shapes == same
+    noise = np.random.default_rng(3)
+    return models, jax.tree.map(lambda p: noise.normal(size=p.shape).astype(p.dtype), shapes)
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_seq2seq_as_flax(told: bool) -> None:
+    """A cell without `initialize_carry`, begun at a given carry."""
+    models, params = translators(told)
+    theirs, ours = (jax.jit(model.apply)(params, X, SAID, rngs=STREAMS) for model in models)
+    np.testing.assert_allclose(theirs[0], ours[0], rtol=1e-5, atol=1e-5)
+    # Random numbers are others than Flax's; of words that are all but certain, they draw the same.
+    assert told or (theirs[1] == ours[1]).all()
+    assert (ours[1] != ours[1][:, :1]).any()
+
+
+@pytest.mark.slow
+def test_seq2seq_trains_as_flax() -> None:
+    models, params = translators(told=True)
+
+    def loss(params: Any, model: Any) -> Any:
+        return jnp.sum(jnp.sin(model.apply(params, X, SAID, rngs=STREAMS)[0]))
+
+    theirs, ours = (jax.grad(loss)(params, model) for model in models)
+    jax.tree.map(partial(np.testing.assert_allclose, atol=1e-5), theirs, ours)
+
+
+class Inherited(nn.GRUCell):
+    """Carries more than the `initialize_carry` that it inherits tells."""
+
+    @nn.compact
+    def __call__(self, carry: Any, x: Any) -> Any:
+        h, steps = carry
+        h = nn.tanh(nn.Dense(self.features)(x) + h)
+        return (h, steps + 1), h
+
+
+class Bare(nn.RNNCellBase):
+    """A cell with nothing that Flax's base class leaves open."""
+
+
+def test_a_given_carry_needs_no_other() -> None:
+    h = jnp.full((B, H), 0.5, jnp.float32)
+    for carry in [(h, jnp.zeros((), jnp.int32)), (h, jnp.zeros((B, 1), jnp.int32))]:
+        theirs, ours = (
+            module.RNN(Inherited(H), return_carry=True).init_with_output(
+                KEY, X, initial_carry=carry
+            )
+            for module in (nn, rnn)
+        )
+        jax.tree.map(partial(np.testing.assert_allclose, atol=1e-6), theirs, ours)
+
+
+def test_what_a_cell_lacks_is_named() -> None:
+    h = jnp.zeros((B, H), jnp.float32)
+    decoder, resets = rnn.RNN(Speaking(6, told=True)), np.zeros((B, T), bool)
+    carry = ((h, h), SAID[:, 0])
+    for module, call, message in [
+        (rnn.RNN(Bare()), {}, "cell: expected .* `num_feature_axes`.*got Bare"),
+        (decoder, {}, "initialize_carry: expected one of Speaking.*`initial_carry`"),
+        (decoder, {"initial_carry": carry, "resets": resets}, "initialize_carry: .* no resets"),
+        (
+            decoder,
+            {"initial_carry": ((h, h), SAID[:1, 0])},
+            r"initial_carry: expected .* got .*1,6",
+        ),
+        (rnn.RNN(Inherited(H)), {"initial_carry": (h, h), "resets": resets}, "initial_carry: "),
+    ]:
+        with pytest.raises(TypeError, match=message):
+            module.init(STREAMS, X, **call)
+
+
 def test_a_cell_and_a_layer_of_ours() -> None:
     cell = cells.lstm(D, H)
     module = rnn.RNN(cell, return_carry=True, fold=folds.scan())

@@ -1,5 +1,6 @@
 """`rnnjax.interop.nnx` beside `flax.nnx`, and where it is right and Flax is not."""
 
+from functools import partial
 from typing import Any
 
 import flax
@@ -168,6 +169,43 @@ def test_a_random_carry() -> None:
     assert (draws[1] != draws[2]).all() and (draws[2] != draws[3]).all()
 
 
+class Given(nnx.Module):
+    """A cell of a user's that is always given its carry."""
+
+    num_feature_axes = 1
+
+    def __init__(self, rngs: nnx.Rngs) -> None:
+        self.dense = nnx.Linear(D, H, rngs=rngs)
+
+    def __call__(self, carry: Any, x: Any) -> Any:
+        h, steps = carry
+        h = jnp.tanh(self.dense(x) + h)
+        return (h, steps + 1), h
+
+
+class Based(Given, nnx.RNNCellBase):
+    """So with the `initialize_carry` of Flax's base class."""
+
+
+class Inherited(Given, Mine):
+    """So with that of a cell that carries less."""
+
+    def __init__(self, rngs: nnx.Rngs) -> None:
+        Mine.__init__(self, D, H, rngs)
+        Given.__init__(self, rngs)
+
+
+@pytest.mark.parametrize("make", [Given, Based, Inherited])
+def test_a_given_carry_needs_no_other(make: Any) -> None:
+    cell = make(nnx.Rngs(0))
+    h = jnp.full((B, H), 0.5, jnp.float32)
+    for carry in [(h, jnp.zeros((), jnp.int32)), (h, jnp.zeros((B, 1), jnp.int32))]:
+        theirs, ours = (m(X, initial_carry=carry) for m in both(cell, return_carry=True))
+        jax.tree.map(partial(np.testing.assert_allclose, atol=1e-6), theirs, ours)
+    with pytest.raises(TypeError, match=r"initial_carry: expected .*, got .float32\[1,4\]"):
+        rnn.RNN(cell)(X, initial_carry=(h[:1], 0))
+
+
 # Cells and layers of this library ---------------------------------------------------
 
 
@@ -247,11 +285,13 @@ class Dropped(Mine):
 @pytest.mark.parametrize("same", [False, True])
 def test_dropout_at_every_step_or_once_a_sequence(same: bool) -> None:
     module = rnn.RNN(Dropped(nnx.Rngs(0, dropout=1)), broadcast_rngs="dropout" if same else None)
+    theirs = nnx.RNN(Dropped(nnx.Rngs(0, dropout=1)), broadcast_rngs=module.broadcast_rngs)
     call = nnx.jit(lambda module, x: module(x))
+    np.testing.assert_array_equal(call(module, X), call(theirs, X))
     first, second = call(module, X), call(module, X)
     assert (first == first[:, :1]).all() == same
     assert (first != second).any()
-    assert module.cell.drop.rngs.count[...] == (2 if same else 2 * T)
+    assert module.cell.drop.rngs.count[...] == (3 if same else 3 * T)
 
 
 # Bad input --------------------------------------------------------------------------
@@ -288,6 +328,11 @@ def test_bad_modules_and_inputs() -> None:
         rnn.RNN(nnx.Linear(D, H, rngs=nnx.Rngs(0)))
     with pytest.raises(TypeError, match=r"rngs: expected nnx\.Rngs"):
         rnn.RNN(cells.gru(D, H))
+    with pytest.raises(TypeError, match=r"cell: expected .* `num_feature_axes`"):
+        rnn.RNN(nnx.RNNCellBase())
+    for cell in (Given(nnx.Rngs(0)), Based(nnx.Rngs(0))):
+        with pytest.raises(TypeError, match=r"initialize_carry: expected one of .*`initial_carry`"):
+            rnn.RNN(cell)(X)
     with pytest.raises(ValueError, match="params: expected None for a Flax cell"):
         rnn.RNN(good, params={})
     with pytest.raises(ValueError, match=r"state_axes: expected None or nnx\.Carry"):

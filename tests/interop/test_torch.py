@@ -178,6 +178,12 @@ def test_what_does_not_fit_is_named(arrays, message):
         from_torch(arrays)
 
 
+def test_an_activation_that_no_layer_takes_is_refused():
+    for case in ("lstm", "gru"):
+        with pytest.raises(ValueError, match=r"activation: expected None for an LSTM or a GRU"):
+            from_torch(weights(case), activation=jax.nn.relu)
+
+
 def test_live_tensor_without_numbers_is_named():
     torch = pytest.importorskip("torch")
     with pytest.raises(TypeError, match=r"weight_hh_l0: expected an array, got Tensor: .*meta"):

@@ -1,0 +1,124 @@
+"""What the config of a Keras layer tells of it, and its weights do not.
+
+Read from plain dictionaries; nothing that they name is imported or run.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+KINDS = ("SimpleRNN", "GRU", "LSTM")
+FROM_LAYER = "pass `layer.get_config()`, or what `layer_config` takes out of a file"
+
+
+class Direction(NamedTuple):
+    """A recurrence in one direction.
+
+    Attributes:
+      kind: one of `KINDS`.
+      units: H.
+      use_bias: whether it has biases.
+      activation: the name that Keras has for it, or what Keras writes of one that it has
+        no name for.
+      recurrent_activation: so, that of the gates; None for a SimpleRNN.
+      reset_after: of a GRU; None for the others.
+      go_backwards: whether it runs from the last step to the first.
+      return_sequences: whether it shows all its outputs, or the last.
+    """
+
+    kind: str
+    units: Any
+    use_bias: Any
+    activation: Any
+    recurrent_activation: Any
+    reset_after: Any
+    go_backwards: bool
+    return_sequences: bool
+
+
+class Told(NamedTuple):
+    """What the config of a layer tells.
+
+    Attributes:
+      directions: one, or the two of a Bidirectional.
+      merge_mode: of a Bidirectional.
+    """
+
+    directions: tuple[Direction, ...]
+    merge_mode: Any
+
+
+def read_layer(config: Any, what: str) -> Told:
+    """Reads `layer.get_config()`, or that beside its class name, as a file has it.
+
+    Args:
+      config: of a SimpleRNN, LSTM, GRU or Bidirectional, of one of their cells or of an RNN
+        of it.
+      what: its name in an error.
+
+    Raises:
+      TypeError: it is no mapping.
+      ValueError: the config of another layer, or one without a key that it should have.
+    """
+    kind, own = _open(config, what)
+    if kind != "Bidirectional" and (kind is not None or "layer" not in own):
+        return Told((_read_direction(config, what),), None)
+    _check_keys(own, ("layer", "merge_mode"), "Bidirectional", what)
+    forward = _read_direction(own["layer"], f"{what}, forward")
+    backward = forward._replace(go_backwards=not forward.go_backwards)
+    if "backward_layer" in own:  # Keras 2 leaves it out where it is the other one turned.
+        backward = _read_direction(own["backward_layer"], f"{what}, backward")
+    if forward.go_backwards == backward.go_backwards:
+        raise ValueError(
+            f"{what}: expected go_backwards of one direction, got {forward.go_backwards} of both; "
+            f"{FROM_LAYER}"
+        )
+    return Told((forward, backward), own["merge_mode"])
+
+
+def _read_direction(config: Any, what: str) -> Direction:
+    kind, own = _open(config, what)
+    if kind in (None, "RNN") and "cell" in own:
+        kind, cell = _open(own["cell"], what)
+        own = {**own, **cell}
+    if kind is None:
+        with_gates = "GRU" if "reset_after" in own else "LSTM"
+        kind = with_gates if "recurrent_activation" in own else "SimpleRNN"
+    name, kind = kind, kind.removesuffix("Cell")
+    if kind not in KINDS:
+        raise ValueError(
+            f"{what}: expected that of a SimpleRNN, LSTM, GRU or Bidirectional, got that of "
+            f"{name!r}; convert Keras's own layers and cells one by one, each with its "
+            "`get_weights()` and `get_config()`"
+        )
+    keys = ["units", "use_bias", "activation"]
+    keys += ["recurrent_activation"] if kind != "SimpleRNN" else []
+    keys += ["reset_after"] if kind == "GRU" else []
+    _check_keys(own, keys, kind, what)
+    return Direction(
+        kind,
+        units=own["units"],
+        use_bias=own["use_bias"],
+        activation=own["activation"],
+        recurrent_activation=own.get("recurrent_activation"),
+        reset_after=own.get("reset_after"),
+        # A cell has neither.
+        go_backwards=bool(own.get("go_backwards", False)),
+        return_sequences=bool(own.get("return_sequences", True)),
+    )
+
+
+def _open(config: Any, what: str) -> tuple[str | None, Mapping[str, Any]]:
+    """The name of the class, if it is told, and the config of the layer."""
+    if isinstance(config, Mapping) and isinstance(config.get("config"), Mapping):
+        return str(config.get("class_name")), config["config"]
+    if not isinstance(config, Mapping):
+        raise TypeError(f"{what}: expected a mapping, got {type(config).__name__}; {FROM_LAYER}")
+    return None, config
+
+
+def _check_keys(config: Mapping[str, Any], keys: Sequence[str], kind: str, what: str) -> None:
+    missing = [key for key in keys if key not in config]
+    if missing:
+        raise ValueError(
+            f"{what}: expected that of a {kind}, got one without {missing}; {FROM_LAYER}"
+        )
