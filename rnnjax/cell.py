@@ -87,7 +87,7 @@ def step(cell: Cell, params: Params, state: State, x: Inputs) -> State:
     if len({jnp.shape(leaf)[:-1] for leaf in jax.tree.leaves((state, x))}) > 1:
         batch = batch_of_state(cell, params, state)
         if batch is not None:
-            check_batch(cell, "x", x, batch, "state", time=0)
+            check_batch(cell.feature_axes, "x", x, batch, "state", time=0)
     return advance(cell, params, build_kernel(cell, params), state, cell.project(params, x))
 
 
@@ -146,30 +146,36 @@ def batch_of_state(cell: Cell, params: Params, state: State) -> Batch | None:
     return None
 
 
-def batch_of_inputs(cell: Cell, inputs: Inputs) -> Batch:
-    """B, on which all leaves of the inputs agree, leaves `[T, B, ...]`.
+def leading_axes(feature_axes: Any, inputs: Inputs) -> tuple[int, ...]:
+    """The axes before those of the features, on which all leaves of the inputs agree.
+
+    Args:
+      feature_axes: as in `Cell`; 1 where it says nothing of any leaf.
+      inputs: leaves `[T, B, ...]`, or with these axes in another order.
 
     Raises:
-      ValueError: they do not agree, or one has fewer axes than the cell says.
+      ValueError: they do not agree, or a leaf has fewer axes than `feature_axes` says.
     """
-    leaves = _by_name(cell, "inputs", inputs)
+    leaves = _by_name(feature_axes, "inputs", inputs)
     said = [leaf for leaf in leaves if leaf.axes is not None]
     vectors = [leaf._replace(axes=min(1, len(leaf.shape) - 1)) for leaf in leaves]
-    batches = {leaf.name: leaf.batch(1) for leaf in said or vectors}
-    if len(set(batches.values())) != 1:
+    leading = {leaf.name: leaf.leading(time=1) for leaf in said or vectors}
+    if len(set(leading.values())) != 1:
         raise ValueError(
-            f"inputs: expected [T, B, ...] with the same batch axes B, got {describe(inputs)}, "
-            f"where B would be {batches}; let the cell say how many axes each x_t has besides, "
+            f"inputs: expected the same axes of time and batch in every leaf, got {leading} of "
+            f"{describe(inputs)}; let the cell say how many axes each has besides, "
             "`feature_axes`, as {'x': 1, 'token': 0}, or give a mask or a state"
         )
-    return next(iter(batches.values()))
+    return next(iter(leading.values()))
 
 
-def check_batch(cell: Cell, name: str, inputs: Inputs, batch: Batch, of: str, *, time: int) -> None:
+def check_batch(
+    feature_axes: Any, name: str, inputs: Inputs, batch: Batch, of: str, *, time: int
+) -> None:
     """Refuses inputs that have other batch axes than what comes with them.
 
     Args:
-      cell: the recurrence.
+      feature_axes: as in `Cell`.
       name: what errors call the inputs.
       inputs: leaves `[B, ...]`, after as many axes of time as `time` says.
       batch: B.
@@ -179,8 +185,8 @@ def check_batch(cell: Cell, name: str, inputs: Inputs, batch: Batch, of: str, *,
     Raises:
       ValueError: a leaf has others.
     """
-    for leaf in _by_name(cell, name, inputs):
-        own = leaf.batch(time)
+    for leaf in _by_name(feature_axes, name, inputs):
+        own = leaf.leading(time=time)[time:]
         if (own if leaf.axes is not None else own[: len(batch)]) != batch:
             wanted = [*"T"[:time], *map(str, batch), *["..."][: leaf.axes != 0]]
             raise ValueError(
@@ -196,28 +202,28 @@ class _Leaf(NamedTuple):
     shape: tuple[int, ...]
     axes: int | None
 
-    def batch(self, time: int) -> Batch:
-        """What stands between time and the features; all after time if nobody says."""
+    def leading(self, *, time: int) -> tuple[int, ...]:
+        """The axes before those of the features; all of them if nobody says."""
         end = len(self.shape) - (self.axes or 0)
         if end < time:
             raise ValueError(
-                f"{self.name}: expected {'[T, B, ...]' if time else '[B, ...]'} with as many axes "
-                f"after the batch as the cell's feature_axes={self.axes} says, got {self.shape}; "
-                "put time and batch first"
+                f"{self.name}: expected axes of time and batch before the features, of which the "
+                f"cell has feature_axes={self.axes}, got {self.shape}; give a single sequence, or "
+                "a single step, an axis of its own"
             )
-        return self.shape[time:end]
+        return self.shape[: max(end, 0)]
 
 
-def _by_name(cell: Cell, name: str, inputs: Inputs) -> list[_Leaf]:
+def _by_name(feature_axes: Any, name: str, inputs: Inputs) -> list[_Leaf]:
     def unsaid(axes: Any) -> bool:
         return axes is None
 
     try:
-        axes = jax.tree.broadcast(cell.feature_axes, inputs, is_leaf=unsaid)
+        axes = jax.tree.broadcast(feature_axes, inputs, is_leaf=unsaid)
     except ValueError as error:
         raise ValueError(
-            f"{name}: expected what the cell's `feature_axes` is a prefix of, "
-            f"{cell.feature_axes}, got {describe(inputs)}; give the cell the inputs that it names"
+            f"{name}: expected what the cell's feature_axes={feature_axes} is a prefix of, got "
+            f"{describe(inputs)}; give the cell the inputs that it names"
         ) from error
     leaves = jax.tree_util.tree_flatten_with_path(inputs, is_leaf=unsaid)[0]
     return [

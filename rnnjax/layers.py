@@ -54,12 +54,14 @@ class Layer(NamedTuple):
         through the `unroll` given, named by its place ("1/forward"), so that
         `rnnjax.adjoints` and `rnnjax.gradient_reports` see each of them.
       causal: whether no output depends on a later input.
+      feature_axes: of the inputs, as in `rnnjax.Cell`.
     """
 
     init: Callable[[chex.PRNGKey], Params]
     start: Callable[[Params, Batch], State]
     apply: Apply
     causal: bool
+    feature_axes: Any = None
 
 
 class Directions(NamedTuple):
@@ -99,7 +101,7 @@ def recurrent(cell: Cell, *, fold: Fold = folds.blocked()) -> Layer:
             cell, params, inputs, state, mask=mask, resets=resets, reverse=reverse, fold=fold
         )
 
-    return Layer(cell.init, cell.start, apply, causal=True)
+    return Layer(cell.init, cell.start, apply, causal=True, feature_axes=cell.feature_axes)
 
 
 def concatenate(forward: jax.Array, backward: jax.Array) -> jax.Array:
@@ -161,7 +163,7 @@ def bidirectional(
         )  # fmt: skip
         return Directions(*finals), blank(mask, merge(*outputs))
 
-    return Layer(init, start, apply, causal=False)
+    return Layer(init, start, apply, causal=False, feature_axes=forward.feature_axes)
 
 
 def backward(layer: Layer) -> Layer:
@@ -227,7 +229,8 @@ def stack(*layers: Layer, dropout: float = 0.0) -> Layer:
             finals.append(final)
         return tuple(finals), inputs
 
-    return Layer(init, start, apply, causal=all(layer.causal for layer in layers))
+    causal = all(layer.causal for layer in layers)
+    return Layer(init, start, apply, causal, layers[0].feature_axes)
 
 
 def dropout(layer: Layer, rate: float) -> Layer:

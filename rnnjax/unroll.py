@@ -17,10 +17,10 @@ from rnnjax.cell import (
     Inputs,
     Params,
     State,
-    batch_of_inputs,
     batch_of_state,
     batched_axes,
     check_batch,
+    leading_axes,
     signature,
     step,
 )
@@ -259,7 +259,7 @@ def prepare(
         state = jax.tree.map(jnp.asarray, state)
         _check_state(state, start, batch)
     of = next((n for n, a in (("mask", mask), ("resets", resets)) if a is not None), "state")
-    check_batch(cell, "inputs", inputs, batch, of, time=1)
+    check_batch(cell.feature_axes, "inputs", inputs, batch, of, time=1)
 
     if mask is not None:
         cell, inputs = masked(cell, batched), (_fill(inputs, mask), mask)
@@ -343,7 +343,7 @@ def _batch_shape(
         return flags.shape[1:]
     if state is not None:
         return batch_of_state(cell, params, state) or ()
-    return batch_of_inputs(cell, inputs)
+    return leading_axes(cell.feature_axes, inputs)[1:]
 
 
 def _check_state(state: State, start: State, batch: Batch) -> None:

@@ -435,8 +435,8 @@ BAD = {
         (ELMAN, ELMAN_PARAMS, X[:, 0, 0]),
         {},
         ValueError,
-        "inputs: expected [T, B, ...] with as many axes after the batch as the cell's "
-        "feature_axes=1 says, got (6,); put time and batch first",
+        "inputs: expected axes of time and batch before the features, of which the cell has "
+        "feature_axes=1, got (6,); give a single sequence, or a single step, an axis of its own",
     ),
     "inputs-integers": (
         (ELMAN, ELMAN_PARAMS, X.astype(np.int32)),
@@ -592,3 +592,75 @@ def test_bad_lengths(lengths: list[Any], error: type[Exception], told: str) -> N
     """No clipping where the values are known."""
     with pytest.raises(error, match=re.escape(told)):
         lengths_to_mask(np.array(lengths), 3)
+
+
+# Which axes are the batch -----------------------------------------------------------
+
+
+def image_cell(feature_axes: Any = None) -> Cell:
+    """x `[B, W, C]`, a state of the same axes."""
+    return from_step(
+        lambda params, state, x: jnp.tanh(state + x @ params),
+        init=lambda key: jnp.ones((2, 3)),
+        start=lambda params, batch: jnp.zeros((*batch, 5, 3)),
+        feature_axes=feature_axes,
+    )
+
+
+def timed_cell(feature_axes: Any = None) -> Cell:
+    """Inputs of two ranks, of which the first in the alphabet has none of its own."""
+    return from_step(
+        lambda params, state, x: state * jnp.exp(-x["dt"][..., None]) + x["x"],
+        init=lambda key: (),
+        start=lambda params, batch: jnp.zeros((*batch, 2)),
+        feature_axes=feature_axes,
+    )
+
+
+TIMED = {"dt": np.full((4, 3), 0.5), "x": np.ones((4, 3, 2))}
+
+
+def test_a_cell_says_where_the_batch_ends() -> None:
+    """As many members as columns, which no shape tells apart."""
+    x = np.random.default_rng(0).normal(size=(4, 5, 5, 2))
+    given = rnnjax.states(image_cell(), np.ones((2, 3)), x, np.zeros((5, 5, 3)))
+    said = rnnjax.states(image_cell(2), np.ones((2, 3)), x)
+    laws.assert_close(said, given)
+    layer = rnnjax.layers.stack(rnnjax.layers.recurrent(image_cell(2)))
+    laws.assert_close(layer.apply((np.ones((2, 3)),), x)[1], given)
+    report = rnnjax.gradient_report(image_cell(2), np.ones((2, 3)), x)
+    assert report.rate.shape == (5,)
+
+
+@pytest.mark.parametrize("said", [{"dt": 0, "x": 1}, {"dt": 0, "x": None}, {"dt": None, "x": 1}])
+def test_a_cell_says_it_of_each_leaf(said: Any) -> None:
+    given = rnnjax.states(timed_cell(), (), TIMED, np.zeros((3, 2)))
+    laws.assert_close(rnnjax.states(timed_cell(said), (), TIMED), given)
+    options = {"mask": np.ones((4, 3), bool), "resets": np.zeros((4, 3), bool), "reverse": True}
+    backward = rnnjax.states(timed_cell(), (), TIMED, **options)
+    laws.assert_close(rnnjax.states(timed_cell(said), (), TIMED, **options), backward)
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (
+            None,
+            "inputs: expected the same axes of time and batch in every leaf, got {\"inputs['dt'",
+        ),
+        (1, "inputs: expected the same axes of time and batch in every leaf, got {\"inputs['dt'"),
+        ({"dt": 3, "x": 1}, "inputs['dt']: expected axes of time and batch before the features"),
+        ({"dt": 0, "y": 1}, "inputs: expected what the cell's feature_axes={'dt': 0, 'y': 1} is a"),
+    ],
+)
+def test_leaves_that_disagree_about_the_batch_are_named(said: Any, told: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(told)):
+        rnnjax.unroll(timed_cell(said), (), TIMED)
+
+
+@pytest.mark.parametrize("shape", [(1, 5), (5,), (2, 5), (3, 1, 5)])
+def test_a_step_broadcasts_no_batch(shape: tuple[int, ...]) -> None:
+    """One x for three states is refused; so is an x of another rank."""
+    told = re.escape(f"x: expected [3, ...] with the batch axes (3,) of the state, got {shape}")
+    with jax.numpy_rank_promotion("allow"), pytest.raises(ValueError, match=told):
+        rnnjax.step(ELMAN, ELMAN_PARAMS, jnp.zeros((3, 4)), jnp.ones(shape))

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from rnnjax.cell import Batch, Cell, Inputs, Params, State, signature
+from rnnjax.cell import Batch, Cell, Inputs, Params, State, leading_axes, signature
 from rnnjax.checks import as_bool
 from rnnjax.folds.sequence import Fold, length_of
 from rnnjax.interop.foreign import Foreign, ForeignState, Keys, foreign_cell, spread
@@ -25,7 +25,7 @@ def carried(
     run: Callable[..., tuple[State, Any]],
     inputs: Inputs,
     *,
-    feature_axes: int,
+    feature_axes: Any,
     return_carry: bool | None,
     time_major: bool | None,
     seq_lengths: jax.Array | None,
@@ -41,7 +41,7 @@ def carried(
       run: `(inputs, *, mask, resets, reverse) -> (final_state, outputs)`, inputs
         `[T, *B, ...]` and flags `[T, *B]`; outputs in the order of the inputs.
       inputs: leaves `[*B, T, ...]`, `[T, *B, ...]` with `time_major`.
-      feature_axes: how many axes stand after the batch and time.
+      feature_axes: how many axes stand after the batch and time, as in `rnnjax.Cell`.
       return_carry: give `(final_state, outputs)`, not the outputs alone.
       time_major: whether time comes first, in inputs, mask, resets and outputs.
       seq_lengths: `[*B]`, integers; what comes later in a sequence is padding.
@@ -63,16 +63,9 @@ def carried(
     reverse = _told("reverse", reverse, rnn)
     keep_order = _told("keep_order", keep_order, rnn)
     inputs = jax.tree.map(jnp.asarray, inputs)
-    for leaf in jax.tree.leaves(inputs)[:1]:
-        if leaf.ndim < 1 + feature_axes:
-            wanted = "[T, *B, ...]" if time_major else "[*B, T, ...]"
-            raise ValueError(
-                f"inputs: expected {wanted} with {feature_axes} feature axes, got {leaf.shape}; "
-                "give a single sequence, or a single step, axes of its own"
-            )
-        batch_axes = leaf.ndim - 1 - feature_axes
-        axis = 0 if time_major else batch_axes
-        batch = leaf.shape[:axis] + leaf.shape[axis + 1 : batch_axes + 1]
+    leading = leading_axes(feature_axes, inputs)
+    axis = 0 if time_major else len(leading) - 1
+    batch = leading[:axis] + leading[axis + 1 :]
     inputs = _to_front(inputs, axis)
     length = length_of(inputs)
     flags = {

@@ -109,6 +109,7 @@ def foreign_cell(module: Foreign, like: Params, example: Inputs, *, keys: Keys =
         hidden=None,
         update=update,
         output=lambda state: seen.shown(state.carry, state.y),
+        feature_axes=jax.tree.map(jnp.ndim, example),
     )
 
 

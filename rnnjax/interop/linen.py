@@ -121,7 +121,7 @@ class RNN(nn.Module):
             self,
             partial(run, initial_carry),
             inputs,
-            feature_axes=1 if own else self.cell.num_feature_axes,
+            feature_axes=self.cell.feature_axes if own else self.cell.num_feature_axes,
             return_carry=return_carry,
             time_major=time_major,
             seq_lengths=seq_lengths,

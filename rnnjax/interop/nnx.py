@@ -147,7 +147,7 @@ class RNN(nnx.Module):
             self,
             partial(_run_layer if own else _run_module, self, initial_carry, rngs),
             inputs,
-            feature_axes=1 if own else self.cell.num_feature_axes,
+            feature_axes=self.cell.feature_axes if own else self.cell.num_feature_axes,
             return_carry=return_carry,
             time_major=time_major,
             seq_lengths=seq_lengths,

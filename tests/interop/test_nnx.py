@@ -339,7 +339,7 @@ def test_bad_modules_and_inputs() -> None:
         rnn.RNN(good, state_axes={nnx.BatchStat: 0})
     with pytest.raises(ValueError, match="fold: expected None for a Layer"):
         rnn.RNN(layers.recurrent(cells.gru(D, H)), rngs=nnx.Rngs(0), fold=folds.scan())(X)
-    with pytest.raises(ValueError, match=r"inputs: expected \[\*B, T, ...\] with 1 feature axes"):
+    with pytest.raises(ValueError, match="inputs: expected axes of time and batch .* feature_axes=1"):
         rnn.RNN(good)(X[0, 0])
     pair = rnn.Bidirectional(rnn.RNN(good), rnn.RNN(good))
     with pytest.raises(TypeError, match="initial_carry: expected a pair"):
@@ -351,3 +351,17 @@ def test_bad_modules_and_inputs() -> None:
             pair(X, **{flag: "no"})
     with pytest.raises(TypeError, match="keep_order: expected True or False, got 'no'"):
         rnn.RNN(good, keep_order="no")(X)
+
+
+def test_a_cell_says_where_the_batch_ends() -> None:
+    """As many members as columns: Flax's batch axes and time come before the features."""
+    cell = rnnjax.from_step(
+        lambda params, state, x: jnp.tanh(state + x @ params),
+        init=lambda key: jnp.ones((2, 3)),
+        start=lambda params, batch: jnp.zeros((*batch, 5, 3)),
+        feature_axes=2,
+    )
+    x = np.random.default_rng(0).normal(size=(5, 4, 5, 2))
+    outputs = RNN(layers.recurrent(cell), rngs=nnx.Rngs(0))(x, seq_lengths=np.full(5, 4))
+    want = rnnjax.unroll(cell, jnp.ones((2, 3)), jnp.swapaxes(x, 0, 1))[1]
+    np.testing.assert_allclose(outputs, jnp.swapaxes(want, 0, 1), atol=1e-12)
