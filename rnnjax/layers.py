@@ -16,7 +16,7 @@ from rnnjax import folds
 from rnnjax.cell import Batch, Cell, Inputs, Params, State
 from rnnjax.checks import as_bool
 from rnnjax.folds.sequence import Fold
-from rnnjax.tree import carries_gradient, describe
+from rnnjax.tree import carries_gradient, describe, serializable
 from rnnjax.unroll import unroll
 from rnnjax.wrappers import blank
 
@@ -64,6 +64,7 @@ class Layer(NamedTuple):
     feature_axes: Any = None
 
 
+@serializable
 class Directions(NamedTuple):
     """What the two directions have each: parameters, or states.
 

@@ -1,12 +1,20 @@
 """The parts of a pytree that carry a gradient, and the parts that do not."""
 
 import math
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+from jax import export
 
 Tree = Any
+Tuple = TypeVar("Tuple", bound=type[tuple[Any, ...]])
+
+
+def serializable(kind: Tuple) -> Tuple:
+    """A NamedTuple that `jax.export` can write into what it exports, and read out of it."""
+    export.register_namedtuple_serialization(kind, serialized_name=f"rnnjax.{kind.__name__}")
+    return kind
 
 
 def carries_gradient(leaf: Any) -> bool:

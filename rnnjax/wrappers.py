@@ -1,4 +1,4 @@
-"""From cell to cell: masks, resets and probes.
+"""From cell to cell: masks, resets, cuts and probes.
 
 Each wrapper takes one more input a step, `(inputs, extra)`, hands it through
 `project` into the drive, and changes the state before a step or after it. The kernel
@@ -6,6 +6,7 @@ is left alone, so a wrapped cell folds as fast as the plain one.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -43,6 +44,16 @@ def resetting(cell: Cell, start: State, batched: State) -> Cell:
         return jax.tree.map(
             lambda n, a, b: b if n < 0 else select(reset, a, b), batched, start, state
         )
+
+    return _with_extra(cell, before=before)
+
+
+def cut(cell: Cell) -> Cell:
+    """Inputs `(inputs, cuts)`, cuts `[T]`: where True, no gradient passes to the step before."""
+
+    def before(state: State, here: jax.Array) -> State:
+        held = jax.tree.map(jax.lax.stop_gradient, floating(state))
+        return combine(jax.tree.map(partial(select, here), held, floating(state)), rest(state))
 
     return _with_extra(cell, before=before)
 

@@ -22,8 +22,10 @@ from rnnjax.cell import Batch, Cell
 from rnnjax.cells.dense import add_bias, affine, check_sizes, state_dtype
 from rnnjax.checks import as_bool
 from rnnjax.initializers import by_gate, checked
+from rnnjax.tree import serializable
 
 
+@serializable
 class GRUParams(NamedTuple):
     """Weights for row vectors; the gates' columns stand in the order r z n.
 

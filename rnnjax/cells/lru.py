@@ -20,9 +20,10 @@ from jax.typing import DTypeLike
 from rnnjax.cell import Batch, Cell
 from rnnjax.cells.dense import affine, check_sizes, state_dtype
 from rnnjax.initializers import by_gate, checked
-from rnnjax.tree import at_least_float32
+from rnnjax.tree import at_least_float32, serializable
 
 
+@serializable
 class LRUParams(NamedTuple):
     """Real weights for row vectors; real columns, then imaginary ones.
 

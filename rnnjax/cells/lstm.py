@@ -21,8 +21,10 @@ from rnnjax.cell import Batch, Cell
 from rnnjax.cells.dense import affine, check_sizes, state_dtype
 from rnnjax.checks import as_int
 from rnnjax.initializers import by_gate, checked
+from rnnjax.tree import serializable
 
 
+@serializable
 class LSTMParams(NamedTuple):
     """Weights for row vectors; the gates' columns stand in the order i f g o.
 
@@ -39,6 +41,7 @@ class LSTMParams(NamedTuple):
     W_hr: jax.Array | None = None
 
 
+@serializable
 class LSTMState(NamedTuple):
     """What an LSTM carries from step to step.
 

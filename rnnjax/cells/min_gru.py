@@ -19,8 +19,10 @@ from jax.typing import DTypeLike
 from rnnjax.cell import Batch, Cell
 from rnnjax.cells.dense import affine, check_sizes, state_dtype
 from rnnjax.initializers import by_gate, checked
+from rnnjax.tree import serializable
 
 
+@serializable
 class MinGRUParams(NamedTuple):
     """Weights for row vectors; the columns stand in the order z n.
 

@@ -17,13 +17,14 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import CustomVJPPrimal, SymbolicZero
+from jax.export import is_symbolic_dim
 
 from rnnjax.cell import Cell, Drive, Inputs, Params, State
 from rnnjax.checks import as_bool, as_int
 from rnnjax.folds.closures import hoist
 from rnnjax.folds.reverse_only import reverse_only
 from rnnjax.folds.scan import scan_drives
-from rnnjax.folds.sequence import Fold, in_pieces, length_of, scan_wide, vary_together
+from rnnjax.folds.sequence import Fold, element, in_pieces, length_of, scan_wide, vary_together
 from rnnjax.tree import at_least_float32, combine, count_bytes, floating, rest
 
 # Measured on two CPU cores, where starting an operation on both costs as much as 20 MFLOP:
@@ -49,11 +50,12 @@ def blocked(*, size: int | None = None, store: bool | None = None) -> Fold:
 
     Args:
       size: steps in a block. T need not be a multiple of it. Unless told, about as
-        many as have 1 MiB of drives, 16 at least; 32 for a cell without a kernel.
+        many as have 1 MiB of drives, 16 at least; 32 for a cell without a kernel. Where
+        `jax.export` leaves B open 16, where it leaves T open all.
       store: whether the drives and products of all steps are kept for the way back,
         which saves a third of its operations, or computed again block by block.
-        Unless told, they are kept where K is at least 128 and they fill 256 MiB at
-        most. A cell without a kernel has none to keep.
+        Unless told, they are kept where K is at least 128 and they are known to fill
+        256 MiB at most. A cell without a kernel has none to keep.
 
     Returns:
       `(cell, params, inputs, state) -> (final_state, states)`.
@@ -73,7 +75,7 @@ def blocked(*, size: int | None = None, store: bool | None = None) -> Fold:
         if length == 0:
             return scan_drives(cell, params, inputs, state)
         cost = _cost(cell, params, inputs, state)
-        steps = default_size(cost, length) if size is None else min(size, length)
+        steps = default_size(cost, length) if size is None else size
         keep = default_store(cost, length) if store is None else store
         run = _checkpointed_blocks if cell.kernel is None else partial(_blocks, keep)
         return in_pieces(partial(run, cell, params), inputs, state, steps)
@@ -96,22 +98,26 @@ class Cost(NamedTuple):
 
 
 def _cost(cell: Cell, params: Params, inputs: Inputs, state: State) -> Cost:
-    drive = jax.eval_shape(cell.project, params, inputs)
-    drive_bytes = count_bytes(drive) // length_of(inputs)
+    x = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), inputs)
+    drive = jax.eval_shape(cell.project, params, x)
     if cell.kernel is None or cell.hidden is None:
-        return Cost(drive_bytes, 0, 0)
+        return Cost(count_bytes(drive), 0, 0)
     kernel = jax.eval_shape(cell.kernel, params)
     K, M = kernel.shape
-    first = jax.tree.map(lambda d: jax.ShapeDtypeStruct(d.shape[1:], d.dtype), drive)
-    rows = jax.eval_shape(cell.hidden, state, first).size // max(K, 1)
-    return Cost(drive_bytes, rows * M * kernel.dtype.itemsize, K)
+    rows = jax.eval_shape(cell.hidden, state, drive).size // max(K, 1)
+    return Cost(count_bytes(drive), rows * M * kernel.dtype.itemsize, K)
 
 
 def default_size(cost: Cost, length: int) -> int:
     """Steps in a block, a divisor of T if there is a near one."""
+    whole = length
+    if is_symbolic_dim(length):
+        return whole
     if cost.width == 0:
         return min(length, 32)
-    most = max(16, _BLOCK_BYTES // max(cost.drive_bytes, 1))
+    least = 16
+    known = not is_symbolic_dim(cost.drive_bytes)
+    most = max(least, _BLOCK_BYTES // max(cost.drive_bytes, 1)) if known else least
     if length <= 2 * most:
         return length  # One block needs no loop over blocks.
     # A last block of another size would have to be compiled apart.
@@ -122,7 +128,7 @@ def default_size(cost: Cost, length: int) -> int:
 def default_store(cost: Cost, length: int) -> bool:
     """Whether to keep drives and products for the way back."""
     kept = length * (cost.drive_bytes + cost.mixed_bytes)
-    return cost.width >= _STORED_WIDTH and kept <= _STORED_BYTES
+    return not is_symbolic_dim(kept) and cost.width >= _STORED_WIDTH and kept <= _STORED_BYTES
 
 
 def relative_time(cost: Cost, store: bool) -> float:
@@ -164,10 +170,8 @@ def _close(
     cell: Cell, params: Params, blocks: Inputs, state: State
 ) -> tuple[_Explicit, tuple[tuple[jax.Array, ...], ...]]:
     """Hoists the values that the cell's functions close over, so that they get gradients."""
-    block = jax.tree.map(lambda x: x[0], blocks)
-    drive = jax.eval_shape(
-        lambda p, x: jax.tree.map(lambda d: d[0], cell.project(p, x)), params, block
-    )
+    block = element(blocks)
+    drive = element(jax.eval_shape(cell.project, params, block))
     kernel, hidden = cell.kernel, cell.hidden
     assert kernel is not None and hidden is not None
     mixed = jax.eval_shape(lambda p, s, d: hidden(s, d) @ kernel(p), params, state, drive)
@@ -273,7 +277,8 @@ def _backward(functions: _Explicit, store: bool, residuals: Any, cotangents: Any
             return jax.tree.map(jnp.add, through_update, through_hidden), dL_ds
 
         pullbacks = jax.vmap(linearise)(previous, drives, mixed)
-        steps = length_of(after)  # There may be nothing else to scan over.
+        # There may be nothing else to scan over.
+        steps = None if is_symbolic_dim(length_of(after)) else length_of(after)
         dL_ds, g = lax.scan(step, dL_ds, (pullbacks, dL_dafter), steps, reverse=True)
 
         def update_all(theta: Any, drives: Drive, mixed: jax.Array) -> State:

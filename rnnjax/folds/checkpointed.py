@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from functools import lru_cache, partial
 
 import jax
+from jax.export import is_symbolic_dim
 
 from rnnjax.cell import Cell, Inputs, Params, State
 from rnnjax.checks import as_int
@@ -41,7 +42,7 @@ def checkpointed(
 
     Args:
       segments: into how many the sequence is cut, at most one a step; about √T of
-        equal length unless told.
+        equal length unless told, one where `jax.export` leaves T open.
       budget_bytes: the most that may be held of states at once, beside what a block
         and the weights' gradient take, in place of `segments`. Segments are cut into
         segments, as few times as the budget lets: each time costs one more way
@@ -57,7 +58,7 @@ def checkpointed(
       TypeError: `segments` is not a whole number.
       ValueError: both `segments` and `budget_bytes` are given, `segments` is below
         one, or `budget_bytes` is too small for the sequence however it is cut (where
-        the fold is called).
+        the fold is called); one of them is given and the shapes are symbolic.
 
     Griewank and Walther, Algorithm 799: Revolve, 2000; the uniform cut is that of Chen,
     Xu, Zhang and Guestrin, Training deep nets with sublinear memory cost, 2016, section 4.
@@ -87,8 +88,20 @@ def checkpointed(
 
             return in_pieces(partial(scan_wide, segment), inputs, state, sizes[0])
 
+        sizes: Sequence[int]
+        state_bytes = count_bytes(state)
+        if (segments is not None and is_symbolic_dim(length)) or (
+            budget_bytes is not None and is_symbolic_dim(length * state_bytes)
+        ):
+            raise ValueError(
+                f"segments, budget_bytes: expected to be left out where the shapes are not known, "
+                f"got {segments} and {budget_bytes} for {length} steps of a state of {state_bytes} "
+                "bytes; or export for the shapes that you have"
+            )
         if budget_bytes is not None:
-            sizes = _cut(length, count_bytes(state), budget_bytes)
+            sizes = _cut(length, state_bytes, budget_bytes)
+        elif is_symbolic_dim(length):
+            sizes = []  # One segment, which is computed once.
         elif segments is not None:
             sizes = [math.ceil(length / segments)]
         else:

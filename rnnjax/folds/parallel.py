@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, Protocol, Self
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.export import is_symbolic_dim
 
 from rnnjax.cell import (
     Batch,
@@ -256,12 +257,17 @@ def newton(
       A `Solution`, differentiable in every way.
 
     Raises:
-      ValueError: `tolerance` is not positive, or `max_iterations` below one.
+      ValueError: `tolerance` is not positive, `max_iterations` below one, or T symbolic.
       TypeError: `max_iterations` is not a whole number, or a leaf of the state carries no
         gradient or belongs to no member of the batch.
     """
     max_iterations = _check_options(tolerance, max_iterations)
     length = length_of(inputs)
+    if is_symbolic_dim(length):
+        raise ValueError(
+            f"inputs: expected a T that is known, got {length}: how an associative scan is cut "
+            "depends on it; export with another fold, which gives the same states"
+        )
     params, inputs, state = vary_together(params, inputs, state)
     axes = (length, *_batch_of(cell, params, state))
     tolerance = _default_tolerance(state) if tolerance is None else tolerance

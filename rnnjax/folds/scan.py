@@ -1,5 +1,7 @@
 """The plain fold: `jax.lax.scan`, with every derivative that JAX knows."""
 
+from jax.export import is_symbolic_dim
+
 from rnnjax.cell import Cell, Drive, Inputs, Params, State, advance, build_kernel
 from rnnjax.checks import as_int
 from rnnjax.folds.sequence import Fold, length_of, scan_wide, vary_together
@@ -14,7 +16,8 @@ def scan(*, unroll: int = 1) -> Fold:
     intermediate of every step.
 
     Args:
-      unroll: steps written out in each turn of the compiled loop.
+      unroll: steps written out in each turn of the compiled loop; one where `jax.export`
+        leaves T open.
 
     Returns:
       `(cell, params, inputs, state) -> (final_state, states)`.
@@ -28,9 +31,9 @@ def scan(*, unroll: int = 1) -> Fold:
         raise ValueError(f"unroll: expected at least 1 step, got {unroll}")
 
     def fold(cell: Cell, params: Params, inputs: Inputs, state: State) -> tuple[State, State]:
-        length_of(inputs)
+        turn = 1 if is_symbolic_dim(length_of(inputs)) else unroll
         params, inputs, state = vary_together(params, inputs, state)
-        return scan_drives(cell, params, inputs, state, unroll)
+        return scan_drives(cell, params, inputs, state, turn)
 
     return fold
 

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.export import is_symbolic_dim
 
 from rnnjax.cell import Cell, Inputs, Params, State
 from rnnjax.folds.closures import hoist
@@ -16,7 +17,7 @@ Carry = TypeVar("Carry")
 
 
 def length_of(inputs: Inputs) -> int:
-    """T, which all leaves of the inputs share.
+    """T, which all leaves of the inputs share; symbolic where `jax.export` is told so.
 
     Raises:
       ValueError: there is no leaf, a leaf has no axis, or the leaves disagree.
@@ -33,7 +34,8 @@ def length_of(inputs: Inputs) -> int:
             f"inputs: expected every leaf to begin with the same T, got shapes "
             f"{sorted(set(shapes))}; put time on the first axis, and pass arrays, not nested lists"
         )
-    return int(shapes[0][0])
+    length: int = shapes[0][0]
+    return length
 
 
 def _split(inputs: Inputs, begin: int, end: int, steps: int) -> Inputs:
@@ -52,6 +54,8 @@ def in_pieces(
 ) -> tuple[Carry, State]:
     """Folds by pieces of `size` steps, and a shorter one at the end if T is no multiple.
 
+    A symbolic T is one piece.
+
     Args:
       run: `(carry, pieces) -> (carry, states)`, a scan over pieces of one size; pieces and
         states `[n, size, B, ...]`.
@@ -63,6 +67,11 @@ def in_pieces(
       `(carry, states)`, states `[T, B, ...]`.
     """
     length = length_of(inputs)
+    if is_symbolic_dim(length):
+        # `lax.scan` wants to know that every loop has a turn, and no piece has one surely.
+        carry, states = run(carry, jax.tree.map(lambda x: x[None], inputs))
+        return carry, _join(states)
+    size = min(size, length)
     whole = length - length % size
     parts = []
     for begin, end, steps in ((0, whole, size), (whole, length, length - whole)):
@@ -70,6 +79,18 @@ def in_pieces(
             carry, states = run(carry, _split(inputs, begin, end, steps))
             parts.append(_join(states))
     return carry, jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
+
+
+def element(xs: Any) -> Any:
+    """What stands at one place of the leading axis, as types."""
+
+    def first(leaf: jax.Array) -> Any:
+        if is_symbolic_dim(leaf.shape[0]):
+            # Indexing wants to know that there is one.
+            return jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)
+        return jax.eval_shape(lambda leaf: leaf[0], leaf)
+
+    return jax.tree.map(first, xs)
 
 
 def scan_wide(
@@ -91,8 +112,7 @@ def scan_wide(
     """
     if length_of(xs) == 0:
         return lax.scan(body, carry, xs)
-    first = jax.eval_shape(lambda xs: jax.tree.map(lambda leaf: leaf[0], xs), xs)
-    converted, constants = hoist(body, carry, first)
+    converted, constants = hoist(body, carry, element(xs))
     # What all steps share tells the precision: cast within each, it is itself to the bit.
     shared = tuple(_wide(constant) for constant in constants)
 

@@ -3,12 +3,15 @@
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 from jax import lax
+from jax.export import is_symbolic_dim
 
 from rnnjax.cell import Cell, Inputs, Params, State
 from rnnjax.checks import as_int
 from rnnjax.folds.blocked import blocked
 from rnnjax.folds.sequence import Fold, in_pieces, length_of, scan_wide, vary_together
+from rnnjax.wrappers import cut
 
 
 def truncated(
@@ -48,6 +51,9 @@ def truncated(
 
     def run(cell: Cell, params: Params, inputs: Inputs, state: State) -> tuple[State, State]:
         length = length_of(inputs)
+        if is_symbolic_dim(length):
+            times = jnp.arange(length)
+            return fold(cut(cell), params, (inputs, (times > 0) & (times % window == 0)), state)
         if window > length:
             raise ValueError(
                 f"window: expected at most the {length} steps of the sequence, got {window}; "

@@ -16,12 +16,13 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax.cell import Batch, Cell, Inputs, Params, signature
-from rnnjax.tree import combine, describe
+from rnnjax.tree import combine, describe, serializable
 
 Carry = Any
 Keys = Any
 
 
+@serializable
 class ForeignState(NamedTuple):
     """The state of a foreign cell.
 

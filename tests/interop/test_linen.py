@@ -327,7 +327,9 @@ def test_bad_input() -> None:
     ]:
         with pytest.raises(kind, match=message):
             module.init(KEY, X)
-    with pytest.raises(ValueError, match=r"inputs: expected axes of time and batch .* feature_axes=1"):
+    with pytest.raises(
+        ValueError, match=r"inputs: expected axes of time and batch .* feature_axes=1"
+    ):
         good.init(KEY, X[0, 0])
     pair = rnn.Bidirectional(good, good)
     with pytest.raises(TypeError, match="initial_carry: expected a pair"):

@@ -339,7 +339,9 @@ def test_bad_modules_and_inputs() -> None:
         rnn.RNN(good, state_axes={nnx.BatchStat: 0})
     with pytest.raises(ValueError, match="fold: expected None for a Layer"):
         rnn.RNN(layers.recurrent(cells.gru(D, H)), rngs=nnx.Rngs(0), fold=folds.scan())(X)
-    with pytest.raises(ValueError, match="inputs: expected axes of time and batch .* feature_axes=1"):
+    with pytest.raises(
+        ValueError, match=r"inputs: expected axes of time and batch .* feature_axes=1"
+    ):
         rnn.RNN(good)(X[0, 0])
     pair = rnn.Bidirectional(rnn.RNN(good), rnn.RNN(good))
     with pytest.raises(TypeError, match="initial_carry: expected a pair"):
@@ -362,6 +364,6 @@ def test_a_cell_says_where_the_batch_ends() -> None:
         feature_axes=2,
     )
     x = np.random.default_rng(0).normal(size=(5, 4, 5, 2))
-    outputs = RNN(layers.recurrent(cell), rngs=nnx.Rngs(0))(x, seq_lengths=np.full(5, 4))
+    outputs = rnn.RNN(layers.recurrent(cell), rngs=nnx.Rngs(0))(x, seq_lengths=np.full(5, 4))
     want = rnnjax.unroll(cell, jnp.ones((2, 3)), jnp.swapaxes(x, 0, 1))[1]
     np.testing.assert_allclose(outputs, jnp.swapaxes(want, 0, 1), atol=1e-12)
