@@ -65,3 +65,20 @@ def test_a_mesh_that_does_not_divide_the_batch() -> None:
     for shape in ((5, 6, 3), (5,)):
         with pytest.raises(ValueError, match=r"with B a multiple of the 8 devices .* pad or cut"):
             rnnjax.over_devices(loss, MESH)(PARAMS, jnp.zeros(shape))
+
+
+def test_a_mesh_of_two_axes_spreads_the_batch_over_both() -> None:
+    """A member a device; a mean over the devices of one axis alone is another number."""
+    mesh = jax.make_mesh((2, 4), ("host", "device"))
+    batch = jnp.arange(1, 17, dtype=jnp.float32).reshape(2, 8, 1) / 16
+
+    def loss(weight, batch):
+        members.append(batch.shape[1])
+        return jnp.mean(jnp.tanh(weight * batch))
+
+    weight = jnp.ones((), jnp.float32)
+    members: list[int] = []
+    wanted = jax.value_and_grad(loss)(weight, batch)
+    got = jax.jit(jax.value_and_grad(rnnjax.over_devices(loss, mesh)))(weight, batch)
+    np.testing.assert_allclose(got, wanted, rtol=1e-6)
+    assert members == [8, 1]
