@@ -221,6 +221,28 @@ def test_dropout_of_one_layer_reaches_its_outputs() -> None:
     assert 0.3 < kept[MASK].mean() < 0.7
 
 
+DROPPING = layers.dropout(THERE, 0.5)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        stack(DROPPING, THERE),
+        stack(THERE, DROPPING),
+        bidirectional(DROPPING, THERE),
+        bidirectional(THERE, DROPPING),
+        layers.backward(DROPPING),
+        residual(DROPPING),
+        layers.dropout(DROPPING, 0.0),
+    ],
+)
+def test_a_key_reaches_every_layer_within(layer: Layer) -> None:
+    params, x = drawn(layer), np.random.default_rng(0).normal(size=(3, 4))
+    _, plain = jax.jit(layer.apply)(params, x)
+    _, dropped = jax.jit(layer.apply)(params, x, key=jax.random.key(0))
+    assert not np.allclose(dropped, plain)
+
+
 # Diagnostics ------------------------------------------------------------------------
 
 
