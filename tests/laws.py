@@ -1,13 +1,15 @@
 """The tables of cells and folds, and the slow oracle that both are held against.
 
 A new cell is a row of `CELLS`, a new fold a row of `FOLDS`; the laws of the other
-files then hold for it, or fail. The oracle runs each member of a batch alone, in a
+files then hold for every pair of the two, or fail, but for what its row says and gives
+the reason of. The oracle runs each member of a batch alone, in a
 plain loop over `rnnjax.step`, and knows what masks and resets mean; its gradient is
 the chain of the steps' pull-backs, written out.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -34,6 +36,9 @@ class CellRow(NamedTuple):
       make: `closed -> cell`; closed `[6]` is there to be closed over, traced.
       inputs: `(rng, [T, *B]) -> inputs`.
       takes_zeros: whether the step is finite, and its gradient, where its input is zero.
+      like: the row that shows a fold all that this one does: a kernel or none, the leaves
+        of its state, what it closes over. The dear laws are held on that one, and on this
+        one by the default fold alone.
     """
 
     make: Callable[[jax.Array], Cell]
@@ -41,6 +46,7 @@ class CellRow(NamedTuple):
         size=(*shape, D)
     )
     takes_zeros: bool = True
+    like: str = ""
 
 
 class Counted(NamedTuple):
@@ -224,19 +230,22 @@ def _complex(closed: jax.Array) -> Cell:
 
 
 CELLS: dict[str, CellRow] = {
-    "elman": CellRow(lambda closed: cells.elman(D, H, dtype=jnp.float64)),
+    "elman": CellRow(lambda closed: cells.elman(D, H, dtype=jnp.float64), like="learned-start"),
     "elman-relu": CellRow(
-        lambda closed: cells.elman(D, H, activation=jax.nn.relu, dtype=jnp.float64)
+        lambda closed: cells.elman(D, H, activation=jax.nn.relu, dtype=jnp.float64),
+        like="learned-start",
     ),
     "lstm": CellRow(lambda closed: cells.lstm(D, H, dtype=jnp.float64)),
     "lstm-projected": CellRow(
-        lambda closed: cells.lstm(D, 6, projection_size=H, dtype=jnp.float64)
+        lambda closed: cells.lstm(D, 6, projection_size=H, dtype=jnp.float64), like="lstm"
     ),
-    "gru": CellRow(lambda closed: cells.gru(D, H, dtype=jnp.float64)),
-    "gru-before": CellRow(lambda closed: cells.gru(D, H, reset_after=False, dtype=jnp.float64)),
+    "gru": CellRow(lambda closed: cells.gru(D, H, dtype=jnp.float64), like="learned-start"),
+    "gru-before": CellRow(
+        lambda closed: cells.gru(D, H, reset_after=False, dtype=jnp.float64), like="bare-closure"
+    ),
     "lru": CellRow(lambda closed: cells.lru(D, H, dtype=jnp.float64)),
-    "min-gru": CellRow(lambda closed: cells.min_gru(D, H, dtype=jnp.float64)),
-    "bare": CellRow(_bare),
+    "min-gru": CellRow(lambda closed: cells.min_gru(D, H, dtype=jnp.float64), like="bare-closure"),
+    "bare": CellRow(_bare, like="bare-closure"),
     "bare-closure": CellRow(_bare_closure),
     "closure": CellRow(_closure),
     "counted": CellRow(_counted),
@@ -256,25 +265,32 @@ def has_kernel(name: str) -> bool:
 
 
 class FoldRow(NamedTuple):
-    """One way of folding.
+    """One way of folding, which meets every law on every cell but for what stands here.
 
     Attributes:
       fold: the fold.
       lengths: the T at which something about it changes.
-      exact: whether its gradient is that of the loop; else only its states are held.
-      forward: whether cells with a kernel have a forward-mode derivative.
-      own: the cells on which the dear laws are held for it: none for JAX's own rules,
-        nor for a fold that stands in another row with another number.
-      discrete: whether it carries leaves of the state that have no derivative.
-      slow: whether it is left out of `make test`: another number of a row that is not.
+      window: the steps after which its gradient is cut, by definition; None where it is
+        that of the loop. No sequence is shorter.
+      forward: whether cells with a kernel have a forward-mode derivative; where they have
+        none, its law is the error that says so.
+      recovers: whether a reset after a NaN gives states that are finite again; if not,
+        its law is that NaN stays.
+      excused: the cells that it does not take, and for each the reason.
+      like: the row of which this is another number. The dear laws are held on that one.
+      daily: the cells on which `make test` holds the dear laws; on the others they are
+        slow tests.
+      slow: whether `make test` leaves its states and gradients to the slow tests, too.
     """
 
     fold: folds.Fold
     lengths: tuple[int, ...]
-    exact: bool = True
+    window: int | None = None
     forward: bool = True
-    own: tuple[str, ...] = ()
-    discrete: bool = True
+    recovers: bool = True
+    excused: Mapping[str, str] = MappingProxyType({})
+    like: str = ""
+    daily: tuple[str, ...] = ()
     slow: bool = False
 
 
@@ -284,45 +300,101 @@ def _frugal(cell: Cell, params: Tree, inputs: Tree, state: Tree) -> tuple[Tree, 
     return folds.checkpointed(budget_bytes=12 * one)(cell, params, inputs, state)
 
 
+_NO_JACOBIAN = {"counted": "counters, keys and what the batch shares have no Jacobian"}
+_NO_PRODUCTS = {
+    name: "without a kernel there is nothing to store, and the fold is blocked(size=3)"
+    for name in CELLS
+    if not has_kernel(name)
+}
+
 FOLDS: dict[str, FoldRow] = {
     "scan()": FoldRow(folds.scan(), (7,)),
-    "scan(unroll=2)": FoldRow(folds.scan(unroll=2), (7,), slow=True),
-    "blocked()": FoldRow(folds.blocked(), (0, 1, 37), forward=False),
-    "blocked(size=1)": FoldRow(folds.blocked(size=1), (2,), forward=False, slow=True),
-    "blocked(size=3)": FoldRow(folds.blocked(size=3), (7,), forward=False, own=tuple(CELLS)),
-    "blocked(size=5)": FoldRow(folds.blocked(size=5), (16,), forward=False, slow=True),
+    "scan(unroll=2)": FoldRow(folds.scan(unroll=2), (7,), like="scan()", slow=True),
+    "blocked()": FoldRow(folds.blocked(), (0, 1, 37), forward=False, like="blocked(size=3)"),
+    "blocked(size=1)": FoldRow(
+        folds.blocked(size=1), (2,), forward=False, like="blocked(size=3)", slow=True
+    ),
+    "blocked(size=3)": FoldRow(
+        folds.blocked(size=3), (7,), forward=False, daily=("lstm", "counted")
+    ),
+    "blocked(size=5)": FoldRow(
+        folds.blocked(size=5), (16,), forward=False, like="blocked(size=3)", slow=True
+    ),
     "blocked(store=True)": FoldRow(
         folds.blocked(size=3, store=True),
         (7,),
         forward=False,
-        own=("lstm", "closure"),
+        excused=_NO_PRODUCTS,
+        daily=("lstm",),
     ),
-    "checkpointed()": FoldRow(folds.checkpointed(), (0, 16), forward=False),
-    "checkpointed(segments=2)": FoldRow(folds.checkpointed(segments=2), (7,), forward=False),
-    "checkpointed(budget_bytes)": FoldRow(_frugal, (37,), forward=False, slow=True),
-    "truncated(window=3)": FoldRow(folds.truncated(window=3), (7,), exact=False, forward=False),
-    "parallel()": FoldRow(folds.parallel(), (7,), own=("closure",), discrete=False),
+    "checkpointed()": FoldRow(
+        folds.checkpointed(), (0, 16), forward=False, like="checkpointed(segments=2)"
+    ),
+    "checkpointed(segments=2)": FoldRow(
+        folds.checkpointed(segments=2), (7,), forward=False, daily=("learned-start",)
+    ),
+    "checkpointed(budget_bytes)": FoldRow(
+        _frugal, (37,), forward=False, like="checkpointed(segments=2)", slow=True
+    ),
+    "truncated(window=3)": FoldRow(
+        folds.truncated(window=3), (7,), window=3, forward=False, daily=("bare-closure",)
+    ),
+    "parallel()": FoldRow(
+        folds.parallel(), (7,), recovers=False, excused=_NO_JACOBIAN, daily=("closure",)
+    ),
     "parallel(diagonal)": FoldRow(
-        folds.parallel(linearise=folds.diagonal), (), own=("lru",), discrete=False
+        folds.parallel(linearise=folds.diagonal),
+        (7,),
+        recovers=False,
+        excused=_NO_JACOBIAN,
+        slow=True,
     ),
 }
-OWN = [(cell, fold) for fold, row in FOLDS.items() for cell in row.own]
-
-
-def dear(pairs: list[tuple[str, str]]) -> list[Any]:
-    """Pairs of cell and fold for a law that takes long: those of most cells are slow tests."""
-    daily = ("lstm", "counted")
-    return [pytest.param(*p, marks=[] if p[0] in daily else [pytest.mark.slow]) for p in pairs]
-
-
-def own_folds(cell: str) -> list[str]:
-    """The folds for which the dear laws are held on a cell."""
-    return [fold for name, fold in OWN if name == cell]
+# The default, by blocks that a short sequence has several of: it meets every cell.
+DEFAULT = "blocked(size=3)"
 
 
 def carries(fold: str, cell: str) -> bool:
-    """Whether the fold takes the cell's state."""
-    return FOLDS[fold].discrete or cell != "counted"
+    """Whether the fold takes the cell."""
+    return cell not in FOLDS[fold].excused
+
+
+PAIRS = [
+    (cell, fold)
+    for fold, row in FOLDS.items()
+    for cell in CELLS
+    if carries(fold, cell) and not row.like and (fold == DEFAULT or not CELLS[cell].like)
+]
+
+
+def dear(pairs: list[tuple[str, str]]) -> list[Any]:
+    """Pairs of cell and fold for a law that takes long: but for a few they are slow tests."""
+    return _marked(pairs, lambda cell, fold: cell in FOLDS[fold].daily)
+
+
+def cheap(pairs: list[tuple[str, str]]) -> list[Any]:
+    """Pairs for a law that takes less: `make test` holds it on every cell for the default."""
+    return _marked(pairs, lambda cell, fold: fold == DEFAULT or cell in FOLDS[fold].daily)
+
+
+def _marked(pairs: list[tuple[str, str]], daily: Callable[[str, str], bool]) -> list[Any]:
+    return [pytest.param(*p, marks=[] if daily(*p) else [pytest.mark.slow]) for p in pairs]
+
+
+def folds_of(cell: str) -> list[Any]:
+    """The folds of the pairs with one cell, for a law that is about no other."""
+    pairs = cheap([pair for pair in PAIRS if pair[0] == cell])
+    return [pytest.param(pair.values[1], marks=pair.marks) for pair in pairs]
+
+
+def reference(fold: str) -> folds.Fold:
+    """The fold by JAX's own rules that has the same gradient by definition."""
+    return _by_scan(FOLDS[fold].window)
+
+
+@lru_cache
+def _by_scan(window: int | None) -> folds.Fold:
+    return folds.scan() if window is None else folds.truncated(window=window, fold=folds.scan())
 
 
 # The batch that goes with each length.
@@ -490,6 +562,8 @@ def loop_gradient(
     mask: np.ndarray | None = None,
     resets: np.ndarray | None = None,
     reverse: bool = False,
+    window: int | None = None,
+    handed: Tree = None,
 ) -> tuple[Path, Gradient]:
     """`loop`, and the way back through the pull-back of each step in turn.
 
@@ -500,6 +574,10 @@ def loop_gradient(
       mask: `[T, B]`, True where a step is to be taken.
       resets: `[T, B]`, True where t-1 and t are to be parted.
       reverse: from the last step to the first.
+      window: the steps after which the gradient is cut: the state that the next window
+        is handed is held constant. The state before the first is not cut.
+      handed: `[T, B, ...]`, the states that are handed over, for those found on the way;
+        the gradient is then that of the pairing in every sense, finite differences too.
     """
     shape = jax.tree.leaves(args.inputs)[0].shape
     length, batch = shape[0], _batch(name, args)
@@ -509,9 +587,9 @@ def loop_gradient(
     batched = batched_leaves(name, args.params)
     params = jax.tree.map(jnp.asarray, args.params)
 
-    def state_of(state: Tree, b: tuple[int, ...]) -> Tree:
+    def state_of(state: Tree, at: tuple[Any, ...]) -> Tree:
         leaves, structure = jax.tree.flatten(state)
-        picked = [s[b] if own else s for s, own in zip(leaves, batched, strict=True)]
+        picked = [s[at] if own else s for s, own in zip(leaves, batched, strict=True)]
         return jax.tree.unflatten(structure, picked)
 
     members, member_gradients = [], []
@@ -526,7 +604,10 @@ def loop_gradient(
         )
         # In reverse, what parts t from t+1 comes before the step at t.
         cut = np.append(resets[1:], np.zeros((1, *batch), bool), axis=0) if reverse else resets
-        path, turns = one.forward(order, mask[(slice(None), *b)], cut[(slice(None), *b)])
+        given = None if handed is None else state_of(handed, (slice(None), *b))
+        path, turns = one.forward(
+            order, mask[(slice(None), *b)], cut[(slice(None), *b)], window, given
+        )
         members.append(path)
         if weights is not None:
             final, states, outputs = split(weights, path)
@@ -536,6 +617,7 @@ def loop_gradient(
                     [w[b] for w in final],
                     [w[(slice(None), *b)] for w in states],
                     [w[(slice(None), *b)] for w in outputs],
+                    window,
                 )
             )
 
@@ -607,14 +689,23 @@ class _Member(NamedTuple):
     state: Tree
     batched: list[bool]
 
-    def forward(self, order: range, mask: np.ndarray, cut: np.ndarray) -> tuple[Path, list[_Turn]]:
+    def forward(
+        self,
+        order: range,
+        mask: np.ndarray,
+        cut: np.ndarray,
+        window: int | None,
+        handed: Tree,
+    ) -> tuple[Path, list[_Turn]]:
         one = self.functions
         start = one.start(self.closed, self.params)
         state = start if self.state is None else self.state
         states: dict[int, Any] = dict.fromkeys(range(len(mask)))
         outputs, turns = dict(states), []
         nothing = jax.tree.map(np.zeros_like, one.output(self.closed, state))
-        for t in order:
+        for turn, t in enumerate(order):
+            if handed is not None and _begins(turn, window):
+                state = refill(state, [leaf[order[turn - 1]] for leaf in floats(handed)])
             x = jax.tree.map(lambda leaf: leaf[t], self.inputs)  # noqa: B023
             before = self._choose(start, state) if cut[t] else state
             state = before
@@ -643,7 +734,12 @@ class _Member(NamedTuple):
         return jax.tree.unflatten(structure, chosen)
 
     def backward(
-        self, turns: list[_Turn], final: Leaves, states: Leaves, outputs: Leaves
+        self,
+        turns: list[_Turn],
+        final: Leaves,
+        states: Leaves,
+        outputs: Leaves,
+        window: int | None,
     ) -> tuple[Leaves, Leaves, Leaves, Leaves]:
         """The gradient to closed and params, inputs, state, and every state."""
         one = self.functions
@@ -652,7 +748,7 @@ class _Member(NamedTuple):
         adjoints = [np.zeros_like(x) for x in states]
         g = [np.array(x) for x in final]
         g_start = [np.zeros_like(x) for x in final]
-        for turn in reversed(turns):
+        for number, turn in reversed(list(enumerate(turns))):
             g = _sum(g, [w[turn.t] for w in states])
             if turn.valid:
                 shown = [w[turn.t] for w in outputs]
@@ -670,10 +766,17 @@ class _Member(NamedTuple):
                     total[turn.t] = value
             if turn.reset:
                 g_start, g = _sum(g_start, g), [np.zeros_like(x) for x in g]
+            if _begins(number, window):
+                g = [np.zeros_like(x) for x in g]
         if self.state is None:
             g_start = _sum(g_start, g)
         theta = _sum(theta, one.start_pullback((self.closed, self.params), g_start))
         return theta, dL_dx, [] if self.state is None else g, adjoints
+
+
+def _begins(turn: int, window: int | None) -> bool:
+    """Whether a window begins with the turn, of those that are handed a state."""
+    return window is not None and turn > 0 and turn % window == 0
 
 
 def _sum(first: Leaves, second: Leaves) -> Leaves:

@@ -125,3 +125,20 @@ def test_axes_that_do_not_fit(axes, shapes, message) -> None:
         rnnjax.over_devices(loss, MESH, in_axes=axes)(PARAMS, batch)
     with pytest.raises(TypeError, match=r"in_axes: expected a whole number, got True"):
         rnnjax.over_devices(loss, MESH, in_axes=True)(PARAMS, batch)
+
+
+def test_a_mesh_of_two_axes_spreads_the_batch_over_both() -> None:
+    """A member a device; a mean over the devices of one axis alone is another number."""
+    mesh = jax.make_mesh((2, 4), ("host", "device"))
+    batch = jnp.arange(1, 17, dtype=jnp.float32).reshape(2, 8, 1) / 16
+
+    def loss(weight, batch):
+        members.append(batch.shape[1])
+        return jnp.mean(jnp.tanh(weight * batch))
+
+    weight = jnp.ones((), jnp.float32)
+    members: list[int] = []
+    wanted = jax.value_and_grad(loss)(weight, batch)
+    got = jax.jit(jax.value_and_grad(rnnjax.over_devices(loss, mesh)))(weight, batch)
+    np.testing.assert_allclose(got, wanted, rtol=1e-6)
+    assert members == [8, 1]

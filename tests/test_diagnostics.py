@@ -254,6 +254,7 @@ def test_the_report_agrees_with_the_products_and_with_fewer_directions():
     [
         (0.99, "stable", math.log(100) / -math.log(0.99)),
         (0.5, "vanishing", 7),
+        (1.0, "stable", math.inf),
         (1.5, "exploding", math.inf),
     ],
 )
@@ -264,6 +265,15 @@ def test_the_verdict_rests_on_what_happens_within_the_sequence(a, verdict, horiz
     assert report.horizon == pytest.approx(horizon)
     assert bool(report.reached) == (verdict == "vanishing")
     assert ("by the rate" in str(report)) == (verdict != "vanishing")
+
+
+def test_the_verdict_is_that_of_the_median_member():
+    """A hundredfold is reached where it is just reached; so is half of the members."""
+    cell, params = linear(np.eye(1))
+    report = rnnjax.gradient_report(cell, params, jnp.zeros((3, 2, 1)))
+    assert report.verdict == "stable"
+    assert report._replace(reached=jnp.array([True, False])).verdict == "vanishing"
+    assert report._replace(gain=jnp.full(2, -math.log(0.01))).verdict == "exploding"
 
 
 def test_sequences_without_valid_steps_have_no_rate():
@@ -379,6 +389,7 @@ def test_adjoints_name_every_run_of_a_loss_with_readout_and_integers():
         (5, 2, 4),
     )
     assert found.gradient["steps"] is None
+    assert found.names == ("unroll 0", "unroll 1")
     # The second run ends at time 0, where the loss reads it.
     np.testing.assert_allclose(found.adjoints[1][0], np.full((2, 4), 3.0))
 

@@ -153,6 +153,36 @@ def test_a_stream_gives_the_numbers_of_the_whole_sequence() -> None:
     assert_close((state, jnp.stack(outputs)), UPWARD.apply(params, X, mask=MASK, resets=RESETS))
 
 
+THERE, BACK = recurrent(TANH), layers.backward(recurrent(TANH))
+NESTED = {
+    "recurrent": THERE,
+    "backward": BACK,
+    "bidirectional": bidirectional(THERE, THERE),
+    "causal stack": stack(THERE, THERE),
+    "stack that ends backward": stack(THERE, BACK),
+    "stack that begins backward": stack(BACK, THERE),
+    "causal residual": residual(THERE),
+    "backward residual": residual(BACK),
+    "causal dropout": layers.dropout(THERE, 0.5),
+    "backward dropout": layers.dropout(BACK, 0.5),
+}
+
+
+@pytest.mark.parametrize("nest", NESTED)
+def test_what_depends_on_later_inputs_says_so_and_is_not_streamed(nest: str) -> None:
+    layer = NESTED[nest]
+    params, x = drawn(layer), np.random.default_rng(0).normal(size=(3, 4))
+    changed = x + np.array([[0.0], [0.0], [1.0]])
+    # A batch of two.
+    _, y = jax.jit(layer.apply)(params, np.stack([x, changed], axis=1))
+    assert layer.causal == np.array_equal(y[:2, 0], y[:2, 1])
+    if layer.causal:
+        layers.streaming(layer)
+    else:
+        with pytest.raises(ValueError, match="depend on no later input, got one with a backward"):
+            layers.streaming(layer)
+
+
 # Dropout ----------------------------------------------------------------------------
 
 
@@ -191,6 +221,28 @@ def test_dropout_of_one_layer_reaches_its_outputs() -> None:
     assert 0.3 < kept[MASK].mean() < 0.7
 
 
+DROPPING = layers.dropout(THERE, 0.5)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        stack(DROPPING, THERE),
+        stack(THERE, DROPPING),
+        bidirectional(DROPPING, THERE),
+        bidirectional(THERE, DROPPING),
+        layers.backward(DROPPING),
+        residual(DROPPING),
+        layers.dropout(DROPPING, 0.0),
+    ],
+)
+def test_a_key_reaches_every_layer_within(layer: Layer) -> None:
+    params, x = drawn(layer), np.random.default_rng(0).normal(size=(3, 4))
+    _, plain = jax.jit(layer.apply)(params, x)
+    _, dropped = jax.jit(layer.apply)(params, x, key=jax.random.key(0))
+    assert not np.allclose(dropped, plain)
+
+
 # Diagnostics ------------------------------------------------------------------------
 
 
@@ -210,6 +262,20 @@ def test_reports_are_those_of_each_recurrence_under_its_name() -> None:
     assert_close(reports["0/backward"], report(GRU, params[0].backward, X[::-1], **turned))
     _, inputs = FIRST.apply(params[0], X, **options)
     assert_close(reports["1/forward"], report(BEFORE, params[1].forward, inputs, **options))
+
+
+def test_reports_follow_as_many_directions_as_told() -> None:
+    params = drawn(THERE)
+
+    @jax.jit
+    def follow(x: Any) -> Any:
+        (few,) = rnnjax.gradient_reports(THERE.apply, params, x, directions=1).values()
+        (every,) = rnnjax.gradient_reports(THERE.apply, params, x).values()
+        return few, every, rnnjax.gradient_report(TANH, params, x, directions=1)
+
+    few, every, wanted = follow(np.random.default_rng(0).normal(size=(3, 4)))
+    assert_close(few, wanted)
+    assert not np.allclose(few.log_norms, every.log_norms)
 
 
 def loss(params: Any, x: Any, unroll: Any = rnnjax.unroll) -> jax.Array:
@@ -295,7 +361,6 @@ def test_a_stack_in_bfloat16_keeps_states_in_float32() -> None:
     [
         (lambda p: stack(), ValueError, "layers: expected at least one, got none"),
         (lambda p: stack(UPWARD, dropout=1.0), ValueError, "dropout: expected a rate from 0"),
-        (lambda p: layers.streaming(BOTH), ValueError, "depend on no later input"),
         (lambda p: UPWARD.apply(p[:2], X), TypeError, "params: expected 3 parts, one for each"),
         (lambda p: UPWARD.apply(p[0], X), TypeError, "params: expected 3 parts"),
         (

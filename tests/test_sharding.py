@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
-from laws import CELLS, FOLDS, OWN, Arguments, Gradient, Leaves, Path
+from laws import CELLS, FOLDS, PAIRS, Arguments, Gradient, Leaves, Path
 
 from rnnjax import folds
 from rnnjax.unroll import trajectory
@@ -31,7 +31,9 @@ def communication(compiled: Any) -> dict[str, int]:
 
 
 @lru_cache(maxsize=4)
-def expected(cell: str) -> tuple[Arguments, dict[str, np.ndarray], list[Leaves], Gradient]:
+def expected(
+    cell: str, window: int | None
+) -> tuple[Arguments, dict[str, np.ndarray], list[Leaves], Gradient]:
     """Arguments without a state, mask and resets, weights of the loss, and its gradient."""
     args = laws.draw(cell, T, (B,))._replace(state=None)
     rng = np.random.default_rng(0)
@@ -39,7 +41,7 @@ def expected(cell: str) -> tuple[Arguments, dict[str, np.ndarray], list[Leaves],
     if not CELLS[cell].takes_zeros:
         flags["mask"][0] = True
     weights = laws.weights_like(laws.loop(cell, args, **flags))
-    path, gradient = laws.loop_gradient(cell, args, weights, **flags)
+    path, gradient = laws.loop_gradient(cell, args, weights, window=window, **flags)
     return args, flags, laws.split(weights, path), gradient
 
 
@@ -65,15 +67,17 @@ BATCH_FIRST, TIME_FIRST = P("data"), P(None, "data")
 SPREAD = (P(), TIME_FIRST, TIME_FIRST, [BATCH_FIRST, TIME_FIRST, TIME_FIRST])
 
 
-def compiled_and_run(function: Any, cell: str) -> tuple[dict[str, int], Leaves, Gradient]:
-    args, flags, weights, gradient = expected(cell)
+def compiled_and_run(
+    function: Any, cell: str, fold: str
+) -> tuple[dict[str, int], Leaves, Gradient]:
+    args, flags, weights, gradient = expected(cell, FOLDS[fold].window)
     given = ((args.closed, args.params), args.inputs, flags, weights)
     compiled = jax.jit(function).lower(*given).compile()
     same, spread = compiled(*given)
     return communication(compiled), [*same, *spread], gradient
 
 
-@pytest.mark.parametrize(("cell", "fold"), laws.dear(OWN))
+@pytest.mark.parametrize(("cell", "fold"), laws.dear(PAIRS))
 def test_automatic_sharding(cell: str, fold: str) -> None:
     """Sums are all that devices tell each other."""
     mesh = mesh_of(data=4)
@@ -83,13 +87,13 @@ def test_automatic_sharding(cell: str, fold: str) -> None:
         in_shardings=named,
         out_shardings=(NamedSharding(mesh, P()), NamedSharding(mesh, TIME_FIRST)),
     )
-    told, got, gradient = compiled_and_run(function, cell)
+    told, got, gradient = compiled_and_run(function, cell, fold)
     laws.assert_close(got, gradient.args)
     assert told.pop("all-reduce") > 0
     assert not any(told.values()), told
 
 
-@pytest.mark.parametrize(("cell", "fold"), laws.dear(OWN))
+@pytest.mark.parametrize(("cell", "fold"), laws.dear(PAIRS))
 def test_shard_map(cell: str, fold: str) -> None:
     """One sum over the devices, of all gradients together, with resets to a learned start.
 
@@ -101,21 +105,21 @@ def test_shard_map(cell: str, fold: str) -> None:
         in_specs=SPREAD,
         out_specs=(P(), TIME_FIRST),
     )
-    told, got, gradient = compiled_and_run(function, cell)
+    told, got, gradient = compiled_and_run(function, cell, fold)
     laws.assert_close(got, gradient.args)
     closes_over = gradient.args[0].any()
     assert told.pop("all-reduce") == 1 or closes_over
     assert not any(told.values()), told
 
 
-@pytest.mark.parametrize("fold", ["scan()", "checkpointed(segments=2)", *laws.own_folds("lstm")])
+@pytest.mark.parametrize("fold", laws.folds_of("lstm"))
 def test_shard_map_over_two_axes(fold: str) -> None:
     """Two batch axes over two axes of the mesh, and inputs that vary over one alone."""
     args = laws.draw("lstm", T, (2, 4))
     args = args._replace(inputs=np.broadcast_to(args.inputs[:, :, :1], args.inputs.shape))
     cell = CELLS["lstm"].make(args.closed)
     weights = laws.weights_like(laws.loop("lstm", args))
-    path, gradient = laws.loop_gradient("lstm", args, weights)
+    path, gradient = laws.loop_gradient("lstm", args, weights, window=FOLDS[fold].window)
 
     def by_params(params: Any, inputs: Any, state: Any, weights: list[Leaves]) -> Leaves:
         def run(params: Any) -> Path:

@@ -118,6 +118,21 @@ def test_metrics_are_lines_of_json_with_the_monitor_in_them(tmp_path):
     assert result.records == records
 
 
+def test_a_monitor_watches_under_mask_and_resets():
+    """The horizon of h = h / 2 + x is 7 steps; a reset is nearer, counted in valid steps."""
+    cell = from_step(
+        lambda params, h, x: params * h + x,
+        init=lambda key: jnp.asarray(0.5),
+        start=lambda params, batch: jnp.zeros((*batch, 1)),
+    )
+    resets = np.zeros((12, 2), bool)
+    resets[8] = True
+    mask = np.ones((12, 2), bool)
+    mask[9:11] = False
+    monitor = training.gradient_monitor(cell, jnp.ones((12, 2, 1)), mask=mask, resets=resets)
+    assert jax.jit(monitor)(jnp.asarray(0.5)) == {"rate": -jnp.inf, "horizon": 2}
+
+
 def test_json_stays_json_where_numbers_are_not_finite(tmp_path):
     fit(monitor=lambda p: {"horizon": jnp.inf}, metrics=tmp_path / "m", steps=1)
     first = (tmp_path / "m").read_text().splitlines()[0]
