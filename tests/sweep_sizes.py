@@ -1,0 +1,107 @@
+"""Whether XLA compiles the gradient of a cell to right code, over sizes; a script, and a test.
+
+The XLA of jaxlib 0.10.2, the newest for Python 3.11, miscompiles some fused loops on CPUs with
+AVX-512: one that reads four arrays [4, 5] of float64 and writes its results apart from each
+other. Each program is compiled with and without XLA's fusion emitters, and run on the same
+arguments; without them, code is right.
+
+    python tests/sweep_sizes.py                         every cell and size; about an hour
+    python tests/sweep_sizes.py --cell gru --most 8     B and H from 1 to 8
+"""
+
+import argparse
+import itertools
+import sys
+import time
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import rnnjax
+from rnnjax import cells, folds
+
+T, D = 2, 3
+CELLS = {
+    "elman": cells.elman,
+    "lstm": cells.lstm,
+    "lstm-projected": partial(cells.lstm, projection_size=3),
+    "gru": cells.gru,
+    "gru-before": partial(cells.gru, reset_after=False),
+    "lru": cells.lru,
+    "min-gru": cells.min_gru,
+}
+FOLDS = {"blocked": folds.blocked(), "scan": folds.scan(), "checkpointed": folds.checkpointed()}
+
+
+class Case(NamedTuple):
+    """A cell, a fold, a precision and the sizes."""
+
+    cell: str
+    fold: str
+    dtype: str
+    B: int
+    H: int
+
+
+def difference(case: Case) -> float:
+    """Between the gradients with and without fusion emitters, in units of the precision."""
+    dtype = jnp.dtype(case.dtype)
+    cell = CELLS[case.cell](D, case.H, dtype=dtype)
+    rng = np.random.default_rng(0)
+
+    def normal(*shape: int) -> np.ndarray:
+        return rng.normal(size=shape).astype(dtype)
+
+    params = jax.tree.map(lambda p: normal(*p.shape), jax.eval_shape(cell.init, jax.random.key(0)))
+    x = normal(T, case.B, D)
+    weights = normal(*jax.eval_shape(partial(rnnjax.unroll, cell), params, x)[1].shape)
+
+    def loss(params: Any, x: jax.Array) -> jax.Array:
+        outputs = rnnjax.unroll(cell, params, x, fold=FOLDS[case.fold])[1]
+        return jnp.sum(jnp.asarray(weights) * outputs)
+
+    lowered = jax.jit(jax.grad(loss, (0, 1))).lower(params, x)
+    got, wanted = (
+        jax.tree.leaves(lowered.compile({"xla_cpu_use_fusion_emitters": fused})(params, x))
+        for fused in (True, False)
+    )
+    largest = max(float(np.abs(a - b).max()) for a, b in zip(got, wanted, strict=True))
+    scale = max(1.0, *(float(np.abs(b).max()) for b in wanted))
+    return largest / scale / float(jnp.finfo(dtype).eps)
+
+
+def cases(chosen: argparse.Namespace) -> Iterator[Case]:
+    """In the order of the sizes."""
+    sizes = sorted(itertools.product(range(1, chosen.most + 1), repeat=2), key=max)
+    for (B, H), *rest in itertools.product(sizes, chosen.dtype, chosen.fold, chosen.cell):
+        dtype, fold, cell = rest
+        yield Case(cell, fold, dtype, B, H)
+
+
+def main() -> int:
+    """Prints what is compiled wrongly; 1 if anything is."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cell", nargs="+", default=list(CELLS), choices=CELLS)
+    parser.add_argument("--fold", nargs="+", default=["blocked"], choices=FOLDS)
+    parser.add_argument("--dtype", nargs="+", default=["float64", "float32"])
+    parser.add_argument("--most", type=int, default=16, help="of B and H")
+    chosen = parser.parse_args()
+    jax.config.update("jax_enable_x64", True)
+    began, count, wrong = time.monotonic(), 0, 0
+    for count, case in enumerate(cases(chosen), 1):
+        found = difference(case)
+        if not found < 1000:
+            wrong += 1
+            print(f"{case}: gradients differ by {found:.1e} units in the last place", flush=True)
+        if count % 100 == 0:
+            print(f"{count} programs, {wrong} wrong, {time.monotonic() - began:.0f} s", flush=True)
+    print(f"{count} programs, {wrong} wrong, {time.monotonic() - began:.0f} s")
+    return int(wrong > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
