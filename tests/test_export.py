@@ -16,7 +16,7 @@ import rnnjax
 from rnnjax import cells, layers
 from rnnjax.interop import linen as of_linen
 from rnnjax.interop import nnx as of_nnx
-from rnnjax.interop.flax import nnx_cell
+from rnnjax.interop.flax import linen_cell
 from rnnjax.layers import Directions
 
 D, H = 3, 4
@@ -157,7 +157,7 @@ def test_parameters_and_states_are_written(make: str) -> None:
 
 
 def test_foreign_states_are_written() -> None:
-    cell = nnx_cell(lambda rngs: nnx.GRUCell(D, H, rngs=rngs), jnp.ones(D, jnp.float32))
+    cell = linen_cell(linen.GRUCell(H), jnp.ones(D, jnp.float32))
     state = cell.start(cell.init(jax.random.key(0)), (2,))
     result = exported(lambda state: state, state)(state)
     assert jax.tree.structure(result) == jax.tree.structure(state)

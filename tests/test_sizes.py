@@ -5,21 +5,16 @@ import itertools
 import pytest
 from sweep_sizes import CELLS, FOLDS, Case, difference
 
-SIZES = [(4, 5), (8, 5), (4, 3), (2, 7)]
+CASES = [
+    *(Case(*kind, 4, 5) for kind in itertools.product(CELLS, FOLDS, ("float64", "float32"))),
+    *(Case(cell, "blocked", "float64", *s) for cell in CELLS for s in ((8, 5), (4, 3), (2, 7))),
+]
 DAILY = [Case("gru", "blocked", "float64", 4, 5), Case("lstm", "blocked", "float64", 4, 5)]
 
 
 @pytest.mark.parametrize(
     "case",
-    [
-        pytest.param(case, marks=[] if case in DAILY else [pytest.mark.slow])
-        for case in (
-            Case(cell, fold, dtype, *sizes)
-            for sizes, dtype, fold, cell in itertools.product(
-                SIZES, ("float64", "float32"), FOLDS, CELLS
-            )
-        )
-    ],
+    [pytest.param(case, marks=[] if case in DAILY else [pytest.mark.slow]) for case in CASES],
     ids=lambda case: " ".join(map(str, case)),
 )
 def test_fused_loops_compute_what_they_should(case: Case) -> None:
