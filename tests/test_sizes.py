@@ -18,5 +18,5 @@ DAILY = [Case("gru", "blocked", "float64", 4, 5), Case("lstm", "blocked", "float
     ids=lambda case: " ".join(map(str, case)),
 )
 def test_fused_loops_compute_what_they_should(case: Case) -> None:
-    """The gradient does not depend on how XLA emits its code."""
+    """The gradient does not depend on the width of the vectors that XLA emits."""
     assert difference(case) < 1000
