@@ -61,8 +61,9 @@ RUNS = [
 
 
 @pytest.mark.parametrize(("name", "needs", "blocks"), RUNS)
-def test_examples_run_and_print_what_the_page_says(name, needs, blocks):
+def test_examples_run_and_print_what_the_page_says(name, needs, blocks, tmp_path, monkeypatch):
     skip_without(needs)
+    monkeypatch.chdir(tmp_path)  # where an example writes its files
     execute(blocks, name)
 
 

@@ -1,6 +1,9 @@
 """`jax.export`: sizes that are left open, and what is written and read again."""
 
 import itertools
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,6 +14,7 @@ import pytest
 from flax import linen, nnx
 from jax import export
 from laws import FOLDS
+from pages import ROOT, check_printed, examples, execute
 
 import rnnjax
 from rnnjax import cells, layers
@@ -161,3 +165,19 @@ def test_foreign_states_are_written() -> None:
     state = cell.start(cell.init(jax.random.key(0)), (2,))
     result = exported(lambda state: state, state)(state)
     assert jax.tree.structure(result) == jax.tree.structure(state)
+
+
+@pytest.mark.slow
+def test_a_process_without_the_library_runs_what_the_page_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page's first block writes the model, its second loads it."""
+    writing, loading, *_ = examples((ROOT / "docs/export.md").read_text(encoding="utf-8"))
+    monkeypatch.chdir(tmp_path)
+    execute([writing], "export")
+    # An installed rnnjax is hidden: to import it is an error.
+    code = f"import sys; sys.modules['rnnjax'] = None\n{loading.code}"
+    done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert loading.printed is not None
+    check_printed(done.stdout, loading.printed)

@@ -115,8 +115,9 @@ def gradient_report(
       `GradientReport`.
 
     Raises:
-      As `step_jacobians`; TypeError for directions that are no whole number, ValueError
-      for fewer than one.
+      As `step_jacobians`, and
+      TypeError: `directions` is not a whole number.
+      ValueError: `directions` is below one.
     """
     directions = as_int("directions", directions)
     if directions < 1:
