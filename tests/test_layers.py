@@ -382,8 +382,18 @@ def test_what_does_not_fit_is_named(call: Any, error: type[Exception], message: 
         call(drawn(UPWARD))
 
 
-def test_an_error_names_the_layer() -> None:
+@pytest.mark.parametrize(
+    "run",
+    [
+        lambda layer, params: layer.apply(params, X),
+        lambda layer, params: rnnjax.gradient_reports(layer.apply, params, X),
+        lambda layer, params: rnnjax.adjoints(
+            lambda p, unroll: jnp.sum(layer.apply(p, X, unroll=unroll)[1]), params
+        ),
+    ],
+)
+def test_an_error_names_the_layer(run: Callable[..., Any]) -> None:
     wrong = stack(recurrent(LSTM), bidirectional(recurrent(GRU), recurrent(TANH)))
     with pytest.raises(ValueError, match="to match input_size=3") as caught:
-        wrong.apply(drawn(wrong), X)
+        run(wrong, drawn(wrong))
     assert "this is the recurrence '1/forward'" in " ".join(caught.value.__notes__)
