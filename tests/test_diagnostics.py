@@ -431,6 +431,8 @@ def test_errors_say_what_was_expected():
         rnnjax.jacobian_product_spectrum(cell, params, x, block=lambda s: s > 0)
     with pytest.raises(TypeError, match=r"loss: expected a floating scalar, got float64\[3,2\]"):
         rnnjax.adjoints(lambda p, unroll: unroll(cell, p, x)[1], params)
+    with pytest.raises(TypeError, match=r"loss: expected a floating scalar, got int64\[\]"):
+        rnnjax.adjoints(lambda p, unroll: jnp.argmax(unroll(cell, p, x)[1]), params)
     with pytest.raises(ValueError, match="loss: expected it to call the `unroll` it is given"):
         rnnjax.adjoints(lambda p, unroll: jnp.sum(p.W_hh), params)
     shared = from_step(

@@ -392,8 +392,8 @@ def test_only_the_states_are_stored(cell: str, fraction: float) -> None:
     assert (long - short) / 4096 < 1.1 * held
 
 
-def loops_over_steps(hlo: str) -> Iterator[list[str]]:
-    """The instructions of each loop's body that holds no other loop, fusions included."""
+def loops(hlo: str) -> Iterator[list[str]]:
+    """The instructions of each loop's body, those of fusions and loops in it included."""
     computations: dict[str, list[str]] = {}
     lines: list[str] = []
     for line in hlo.splitlines():
@@ -409,9 +409,12 @@ def loops_over_steps(hlo: str) -> Iterator[list[str]]:
         return computations[name] + [line for other in called for line in within(other)]
 
     for body in set(re.findall(r"body=%([\w.\-]+)", hlo)):
-        inside = within(body)
-        if not any(" while(" in line for line in inside):
-            yield inside
+        yield within(body)
+
+
+def loops_over_steps(hlo: str) -> list[list[str]]:
+    """Those that hold no other loop."""
+    return [loop for loop in loops(hlo) if not any(" while(" in line for line in loop)]
 
 
 def weight_sized(loop: list[str], shape: tuple[int, int]) -> list[str]:
@@ -427,9 +430,9 @@ def test_steps_compute_nothing_of_the_kernels_size(cell: str, gates: int, ours: 
     """No outer product, no sum and no transpose of it, as JAX's own rule has at every step."""
 
     def found(fold: str) -> list[str]:
-        loops = list(loops_over_steps(training_step(cell, 1024, fold).as_text()))
-        assert len(loops) == 2, "one loop forward, one back"
-        lines = [line for loop in loops for line in loop]
+        inner = loops_over_steps(training_step(cell, 1024, fold).as_text())
+        assert len(inner) == 2, "one loop forward, one back"
+        lines = [line for loop in inner for line in loop]
         turned = [line for line in lines if "rhs_contracting_dims={1}" in line]
         return turned + weight_sized(lines, (H, gates * H))
 

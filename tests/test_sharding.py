@@ -11,6 +11,7 @@ import pytest
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from laws import CELLS, FOLDS, PAIRS, Arguments, Gradient, Leaves, Path
+from test_folds import loops
 
 from rnnjax import folds
 from rnnjax.unroll import trajectory
@@ -25,9 +26,17 @@ def mesh_of(**axes: int) -> Mesh:
 
 def communication(compiled: Any) -> dict[str, int]:
     """How often each collective operation stands in a program."""
+    return _collectives(compiled.as_text())
+
+
+def communication_in_loops(compiled: Any) -> dict[str, int]:
+    """How often in the bodies of its loops, and so once a turn."""
+    return _collectives("\n".join(line for loop in loops(compiled.as_text()) for line in loop))
+
+
+def _collectives(hlo: str) -> dict[str, int]:
     names = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter")
-    text = compiled.as_text()
-    return {name: len(re.findall(rf" {name}(?:-start)?\(", text)) for name in names}
+    return {name: len(re.findall(rf" {name}(?:-start)?\(", hlo)) for name in names}
 
 
 @lru_cache(maxsize=4)
@@ -67,14 +76,12 @@ BATCH_FIRST, TIME_FIRST = P("data"), P(None, "data")
 SPREAD = (P(), TIME_FIRST, TIME_FIRST, [BATCH_FIRST, TIME_FIRST, TIME_FIRST])
 
 
-def compiled_and_run(
-    function: Any, cell: str, fold: str
-) -> tuple[dict[str, int], Leaves, Gradient]:
+def compiled_and_run(function: Any, cell: str, fold: str) -> tuple[Any, Leaves, Gradient]:
     args, flags, weights, gradient = expected(cell, FOLDS[fold].window)
     given = ((args.closed, args.params), args.inputs, flags, weights)
     compiled = jax.jit(function).lower(*given).compile()
     same, spread = compiled(*given)
-    return communication(compiled), [*same, *spread], gradient
+    return compiled, [*same, *spread], gradient
 
 
 @pytest.mark.parametrize(("cell", "fold"), laws.dear(PAIRS))
@@ -87,15 +94,16 @@ def test_automatic_sharding(cell: str, fold: str) -> None:
         in_shardings=named,
         out_shardings=(NamedSharding(mesh, P()), NamedSharding(mesh, TIME_FIRST)),
     )
-    told, got, gradient = compiled_and_run(function, cell, fold)
+    compiled, got, gradient = compiled_and_run(function, cell, fold)
     laws.assert_close(got, gradient.args)
+    told = communication(compiled)
     assert told.pop("all-reduce") > 0
     assert not any(told.values()), told
 
 
 @pytest.mark.parametrize(("cell", "fold"), laws.dear(PAIRS))
 def test_shard_map(cell: str, fold: str) -> None:
-    """One sum over the devices, of all gradients together, with resets to a learned start.
+    """One sum over the devices, of all gradients together, after the loops; a learned start.
 
     What a cell closes over cannot be cast before the fold sees it, and is summed apart.
     """
@@ -105,9 +113,10 @@ def test_shard_map(cell: str, fold: str) -> None:
         in_specs=SPREAD,
         out_specs=(P(), TIME_FIRST),
     )
-    told, got, gradient = compiled_and_run(function, cell, fold)
+    compiled, got, gradient = compiled_and_run(function, cell, fold)
     laws.assert_close(got, gradient.args)
-    closes_over = gradient.args[0].any()
+    told, closes_over = communication(compiled), gradient.args[0].any()
+    assert closes_over or not any(communication_in_loops(compiled).values())
     assert told.pop("all-reduce") == 1 or closes_over
     assert not any(told.values()), told
 

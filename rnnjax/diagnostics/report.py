@@ -196,10 +196,12 @@ def gradient_reports(
         name: str = "", **options: Any,
     ) -> tuple[State, Any]:  # fmt: skip
         names.append(name)
+        # Before the report: its errors say which recurrence they are about.
+        result = unroll(cell, params, inputs, state, name=name, **options)
         reports.append(
             gradient_report(cell, params, inputs, state, directions=directions, **options)
         )
-        return unroll(cell, params, inputs, state, name=name, **options)
+        return result
 
     model(params, *args, unroll=reporting, **options)
     if not names:
