@@ -93,6 +93,7 @@ def test_rows_leave_nothing_out_without_a_word() -> None:
         for row in table.values():
             assert not row.like or not table[row.like].like
     for fold, row in FOLDS.items():
+        assert set(row.lengths) & BATCH.keys()
         assert all(cell in CELLS and reason for cell, reason in row.excused.items())
         assert all((cell, fold) in PAIRS for cell in row.daily)
 
