@@ -325,7 +325,6 @@ FOLDS: dict[str, FoldRow] = {
         (7,),
         forward=False,
         excused=_NO_PRODUCTS,
-        daily=("lstm",),
     ),
     "checkpointed()": FoldRow(
         folds.checkpointed(), (0, 16), forward=False, like="checkpointed(segments=2)"
@@ -340,7 +339,7 @@ FOLDS: dict[str, FoldRow] = {
         folds.truncated(window=3), (7,), window=3, forward=False, daily=("counted",)
     ),
     "parallel()": FoldRow(
-        folds.parallel(), (7,), iterates=True, excused=_NO_JACOBIAN, daily=("closure",)
+        folds.parallel(), (7,), iterates=True, excused=_NO_JACOBIAN, daily=("closure",), slow=True
     ),
     "parallel(diagonal)": FoldRow(
         folds.parallel(linearise=folds.diagonal),

@@ -401,8 +401,7 @@ LONG = 2000
 # The budget of that row is for a few steps.
 LONG_FOLDS = [fold for fold in FOLDS if fold != "checkpointed(budget_bytes)"]
 DAILY_SUMS = {
-    ("gru", "scan()", "bfloat16"), ("gru-before", "blocked()", "bfloat16"),
-    ("lru", "blocked(size=3)", "float16"), ("lstm-projected", "scan()", "float16"),
+    ("gru", "scan()", "bfloat16"), ("lru", "blocked(size=3)", "float16"),
 }  # fmt: skip
 
 

@@ -644,7 +644,14 @@ def test_a_cell_says_where_the_batch_ends() -> None:
     assert report.rate.shape == (5,)
 
 
-@pytest.mark.parametrize("said", [{"dt": 0, "x": 1}, {"dt": 0, "x": None}, {"dt": None, "x": 1}])
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"dt": 0, "x": 1},
+        pytest.param({"dt": 0, "x": None}, marks=pytest.mark.slow),
+        pytest.param({"dt": None, "x": 1}, marks=pytest.mark.slow),
+    ],
+)
 def test_a_cell_says_it_of_each_leaf(said: Any) -> None:
     given = rnnjax.states(timed_cell(), (), TIMED, np.zeros((3, 2)))
     laws.assert_close(rnnjax.states(timed_cell(said), (), TIMED), given)

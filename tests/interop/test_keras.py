@@ -210,6 +210,7 @@ def test_a_config_tells_what_weights_do_not(case):
     parity.close(outputs, record["outputs"], "outputs")
 
 
+@pytest.mark.slow
 def test_a_layer_above_one_that_runs_backward_is_shown_it_backward():
     """As in Keras, whose outputs are in the order of the run, and ours in that of the inputs."""
     record = golden("masked")

@@ -218,7 +218,7 @@ def translators(told: bool) -> Any:
     return models, jax.tree.map(lambda p: noise.normal(size=p.shape).astype(p.dtype), shapes)
 
 
-@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize("told", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_seq2seq_as_flax(told: bool) -> None:
     """A cell without `initialize_carry`, begun at a given carry."""
     models, params = translators(told)

@@ -355,6 +355,7 @@ def test_bad_modules_and_inputs() -> None:
         rnn.RNN(good, keep_order="no")(X)
 
 
+@pytest.mark.slow
 def test_a_cell_says_where_the_batch_ends() -> None:
     """As many members as columns: Flax's batch axes and time come before the features."""
     cell = rnnjax.from_step(
