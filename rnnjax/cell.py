@@ -12,6 +12,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from rnnjax.checks import as_int
 from rnnjax.tree import describe
 
 Params = Any
@@ -227,7 +228,11 @@ def _by_name(feature_axes: Any, name: str, inputs: Inputs) -> list[_Leaf]:
         ) from error
     leaves = jax.tree_util.tree_flatten_with_path(inputs, is_leaf=unsaid)[0]
     return [
-        _Leaf(name + jax.tree_util.keystr(path), jnp.shape(leaf), own)
+        _Leaf(
+            name + jax.tree_util.keystr(path),
+            jnp.shape(leaf),
+            None if own is None else as_int("feature_axes", own),
+        )
         for (path, leaf), own in zip(leaves, jax.tree.leaves(axes, is_leaf=unsaid), strict=True)
         if leaf is not None
     ]

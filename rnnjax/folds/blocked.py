@@ -110,9 +110,9 @@ def _cost(cell: Cell, params: Params, inputs: Inputs, state: State) -> Cost:
 
 def default_size(cost: Cost, length: int) -> int:
     """Steps in a block, a divisor of T if there is a near one."""
-    whole = length
-    if is_symbolic_dim(length):
-        return whole
+    unknown: bool = is_symbolic_dim(length)
+    if unknown:
+        return length
     if cost.width == 0:
         return min(length, 32)
     least = 16
