@@ -67,6 +67,10 @@ class Cell(NamedTuple):
     output: Callable[[State], Any]
     feature_axes: Any = None
 
+    def __hash__(self) -> int:
+        """Of the functions: a cell is a static argument, and `feature_axes` may be a dict."""
+        return hash(self[:-1])
+
 
 def step(cell: Cell, params: Params, state: State, x: Inputs) -> State:
     """One step of the recurrence: the law that every fold obeys.
@@ -187,12 +191,15 @@ def check_batch(
       ValueError: a leaf has others.
     """
     for leaf in _by_name(feature_axes, name, inputs):
+        if leaf.axes is None and not leaf.shape:
+            continue  # A key or a number that one step is given for the whole batch.
         own = leaf.leading(time=time)[time:]
         if (own if leaf.axes is not None else own[: len(batch)]) != batch:
             wanted = [*"T"[:time], *map(str, batch), *["..."][: leaf.axes != 0]]
+            features = "" if leaf.axes is None else f" and feature_axes={leaf.axes} of the cell"
             raise ValueError(
                 f"{leaf.name}: expected [{', '.join(wanted)}] with the batch axes {batch} of "
-                f"the {of}, got {leaf.shape}; give both the same batch"
+                f"the {of}{features}, got {leaf.shape}; give both the same batch"
             )
 
 
@@ -212,7 +219,7 @@ class _Leaf(NamedTuple):
                 f"cell has feature_axes={self.axes}, got {self.shape}; give a single sequence, or "
                 "a single step, an axis of its own"
             )
-        return self.shape[: max(end, 0)]
+        return self.shape[:end]
 
 
 def _by_name(feature_axes: Any, name: str, inputs: Inputs) -> list[_Leaf]:
@@ -223,8 +230,8 @@ def _by_name(feature_axes: Any, name: str, inputs: Inputs) -> list[_Leaf]:
         axes = jax.tree.broadcast(feature_axes, inputs, is_leaf=unsaid)
     except ValueError as error:
         raise ValueError(
-            f"{name}: expected what the cell's feature_axes={feature_axes} is a prefix of, got "
-            f"{describe(inputs)}; give the cell the inputs that it names"
+            f"{name}: expected the structure that the cell's feature_axes={feature_axes} names, "
+            f"got {describe(inputs)}; give the cell the inputs that it names"
         ) from error
     leaves = jax.tree_util.tree_flatten_with_path(inputs, is_leaf=unsaid)[0]
     return [

@@ -63,6 +63,10 @@ class Layer(NamedTuple):
     causal: bool
     feature_axes: Any = None
 
+    def __hash__(self) -> int:
+        """Of the functions, as a cell's."""
+        return hash(self[:-1])
+
 
 @serializable
 class Directions(NamedTuple):
@@ -164,7 +168,8 @@ def bidirectional(
         )  # fmt: skip
         return Directions(*finals), blank(mask, merge(*outputs))
 
-    return Layer(init, start, apply, causal=False, feature_axes=forward.feature_axes)
+    axes = backward.feature_axes if forward.feature_axes is None else forward.feature_axes
+    return Layer(init, start, apply, causal=False, feature_axes=axes)
 
 
 def backward(layer: Layer) -> Layer:

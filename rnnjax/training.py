@@ -129,11 +129,10 @@ def fit(
 
     optimizer = optax.with_extra_args_support(optimizer)
     check_loss(loss, params, _check_repeats("sample", sample, key))
-    if monitor is not None:
-        _check_repeats("monitor", monitor, params)
-
     fixed = rest(params)
     moving = floating(params)
+    if monitor is not None:
+        _check_repeats("monitor", lambda m: monitor(combine(m, fixed)), moving)
     state = optimizer.init(moving)
 
     def update(carry: Any, step: jax.Array) -> Any:
@@ -348,9 +347,8 @@ def _check_repeats(name: str, function: Callable[[Any], Any], argument: Any) -> 
         # A function of its own: JAX remembers what it made of the last.
         return jax.make_jaxpr(lambda given: function(given), return_shape=True)(argument)
 
-    begins = (
-        f"{name}: expected the same for the same argument, since it is compiled and called once"
-    )
+    same = "batch for the same key" if name == "sample" else "numbers for the same parameters"
+    begins = f"{name}: expected the same {same}, since it is compiled and called once"
     remedy = (
         "draw the whole batch from the key, as `data[jax.random.randint(key, (B,), 0, len(data))]`,"
         " or train by `rnnjax.training.stream`, which takes an iterable"

@@ -202,7 +202,7 @@ def check_lengths(lengths: jax.Array, length: int, *, name: str) -> jax.Array:
         return jnp.clip(values, 0, most).astype(jnp.int32)
     if values.size:
         low, high = int(values.min()), int(values.max())
-        if low < 0 or high > length:
+        if low < 0 or (not is_symbolic_dim(length) and high > length):
             raise ValueError(
                 f"{name}: expected values from 0 to T = {length}, got {low} to {high}; pass "
                 "the number of valid steps of each sequence"
@@ -251,6 +251,8 @@ def prepare(
         )
     batched = batched_axes(cell, params)
     batch = _batch_shape(cell, params, batched, inputs, state, mask, resets)
+    given = {"mask": mask, "resets": resets, "state": state}
+    of = next((name for name, value in given.items() if value is not None), "other inputs")
     start = jax.tree.map(jnp.asarray, cell.start(params, batch))
     start = vary_together(start, params, inputs, state)[0]
     if state is None:
@@ -258,7 +260,6 @@ def prepare(
     else:
         state = jax.tree.map(jnp.asarray, state)
         _check_state(state, start, batch)
-    of = next((n for n, a in (("mask", mask), ("resets", resets)) if a is not None), "state")
     check_batch(cell.feature_axes, "inputs", inputs, batch, of, time=1)
 
     if mask is not None:

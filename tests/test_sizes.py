@@ -6,8 +6,9 @@ import pytest
 from sweep_sizes import CELLS, FOLDS, Case, difference
 
 CASES = [
-    *(Case(*kind, 4, 5) for kind in itertools.product(CELLS, FOLDS, ("float64", "float32"))),
-    *(Case(cell, "blocked", "float64", *s) for cell in CELLS for s in ((8, 5), (4, 3), (2, 7))),
+    *(Case(*kind, 4, 5) for kind in itertools.product(CELLS, FOLDS, ["float64"])),
+    *(Case(cell, "blocked", "float32", 4, 5) for cell in CELLS),
+    *(Case(cell, "blocked", "float64", 8, 5) for cell in CELLS),
 ]
 DAILY = [Case("gru", "blocked", "float64", 4, 5), Case("lstm", "blocked", "float64", 4, 5)]
 

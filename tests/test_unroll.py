@@ -478,19 +478,22 @@ BAD = {
         (ELMAN, ELMAN_PARAMS, X, np.zeros((2, 4))),
         {},
         ValueError,
-        "inputs: expected [T, 2, ...] with the batch axes (2,) of the state, got (6, 3, 5); give",
+        "inputs: expected [T, 2, ...] with the batch axes (2,) of the state and feature_axes=1 of "
+        "the cell, got (6, 3, 5); give both",
     ),
     "state-batch-axes": (
         (ELMAN, ELMAN_PARAMS, X, np.zeros(4)),
         {},
         ValueError,
-        "inputs: expected [T, ...] with the batch axes () of the state, got (6, 3, 5); give both",
+        "inputs: expected [T, ...] with the batch axes () of the state and feature_axes=1 of the "
+        "cell, got (6, 3, 5); give both",
     ),
     "mask-batch-axes": (
         (ELMAN, ELMAN_PARAMS, X),
         {"mask": EVERY[:, 0]},
         ValueError,
-        "inputs: expected [T, ...] with the batch axes () of the mask, got (6, 3, 5); give both",
+        "inputs: expected [T, ...] with the batch axes () of the mask and feature_axes=1 of the "
+        "cell, got (6, 3, 5); give both",
     ),
     "state-and-mask": (
         (ELMAN, ELMAN_PARAMS, X, np.zeros((2, 4))),
@@ -669,7 +672,10 @@ def test_a_cell_says_it_of_each_leaf(said: Any) -> None:
         ),
         (1, "inputs: expected the same axes of time and batch in every leaf, got {\"inputs['dt'"),
         ({"dt": 3, "x": 1}, "inputs['dt']: expected axes of time and batch before the features"),
-        ({"dt": 0, "y": 1}, "inputs: expected what the cell's feature_axes={'dt': 0, 'y': 1} is a"),
+        (
+            {"dt": 0, "y": 1},
+            "inputs: expected the structure that the cell's feature_axes={'dt': 0, ",
+        ),
     ],
 )
 def test_leaves_that_disagree_about_the_batch_are_named(said: Any, told: str) -> None:
@@ -680,6 +686,44 @@ def test_leaves_that_disagree_about_the_batch_are_named(said: Any, told: str) ->
 @pytest.mark.parametrize("shape", [(1, 5), (5,), (2, 5), (3, 1, 5)])
 def test_a_step_broadcasts_no_batch(shape: tuple[int, ...]) -> None:
     """One x for three states is refused; so is an x of another rank."""
-    told = re.escape(f"x: expected [3, ...] with the batch axes (3,) of the state, got {shape}")
+    told = re.escape(
+        "x: expected [3, ...] with the batch axes (3,) of the state and feature_axes=1"
+    )
     with jax.numpy_rank_promotion("allow"), pytest.raises(ValueError, match=told):
         rnnjax.step(ELMAN, ELMAN_PARAMS, jnp.zeros((3, 4)), jnp.ones(shape))
+
+
+def test_a_cell_that_says_it_by_name_is_a_static_argument() -> None:
+    """A dictionary has no hash, and a cell has one all the same; equal cells are equal."""
+    cell = timed_cell({"dt": 0, "x": 1})
+    assert hash(cell) == hash(cell._replace()) and cell == cell._replace()
+    assert cell != cell._replace(feature_axes=None)
+    layer = rnnjax.layers.recurrent(cell)
+    assert hash(layer) == hash(layer._replace())
+    final, _ = jax.jit(rnnjax.unroll, static_argnums=0)(cell, (), TIMED)
+    assert final.shape == (3, 2)
+
+
+def test_a_step_may_share_a_number_or_a_key() -> None:
+    """One for all members of the batch, where the cell does not say otherwise."""
+    cell = from_step(
+        lambda params, h, x: h + x[0] * x[1],
+        init=lambda key: (),
+        start=lambda params, batch: jnp.zeros((*batch, 2)),
+    )
+    after = rnnjax.step(cell, (), jnp.zeros((3, 2)), (jnp.ones((3, 2)), jnp.asarray(0.5)))
+    laws.assert_close(after, np.full((3, 2), 0.5))
+
+
+def test_without_jit_a_step_sees_values() -> None:
+    """To be printed, or stopped at: with `jax.disable_jit`, the plain fold is a plain loop."""
+    seen = []
+
+    def look(params: Any, h: jax.Array, x: jax.Array) -> jax.Array:
+        seen.append(isinstance(h, jax.core.Tracer))
+        return h + x
+
+    cell = from_step(look, init=lambda key: (), start=lambda params, batch: jnp.zeros((*batch, 2)))
+    with jax.disable_jit():
+        rnnjax.unroll(cell, (), jnp.ones((4, 2)), fold=folds.scan())
+    assert seen.count(False) == 4

@@ -110,7 +110,9 @@ def scan_wide(
     Returns:
       `(carry, ys)`.
     """
-    if length_of(xs) == 0:
+    options: Any = jax.config
+    # Without `jit`, a step is to be looked at: traced ahead, it would see no values.
+    if length_of(xs) == 0 or options.jax_disable_jit:
         return lax.scan(body, carry, xs)
     converted, constants = hoist(body, carry, element(xs))
     # What all steps share tells the precision: cast within each, it is itself to the bit.

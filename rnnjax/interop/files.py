@@ -315,17 +315,10 @@ def _read_keras_config(stream: io.BufferedReader) -> dict[str, Any]:
             raise ValueError(f"expected one config.json, got {len(found)}")
         with file.open(found[0]) as opened:
             content = opened.read(found[0].file_size)
-        config = json.loads(content, object_pairs_hook=_without_doubles)
+        config = json.loads(content, object_pairs_hook=_once)
     if not isinstance(config, dict):
         raise ValueError(f"config.json: expected an object, got {type(config).__name__}")
     return config
-
-
-def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError(f"config.json: expected every key once, got {[key for key, _ in pairs]}")
-    return found
 
 
 READERS: dict[str, Callable[[io.BufferedReader], Arrays]] = {

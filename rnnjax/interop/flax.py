@@ -55,8 +55,7 @@ def linen_cell(
     Args:
       module: called as `(carry, x) -> (carry, y)`, with `initialize_carry(key, shape)`.
       example: the input of one step without batch axes, `[D]`; only its shape and dtype
-        are read. With more feature axes, as of a ConvLSTM, begin `rnnjax.unroll` at
-        `cell.start(params, batch_shape)`, which tells it where the batch axes end.
+        are read. They tell where the batch axes end.
       rngs: a key for each random stream of the module, such as "dropout". Each step
         draws from them anew. For other masks at every training step, make the cell in
         the loss, of keys that come with the batch.
@@ -131,8 +130,7 @@ def nnx_cell(
       make: `rngs -> module`, called once here to see what it makes. The module is called
         as `(carry, x) -> (carry, y)`, and has `initialize_carry(shape, rngs)`.
       example: the input of one step without batch axes, `[D]`; only its shape and dtype
-        are read. With more feature axes, as of a ConvLSTM, begin `rnnjax.unroll` at
-        `cell.start(params, batch_shape)`, which tells it where the batch axes end.
+        are read. They tell where the batch axes end.
       carry_key: draws the carry, if the module's `carry_init` is random; every `start`
         draws from it, and so begins alike. `jax.random.key(0)` unless given.
 

@@ -60,8 +60,7 @@ def haiku_cell(
       make: `() -> core`, called within `hk.transform_with_state`. The core sees one batch
         axis, whatever the sequence has.
       example: the input of one step without batch axes, `[D]`; only its shape and dtype
-        are read. With more feature axes, begin `rnnjax.unroll` at
-        `cell.start(params, batch_shape)`, which tells it where the batch axes end.
+        are read. They tell where the batch axes end.
       key: what `hk.next_rng_key` draws from, at each step anew. For other numbers at every
         training step, make the cell in the loss, of a key that comes with the batch.
 

@@ -12,7 +12,7 @@ import chex
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from flax.core import freeze, unfreeze
+from flax.core import FrozenDict, freeze, unfreeze
 from flax.core.scope import in_filter
 
 from rnnjax.cell import Batch, Cell, Inputs, Params
@@ -121,7 +121,7 @@ class RNN(nn.Module):
             self,
             partial(run, initial_carry),
             inputs,
-            feature_axes=self.cell.feature_axes if own else self.cell.num_feature_axes,
+            feature_axes=_thawed(self.cell).feature_axes if own else self.cell.num_feature_axes,
             return_carry=return_carry,
             time_major=time_major,
             seq_lengths=seq_lengths,
@@ -135,7 +135,8 @@ class RNN(nn.Module):
         """A `Cell` or `Layer`, over inputs `[T, B, D]`."""
         params = self.param("cell", self.cell.init)
         key = self.make_rng("dropout") if self.has_rng("dropout") else None
-        return run_layer(self.cell, params, inputs, carry, fold=self.fold, key=key, **flags)
+        cell = _thawed(self.cell)
+        return run_layer(cell, params, inputs, carry, fold=self.fold, key=key, **flags)
 
     def _run_module(
         self, init_key: chex.PRNGKey | None, carry: Carry | None, inputs: Inputs, **flags: Any
@@ -234,3 +235,11 @@ class Bidirectional(nn.Module):
             mask=mask,
             reverse=reverse,
         )
+
+
+def _thawed(cell: Any) -> Any:
+    """A `Cell` or `Layer` as it was given: linen freezes the dictionaries in it."""
+    axes = jax.tree.map(
+        unfreeze, cell.feature_axes, is_leaf=lambda axes: isinstance(axes, FrozenDict)
+    )
+    return cell._replace(feature_axes=axes)

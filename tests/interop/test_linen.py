@@ -334,3 +334,17 @@ def test_bad_input() -> None:
     pair = rnn.Bidirectional(good, good)
     with pytest.raises(TypeError, match="initial_carry: expected a pair"):
         pair.init(KEY, X, initial_carry=jnp.zeros((B, H)))
+
+
+def test_a_cell_that_says_its_axes_by_name() -> None:
+    """Linen freezes the dictionary in the cell, and the inputs are one that it did not."""
+    cell = rnnjax.from_step(
+        lambda params, state, x: state * jnp.exp(-x["dt"][..., None]) + x["x"],
+        init=lambda key: (),
+        start=lambda params, batch: jnp.zeros((*batch, 2)),
+        feature_axes={"dt": 0, "x": 1},
+    )
+    x = {"dt": np.ones((3, 4)), "x": np.ones((3, 4, 2))}
+    outputs, _ = rnn.RNN(cell).init_with_output(jax.random.key(0), x)
+    want = rnnjax.unroll(cell, (), jax.tree.map(lambda leaf: np.swapaxes(leaf, 0, 1), x))[1]
+    np.testing.assert_array_equal(outputs, jnp.swapaxes(want, 0, 1))
