@@ -348,3 +348,13 @@ def test_a_cell_that_says_its_axes_by_name() -> None:
     outputs, _ = rnn.RNN(cell).init_with_output(jax.random.key(0), x)
     want = rnnjax.unroll(cell, (), jax.tree.map(lambda leaf: np.swapaxes(leaf, 0, 1), x))[1]
     np.testing.assert_array_equal(outputs, jnp.swapaxes(want, 0, 1))
+
+
+def test_both_directions_draw_their_carry_from_the_key() -> None:
+    """Each from a part of its own, as `RNN` does from the whole."""
+    cells_of = [nn.SimpleCell(2, carry_init=nn.initializers.normal()) for _ in range(2)]
+    both = rnn.Bidirectional(*(rnn.RNN(cell) for cell in cells_of))
+    x = np.zeros((1, 2, 3), np.float32)
+    variables = both.init(jax.random.key(0), x)
+    one, other = (both.apply(variables, x, init_key=jax.random.key(n)) for n in (1, 2))
+    assert (np.asarray(one) != np.asarray(other)).all()
