@@ -90,7 +90,7 @@ def step(cell: Cell, params: Params, state: State, x: Inputs) -> State:
     """
     # `start` need not be asked where all axes but the last agree: nothing is broadcast.
     if len({jnp.shape(leaf)[:-1] for leaf in jax.tree.leaves((state, x))}) > 1:
-        batch = batch_of_state(cell, params, state)
+        batch = batch_of_state(batched_axes(cell, params), state)
         if batch is not None:
             check_batch(cell.feature_axes, "x", x, batch, "state", time=0)
     return advance(cell, params, build_kernel(cell, params), state, cell.project(params, x))
@@ -142,10 +142,9 @@ def batched_axes(cell: Cell, params: Params) -> State:
     return jax.tree.map(lambda a, b: -1 if a.shape == b.shape else a.ndim - 1, one, two)
 
 
-def batch_of_state(cell: Cell, params: Params, state: State) -> Batch | None:
-    """B, which the first leaf that has the batch axes tells; None where none has them."""
-    own = jax.tree.leaves(batched_axes(cell, params))
-    for leaf, axes in zip(jax.tree.leaves(state), own, strict=False):
+def batch_of_state(batched: State, state: State) -> Batch | None:
+    """B, told by the first leaf with batch axes by `batched_axes`; None where none has them."""
+    for leaf, axes in zip(jax.tree.leaves(state), jax.tree.leaves(batched), strict=False):
         if axes >= 0:
             return jnp.shape(leaf)[: max(jnp.ndim(leaf) - axes, 0)]
     return None

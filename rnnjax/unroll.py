@@ -250,7 +250,7 @@ def prepare(
             f"resets: expected the shape of the mask, {mask.shape}, got {resets.shape}"
         )
     batched = batched_axes(cell, params)
-    batch = _batch_shape(cell, params, batched, inputs, state, mask, resets)
+    batch = _batch_shape(cell, batched, inputs, state, mask, resets)
     given = {"mask": mask, "resets": resets, "state": state}
     of = next((name for name, value in given.items() if value is not None), "other inputs")
     start = jax.tree.map(jnp.asarray, cell.start(params, batch))
@@ -327,7 +327,6 @@ def _check_flags(name: str, flags: jax.Array | None, inputs: Inputs) -> jax.Arra
 
 def _batch_shape(
     cell: Cell,
-    params: Params,
     batched: State,
     inputs: Inputs,
     state: State | None,
@@ -343,7 +342,7 @@ def _batch_shape(
             )
         return flags.shape[1:]
     if state is not None:
-        return batch_of_state(cell, params, state) or ()
+        return batch_of_state(batched, state) or ()
     return leading_axes(cell.feature_axes, inputs)[1:]
 
 
