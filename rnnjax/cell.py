@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from rnnjax.checks import as_int
 from rnnjax.tree import describe
+from rnnjax.values import by_value
 
 Params = Any
 State = Any
@@ -250,6 +251,7 @@ def signature(state: State) -> Any:
     return structure, [(jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves]
 
 
+@by_value
 def from_step(
     step: Callable[[Params, State, Inputs], State],
     *,

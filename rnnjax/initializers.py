@@ -14,6 +14,7 @@ from jax.nn.initializers import Initializer, orthogonal
 
 from rnnjax.checks import as_int
 from rnnjax.tree import at_least_float32, describe
+from rnnjax.values import by_value
 
 __all__ = ["by_gate", "checked", "chrono", "orthogonal", "scaled_identity"]
 
@@ -90,6 +91,7 @@ def by_gate(init: Initializer, gates: int) -> Initializer:
     return draw
 
 
+@by_value
 def scaled_identity(scale: float = 1.0) -> Initializer:
     """Scale · I (Le, Jaitly and Hinton 2015, section 2: ReLU with the identity).
 
@@ -111,6 +113,7 @@ def scaled_identity(scale: float = 1.0) -> Initializer:
     return draw
 
 
+@by_value
 def chrono(longest: float, *, forget: int, remember: int | None = None) -> Initializer:
     """Biases for memories of 1 to `longest` steps (Tallec and Ollivier 2018, section 2).
 

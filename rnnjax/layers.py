@@ -18,6 +18,7 @@ from rnnjax.checks import as_bool
 from rnnjax.folds.sequence import Fold
 from rnnjax.tree import carries_gradient, describe, serializable
 from rnnjax.unroll import unroll
+from rnnjax.values import by_value
 from rnnjax.wrappers import blank
 
 Unroll = Callable[..., tuple[State, Any]]
@@ -81,6 +82,7 @@ class Directions(NamedTuple):
     backward: Any
 
 
+@by_value
 def recurrent(cell: Cell, *, fold: Fold = folds.blocked()) -> Layer:
     """A cell over the whole sequence; parameters and state are the cell's.
 
@@ -114,6 +116,7 @@ def concatenate(forward: jax.Array, backward: jax.Array) -> jax.Array:
     return jnp.concatenate([forward, backward], axis=-1)
 
 
+@by_value
 def bidirectional(
     forward: Layer, backward: Layer, *, merge: Callable[[Any, Any], Any] = concatenate
 ) -> Layer:
@@ -172,6 +175,7 @@ def bidirectional(
     return Layer(init, start, apply, causal=False, feature_axes=axes)
 
 
+@by_value
 def backward(layer: Layer) -> Layer:
     """The layer from the last step to the first; outputs stay in the order of the inputs."""
 
@@ -185,6 +189,7 @@ def backward(layer: Layer) -> Layer:
     return layer._replace(apply=apply, causal=False)
 
 
+@by_value
 def stack(*layers: Layer, dropout: float = 0.0) -> Layer:
     """Layers on top of each other: the outputs of one are the inputs of the next.
 
@@ -239,6 +244,7 @@ def stack(*layers: Layer, dropout: float = 0.0) -> Layer:
     return Layer(init, start, apply, causal, layers[0].feature_axes)
 
 
+@by_value
 def dropout(layer: Layer, rate: float) -> Layer:
     """Drops outputs at a rate, each number of each step alone, where `apply` is given a key.
 
@@ -260,6 +266,7 @@ def dropout(layer: Layer, rate: float) -> Layer:
     return layer._replace(apply=apply)
 
 
+@by_value
 def residual(layer: Layer) -> Layer:
     """outputs_t = x_t + layer(x)_t, zero at masked steps; in the precision of the layer.
 
@@ -297,6 +304,7 @@ class Streaming(NamedTuple):
     step: Callable[..., tuple[State, Any]]
 
 
+@by_value
 def streaming(layer: Layer) -> Streaming:
     """The streaming form of a layer, without dropout.
 

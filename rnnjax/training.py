@@ -5,6 +5,7 @@ import itertools
 import json
 import math
 import sys
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial, wraps
 from os import PathLike
@@ -24,6 +25,8 @@ from rnnjax.diagnostics import adjoints, gradient_report
 from rnnjax.diagnostics.adjoints import Loss, check_loss
 from rnnjax.tree import combine, describe, floating, rest
 from rnnjax.unroll import unroll
+
+_PROGRAMS = 4  # that are kept for a loss
 
 
 class Fitted(NamedTuple):
@@ -58,6 +61,10 @@ class NonFiniteError(ArithmeticError):
     ) -> None:
         super().__init__(message)
         self.step, self.time, self.direction, self.params = step, time, direction, params
+
+    def __reduce__(self) -> Any:
+        # Pickle makes an exception of its message alone, unless it is told otherwise.
+        return type(self), (str(self), self.step, self.time, self.direction, self.params)
 
 
 def fit(
@@ -133,37 +140,49 @@ def fit(
     moving = floating(params)
     if monitor is not None:
         _check_repeats("monitor", lambda m: monitor(combine(m, fixed)), moving)
-    state = optimizer.init(moving)
-
-    def update(carry: Any, step: jax.Array) -> Any:
-        moving, state, failed = carry
-        batch = sample(jax.random.fold_in(key, step))
-        new, (value, _), norm, bad = _descend(
-            lambda m: (loss(combine(m, fixed), batch, unroll=unroll), None),
-            optimizer, moving, state,
-        )  # fmt: skip
-        failed = jnp.where((failed < 0) & bad & (step < steps), step, failed)
-        # From the first failure on, and beyond the last step, everything stays as it was.
-        goes_on = (failed < 0) & (step < steps)
-        kept = jax.tree.map(partial(jnp.where, goes_on), new, (moving, state))
-        return (*kept, failed), (value, norm)
+    state = _compiled(loss, optimizer.init, moving)(moving)
 
     # Chunks of one size, so that one loop is compiled.
     size = math.ceil(steps / math.ceil(steps / chunk))
 
-    @jax.jit
-    def run(moving: Params, state: optax.OptState, first: jax.Array) -> Any:
-        return lax.scan(update, (moving, state, jnp.asarray(-1)), first + jnp.arange(size))
+    def run(
+        moving: Params, fixed: Params, state: optax.OptState, key: chex.PRNGKey,
+        first: jax.Array, steps: jax.Array,
+    ) -> Any:  # fmt: skip
+        def update(carry: Any, step: jax.Array) -> Any:
+            moving, state, failed = carry
+            batch = sample(jax.random.fold_in(key, step))
+            new, (value, _), norm, bad = _descend(
+                lambda m: (loss(combine(m, fixed), batch, unroll=unroll), None),
+                optimizer, moving, state,
+            )  # fmt: skip
+            failed = jnp.where((failed < 0) & bad & (step < steps), step, failed)
+            # From the first failure on, and beyond the last step, everything stays as it was.
+            goes_on = (failed < 0) & (step < steps)
+            kept = jax.tree.map(partial(jnp.where, goes_on), new, (moving, state))
+            return (*kept, failed), (value, norm)
 
-    watch = jax.jit(lambda m: None if monitor is None else monitor(combine(m, fixed)))
+        every = first + jnp.arange(size, dtype=first.dtype)
+        return lax.scan(update, (moving, state, jnp.full_like(first, -1)), every)
+
+    def arguments(first: int) -> tuple[Any, ...]:
+        # Put there in so many words: a transfer guard lets no number of Python through.
+        return moving, fixed, state, key, *jax.device_put((np.int32(first), np.int32(steps)))
+
+    run = _compiled(loss, run, *arguments(0))
+
+    def watch(moving: Params, fixed: Params) -> Any:
+        return None if monitor is None else monitor(combine(moving, fixed))
+
+    watch = _compiled(loss, watch, moving, fixed)
     losses: list[np.ndarray] = []
     with _Log(metrics) as log, _progress(steps, description, quiet) as advance:
-        log.write(0, watch(moving))
+        log.write(0, watch(moving, fixed))
         for first in range(0, steps, size):
             count = min(size, steps - first)
-            (moving, state, failed), (values, norms) = run(moving, state, first)
-            values, norms = np.asarray(values[:count]), np.asarray(norms[:count])
-            if failed >= 0:
+            (moving, state, failed), (values, norms) = run(*arguments(first))
+            values, norms = np.asarray(values)[:count], np.asarray(norms)[:count]
+            if int(failed) >= 0:
                 step = int(failed)
                 value, norm = float(values[step - first]), float(norms[step - first])
                 log.write(step, loss=value, gradient_norm=norm)
@@ -171,9 +190,11 @@ def fit(
                 raise _explained(loss, combine(moving, fixed), batch, step, value)
             losses.append(values)
             mean, largest = float(values.mean()), float(norms.max())
-            log.write(first + count, watch(moving), loss=mean, gradient_norm=largest)
+            log.write(first + count, watch(moving, fixed), loss=mean, gradient_norm=largest)
             advance(count, mean)
-    return Fitted(combine(moving, fixed), state, jnp.concatenate(losses), log.records)
+    return Fitted(
+        combine(moving, fixed), state, jax.device_put(np.concatenate(losses)), log.records
+    )
 
 
 class WindowLoss(Protocol):
@@ -378,6 +399,33 @@ def _check_repeats(name: str, function: Callable[[Any], Any], argument: Any) -> 
     raise ValueError(f"{begins}, got {changed}; {remedy}")
 
 
+_Programs = list[tuple[ClosedJaxpr, Callable[..., Any]]]
+_compiled_for: weakref.WeakKeyDictionary[Any, _Programs] = weakref.WeakKeyDictionary()
+
+
+def _compiled(loss: Loss, function: Callable[..., Any], *arguments: Any) -> Callable[..., Any]:
+    """`function` compiled, or what was compiled of it for this loss when it was called before.
+
+    It is traced anew, so that what the caller's functions read from outside counts as it is
+    now, and only a program that is the same to the letter is run again.
+    """
+    options: Any = jax.config
+    if options.jax_disable_jit:
+        return function
+    program, shapes = jax.make_jaxpr(function, return_shape=True)(*arguments)
+    structure = jax.tree.structure(shapes)
+    try:
+        known = _compiled_for.setdefault(loss, [])
+    except TypeError:  # It has no hash, or cannot be held weakly.
+        known = []
+    flat = next((run for before, run in known if _alike(before, program)), None)
+    if flat is None:
+        flat = jax.jit(jaxpr_as_fun(program))
+        known.append((program, flat))
+        del known[:-_PROGRAMS]
+    return lambda *args: jax.tree.unflatten(structure, flat(*jax.tree.leaves(args)))
+
+
 def _alike(first: ClosedJaxpr, second: ClosedJaxpr) -> bool:
     """Whether two programs are plainly the same: as written, and in the arrays they hold."""
     if str(first) != str(second):
@@ -416,7 +464,7 @@ def _explained(loss: Loss, params: Params, batch: Any, step: int, value: float) 
         )  # fmt: skip
     for direction, what, remedy in (
         ("forward", "state", "look at its input, lower the learning rate, or clip the gradient"),
-        ("backward", "adjoint ∂L/∂s_t", "look at the target there, or clip the gradient"),
+        ("backward", "adjoint dL/ds_t", "look at the target there, or clip the gradient"),
     ):
         for call, nonfinite in enumerate(found.nonfinite):
             time = int(getattr(nonfinite, direction))

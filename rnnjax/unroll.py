@@ -26,6 +26,7 @@ from rnnjax.cell import (
 )
 from rnnjax.checks import as_bool, as_int
 from rnnjax.folds.sequence import Fold, length_of, vary_together
+from rnnjax.once import once
 from rnnjax.tree import describe, floating
 from rnnjax.wrappers import blank, masked, probed, resetting
 
@@ -125,6 +126,7 @@ class Trajectory(NamedTuple):
     outputs: Any
 
 
+@once
 def trajectory(
     cell: Cell,
     params: Params,

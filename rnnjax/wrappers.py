@@ -14,8 +14,10 @@ import jax.numpy as jnp
 
 from rnnjax.cell import Cell, Drive, Inputs, Params, State
 from rnnjax.tree import combine, floating, rest
+from rnnjax.values import by_value
 
 
+@by_value
 def masked(cell: Cell, batched: State) -> Cell:
     """Inputs `(inputs, mask)`, mask `[T, B]`: a step where it is False keeps the state.
 
@@ -48,6 +50,7 @@ def resetting(cell: Cell, start: State, batched: State) -> Cell:
     return _with_extra(cell, before=before)
 
 
+@by_value
 def cut(cell: Cell) -> Cell:
     """Inputs `(inputs, cuts)`, cuts `[T]`: where True, no gradient passes to the step before."""
 
@@ -58,6 +61,7 @@ def cut(cell: Cell) -> Cell:
     return _with_extra(cell, before=before)
 
 
+@by_value
 def probed(cell: Cell) -> Cell:
     """Inputs `(inputs, probes)`: each probe is added to the state after its step.
 

@@ -19,6 +19,7 @@ from rnnjax.cell import Batch, Cell
 from rnnjax.cells.dense import affine, check_sizes, state_dtype
 from rnnjax.initializers import by_gate, checked
 from rnnjax.tree import serializable
+from rnnjax.values import by_value
 
 
 @serializable
@@ -36,6 +37,7 @@ class ElmanParams(NamedTuple):
     b_h: jax.Array
 
 
+@by_value
 def elman(
     input_size: int,
     hidden_size: int,

@@ -23,6 +23,7 @@ from rnnjax.cells.dense import add_bias, affine, check_sizes, state_dtype
 from rnnjax.checks import as_bool
 from rnnjax.initializers import by_gate, checked
 from rnnjax.tree import serializable
+from rnnjax.values import by_value
 
 
 @serializable
@@ -43,6 +44,7 @@ class GRUParams(NamedTuple):
     b_hn: jax.Array | None
 
 
+@by_value
 def gru(
     input_size: int,
     hidden_size: int,

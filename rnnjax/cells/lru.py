@@ -21,6 +21,7 @@ from rnnjax.cell import Batch, Cell
 from rnnjax.cells.dense import affine, check_sizes, state_dtype
 from rnnjax.initializers import by_gate, checked
 from rnnjax.tree import at_least_float32, serializable
+from rnnjax.values import by_value
 
 
 @serializable
@@ -42,6 +43,7 @@ class LRUParams(NamedTuple):
     b_h: jax.Array
 
 
+@by_value
 def lru(
     input_size: int,
     hidden_size: int,

@@ -22,6 +22,7 @@ from rnnjax.cells.dense import affine, check_sizes, state_dtype
 from rnnjax.checks import as_int
 from rnnjax.initializers import by_gate, checked
 from rnnjax.tree import serializable
+from rnnjax.values import by_value
 
 
 @serializable
@@ -54,6 +55,7 @@ class LSTMState(NamedTuple):
     h: jax.Array
 
 
+@by_value
 def lstm(
     input_size: int,
     hidden_size: int,

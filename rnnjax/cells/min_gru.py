@@ -20,6 +20,7 @@ from rnnjax.cell import Batch, Cell
 from rnnjax.cells.dense import affine, check_sizes, state_dtype
 from rnnjax.initializers import by_gate, checked
 from rnnjax.tree import serializable
+from rnnjax.values import by_value
 
 
 @serializable
@@ -35,6 +36,7 @@ class MinGRUParams(NamedTuple):
     b_h: jax.Array
 
 
+@by_value
 def min_gru(
     input_size: int,
     hidden_size: int,

@@ -12,6 +12,7 @@ from rnnjax import folds
 from rnnjax.cell import Cell, Inputs, Params, State
 from rnnjax.diagnostics.steps import states_before, step_pullback, vector_pullback
 from rnnjax.folds.sequence import Fold
+from rnnjax.once import once
 from rnnjax.unroll import prepare
 from rnnjax.vectors import for_every_member, from_vectors, to_vectors
 
@@ -19,6 +20,7 @@ from rnnjax.vectors import for_every_member, from_vectors, to_vectors
 _LOG_ZERO = -1e30
 
 
+@once
 def step_jacobians(
     cell: Cell,
     params: Params,
@@ -63,6 +65,7 @@ def step_jacobians(
     return jax.vmap(jacobian)(before, run.inputs)
 
 
+@once
 def jacobian_product_spectrum(
     cell: Cell,
     params: Params,

@@ -15,6 +15,7 @@ from rnnjax.checks import as_int
 from rnnjax.diagnostics.adjoints import distinct
 from rnnjax.diagnostics.steps import states_before, step_pullback, vector_pullback
 from rnnjax.folds.sequence import Fold
+from rnnjax.once import once
 from rnnjax.unroll import prepare, unroll
 from rnnjax.vectors import for_every_member, to_vectors
 
@@ -77,6 +78,7 @@ class GradientReport(NamedTuple):
         return "\n".join(f"{name:<10}{text}" for name, text in lines)
 
 
+@once
 def gradient_report(
     cell: Cell,
     params: Params,

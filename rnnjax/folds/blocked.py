@@ -26,6 +26,7 @@ from rnnjax.folds.reverse_only import reverse_only
 from rnnjax.folds.scan import scan_drives
 from rnnjax.folds.sequence import Fold, element, in_pieces, length_of, scan_wide, vary_together
 from rnnjax.tree import at_least_float32, combine, count_bytes, floating, rest
+from rnnjax.values import by_value
 
 # Measured on two CPU cores, where starting an operation on both costs as much as 20 MFLOP:
 # blocks whose drives fill this many bytes are large enough to hide it, and stay in cache.
@@ -37,6 +38,7 @@ _STORED_WIDTH = 128
 _STORED_BYTES = 256 << 20
 
 
+@by_value
 def blocked(*, size: int | None = None, store: bool | None = None) -> Fold:
     """Folds block by block, with an exact reverse mode of its own.
 

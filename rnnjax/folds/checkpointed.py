@@ -19,11 +19,13 @@ from rnnjax.checks import as_int
 from rnnjax.folds.blocked import blocked
 from rnnjax.folds.sequence import Fold, in_pieces, length_of, scan_wide, vary_together
 from rnnjax.tree import count_bytes
+from rnnjax.values import by_value
 
 SMALL_BLOCK = 16  # steps, of which one block is held besides the states
 _FACTORS = 1024  # how far a length is searched for factors
 
 
+@by_value
 def checkpointed(
     *,
     segments: int | None = None,

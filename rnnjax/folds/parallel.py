@@ -33,7 +33,9 @@ from rnnjax.cell import (
 )
 from rnnjax.checks import as_int
 from rnnjax.folds.sequence import Fold, length_of, vary_together
+from rnnjax.once import once, when_known
 from rnnjax.tree import carries_gradient, describe
+from rnnjax.values import by_value
 from rnnjax.vectors import for_every_member, from_vectors, to_vectors
 from rnnjax.wrappers import select
 
@@ -180,6 +182,7 @@ class Solution(NamedTuple):
     finite: jax.Array
 
 
+@by_value
 def parallel(
     *,
     tolerance: float | None = None,
@@ -219,12 +222,13 @@ def parallel(
             cell, params, inputs, state,
             tolerance=tolerance, max_iterations=max_iterations, linearise=linearise,
         )  # fmt: skip
-        _refuse_unsolved(solution, length_of(inputs))
+        when_known(_refuse_unsolved, solution)
         return solution.final, solution.states
 
     return fold
 
 
+@once
 def newton(
     cell: Cell,
     params: Params,
@@ -512,11 +516,8 @@ def _check_options(tolerance: float | None, max_iterations: int | None) -> int |
     return max_iterations
 
 
-def _refuse_unsolved(solution: Solution, length: int) -> None:
-    try:
-        converged = bool(jnp.all(solution.converged))
-    except jax.errors.ConcretizationTypeError:  # Under jit or vmap: NaN must tell.
-        return
+def _refuse_unsolved(solution: Solution) -> None:
+    converged = bool(jnp.all(solution.converged))
     if converged:
         return
     worst = int(jnp.argmin(solution.solved))
@@ -531,6 +532,6 @@ def _refuse_unsolved(solution: Solution, length: int) -> None:
         else f"step {solved} gives a number that is not finite; look at the recurrence there"
     )
     raise FloatingPointError(
-        f"states: expected {length} steps solved, got {solved} in the worst sequence: {cause}, "
-        "or use `fold=rnnjax.folds.scan()`"
+        f"states: expected {length_of(solution.states)} steps solved, got {solved} in the worst "
+        f"sequence: {cause}, or use `fold=rnnjax.folds.scan()`"
     )

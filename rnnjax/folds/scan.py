@@ -5,8 +5,10 @@ from jax.export import is_symbolic_dim
 from rnnjax.cell import Cell, Drive, Inputs, Params, State, advance, build_kernel
 from rnnjax.checks import as_int
 from rnnjax.folds.sequence import Fold, length_of, scan_wide, vary_together
+from rnnjax.values import by_value
 
 
+@by_value
 def scan(*, unroll: int = 1) -> Fold:
     """Folds by one `lax.scan` over all steps.
 

@@ -11,9 +11,11 @@ from rnnjax.cell import Cell, Inputs, Params, State
 from rnnjax.checks import as_int
 from rnnjax.folds.blocked import blocked
 from rnnjax.folds.sequence import Fold, in_pieces, length_of, scan_wide, vary_together
+from rnnjax.values import by_value
 from rnnjax.wrappers import cut
 
 
+@by_value
 def truncated(
     *,
     window: int,
@@ -30,7 +32,7 @@ def truncated(
     by window instead, on a sequence without an end.
 
     Args:
-      window: steps in a window; the last may be shorter.
+      window: steps in a window; the last may be shorter, and so may the sequence.
       fold: how a window is folded and differentiated.
 
     Returns:
@@ -38,8 +40,7 @@ def truncated(
 
     Raises:
       TypeError: `window` is not a whole number.
-      ValueError: `window` is below one, or longer than the sequence (where the fold is
-        called).
+      ValueError: `window` is below one.
 
     Williams and Peng, An efficient gradient-based algorithm for on-line training of
     recurrent network trajectories, 1990; Sutskever, Training recurrent neural networks,
@@ -54,11 +55,8 @@ def truncated(
         if is_symbolic_dim(length):
             times = jnp.arange(length)
             return fold(cut(cell), params, (inputs, (times > 0) & (times % window == 0)), state)
-        if window > length:
-            raise ValueError(
-                f"window: expected at most the {length} steps of the sequence, got {window}; "
-                "shorten it, or take a fold that cuts nothing"
-            )
+        if length <= window:
+            return fold(cell, params, inputs, state)
         params, inputs, state = vary_together(params, inputs, state)
 
         # The state is handed on cut, and shown uncut: the start is not cut, nor the end.

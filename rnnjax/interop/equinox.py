@@ -20,10 +20,12 @@ from rnnjax.cells import GRUParams, LSTMParams
 from rnnjax.interop.arrays import Loaded, Shape, check_entries, load, to_numpy
 from rnnjax.interop.weights import GATES, check_params, matrix_shape, other_size
 from rnnjax.tree import describe
+from rnnjax.values import by_value
 
 Carry = Any
 
 
+@by_value
 def equinox_cell(
     make: Callable[[chex.PRNGKey], Any],
     hidden: Callable[[Any], Carry],

@@ -25,8 +25,10 @@ from rnnjax.interop.conventions import initialize
 from rnnjax.interop.foreign import Carry, Foreign, Keys, foreign_cell, spread
 from rnnjax.interop.weights import GATES, check_params, expected_shapes, other_size
 from rnnjax.tree import describe
+from rnnjax.values import by_value
 
 
+@by_value
 def linen_cell(
     module: linen.Module,
     example: Inputs,
@@ -95,6 +97,7 @@ def linen_cell(
     return foreign_cell(Foreign(init, start, step, held), like, example, keys=streams or None)
 
 
+@by_value
 def nnx_cell(
     make: Callable[[nnx.Rngs], nnx.Module],
     example: Inputs,

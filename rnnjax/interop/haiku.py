@@ -31,11 +31,13 @@ from rnnjax.interop.arrays import (
 )
 from rnnjax.interop.foreign import Carry, Foreign, Keys, foreign_cell, spread
 from rnnjax.interop.weights import check_params, matrix_shape, other_size
+from rnnjax.values import by_value
 
 # From i g f o to i f g o, and back.
 LSTM_ORDER = (0, 2, 1, 3)
 
 
+@by_value
 def haiku_cell(
     make: Callable[[], Any], example: Inputs, *, key: chex.PRNGKey | None = None
 ) -> Cell:

@@ -17,6 +17,7 @@ from rnnjax.cells import ElmanParams, GRUParams, LSTMParams, LSTMState
 from rnnjax.interop.conventions import check_carry
 from rnnjax.interop.flax import LAYOUTS, by_name
 from rnnjax.unroll import unroll
+from rnnjax.values import by_value
 
 Carry = Any
 Weights = Mapping[str, Any]
@@ -105,6 +106,7 @@ def _plain(module: Any) -> bool:
     return all(getattr(module, name, default) == default for name, default in own.items())
 
 
+@by_value
 def _lstm(input_size: int, hidden_size: int) -> Cell:
     """The LSTM with the carry of Flax, a plain tuple."""
     cell = cells.lstm(input_size, hidden_size)

@@ -1,0 +1,245 @@
+"""What people do with cells, folds and layers: compare, keep, send, and call once more."""
+
+import copy
+import gc
+import pickle
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import laws
+import numpy as np
+import pytest
+
+import rnnjax
+from rnnjax import cells, folds, initializers, layers
+from rnnjax.interop import equinox, flax, haiku
+
+
+def halved(params: Any, state: jax.Array, x: jax.Array) -> jax.Array:
+    """h_t = h_{t-1} / 2 + x_t."""
+    return state / 2 + x
+
+
+def nothing(key: Any) -> None:
+    """No parameters."""
+
+
+def zeros(params: Any, batch_shape: tuple[int, ...]) -> jax.Array:
+    """h_0 = 0."""
+    return jnp.zeros((*batch_shape, 3))
+
+
+def core() -> Any:
+    """A core of Haiku."""
+    import haiku as hk
+
+    return hk.GRU(4)
+
+
+def linen_gru() -> Any:
+    """A cell of linen."""
+    from flax import linen as nn
+
+    return nn.GRUCell(features=4, param_dtype=jnp.float64)
+
+
+def nnx_gru(rngs: Any) -> Any:
+    """A cell of nnx."""
+    from flax import nnx
+
+    return nnx.GRUCell(3, 4, param_dtype=jnp.float64, rngs=rngs)
+
+
+def equinox_gru(key: Any) -> Any:
+    """A cell of Equinox."""
+    import equinox as eqx
+
+    return eqx.nn.GRUCell(3, 4, dtype=jnp.float64, key=key)
+
+
+def hidden(module: Any) -> jax.Array:
+    """h_0 = 0."""
+    return jnp.zeros(4)
+
+
+def two_layers() -> layers.Layer:
+    """Everything that layers are made of, in one."""
+    first = layers.bidirectional(
+        layers.recurrent(cells.gru(3, 4)),
+        layers.recurrent(cells.lstm(3, 4), fold=folds.scan()),
+    )
+    second = layers.backward(layers.recurrent(cells.min_gru(8, 8), fold=folds.checkpointed()))
+    return layers.stack(first, layers.residual(layers.dropout(second, 0.1)), dropout=0.2)
+
+
+CELLS: dict[str, Callable[[], rnnjax.Cell]] = {
+    "elman": partial(cells.elman, 3, 4, activation=jax.nn.relu),
+    "gru": partial(cells.gru, 3, 4),
+    "gru-before": partial(cells.gru, 3, 4, reset_after=False, dtype=jnp.bfloat16),
+    "lstm": lambda: cells.lstm(3, 4, bias_init=initializers.chrono(9, forget=1, remember=0)),
+    "lru": partial(cells.lru, 3, 4),
+    "min-gru": partial(cells.min_gru, 3, 4),
+    "bare step": partial(rnnjax.from_step, halved, init=nothing, start=zeros),
+    "linen": lambda: flax.linen_cell(linen_gru(), jnp.zeros(3)),
+    "nnx": lambda: flax.nnx_cell(nnx_gru, jnp.zeros(3)),
+    "haiku": lambda: haiku.haiku_cell(core, jnp.zeros(3)),
+    "equinox": lambda: equinox.equinox_cell(equinox_gru, hidden),
+}
+FOLDS: dict[str, Callable[[], folds.Fold]] = {
+    "blocked": partial(folds.blocked, size=3),
+    "scan": partial(folds.scan, unroll=2),
+    "checkpointed": lambda: folds.checkpointed(segments=2, fold=folds.scan()),
+    "truncated": partial(folds.truncated, window=3),
+    "parallel": partial(folds.parallel, linearise=folds.diagonal),
+}
+OTHERS: dict[str, Callable[[], Any]] = {
+    "layers": two_layers,
+    "stream": lambda: layers.streaming(layers.recurrent(cells.gru(3, 4))),
+    "scaled identity": partial(initializers.scaled_identity, 0.5),
+}
+VALUES: dict[str, Callable[[], Any]] = {**CELLS, **FOLDS, **OTHERS}
+
+
+@pytest.mark.parametrize("make", VALUES.values(), ids=VALUES)
+def test_made_twice_is_one_value(make: Callable[[], Any]) -> None:
+    """Equal, of one hash, and so after a copy and after pickle."""
+    made = make()
+    others = [make(), copy.copy(made), copy.deepcopy(made)]
+    if make is not CELLS["linen"]:
+        others.append(pickle.loads(pickle.dumps(made)))
+    for other in others:
+        assert other == made
+        assert hash(other) == hash(made)
+        assert {made: 1}[other] == 1
+
+
+def test_no_two_rows_are_equal() -> None:
+    """Each differs from the others in how it was made."""
+    made = [make() for make in VALUES.values()]
+    assert len(set(made)) == len(made)
+    assert cells.gru(3, 4) != cells.gru(3, 4, dtype=jnp.bfloat16)
+    assert cells.gru(3, 4) == cells.gru(3, hidden_size=4, reset_after=True)
+    assert cells.gru(3, 4)._replace(hidden=lambda s, d: s) != cells.gru(3, 4)
+    assert folds.truncated(window=3) != folds.truncated(window=4)
+
+
+@pytest.mark.parametrize("cell", sorted(CELLS.keys() - {"linen"}))
+def test_a_cell_out_of_pickle_computes_the_same(cell: str) -> None:
+    """Its parameters go there and back as well."""
+    made, x = CELLS[cell](), jax.random.normal(jax.random.key(1), (5, 2, 3))
+    params = made.init(jax.random.key(0))
+    again, weights = pickle.loads(pickle.dumps((made, params)))
+    chex.assert_trees_all_equal(rnnjax.unroll(again, weights, x), rnnjax.unroll(made, params, x))
+
+
+def test_what_does_not_pickle_says_what_it_is() -> None:
+    """Cells of linen hold functions that linen itself cannot pickle."""
+    with pytest.raises(pickle.PicklingError):
+        pickle.dumps(linen_gru())
+
+
+def test_what_holds_a_closure_does_not_pickle() -> None:
+    """And the error names the function."""
+    cell = cells.elman(3, 4, activation=lambda a: jnp.tanh(a))
+    assert cell != cells.elman(3, 4, activation=lambda a: jnp.tanh(a))
+    with pytest.raises((pickle.PicklingError, AttributeError), match=r"does_not_pickle.*<lambda>"):
+        pickle.dumps(cell)
+
+
+def unrolled(fold: str) -> Callable[[], Any]:
+    """A run and its gradient, without `jit`, of a cell and a fold made anew."""
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(7, 2, 3)))
+    params = cells.gru(3, 4, dtype=jnp.float64).init(jax.random.key(0))
+    flags = jnp.ones((7, 2), bool)
+
+    def loss(params: Any, x: jax.Array) -> jax.Array:
+        cell = cells.gru(3, 4, dtype=jnp.float64)
+        made = FOLDS[fold]()
+        return rnnjax.unroll(cell, params, x, mask=flags, resets=~flags, fold=made)[1].sum()
+
+    return lambda: (loss(params, x), jax.grad(loss, (0, 1))(params, x))
+
+
+@pytest.mark.parametrize("fold", FOLDS)
+def test_a_second_call_compiles_nothing(fold: str, compilations: list[str]) -> None:
+    """Forward and backward, and gives the same."""
+    call = unrolled(fold)
+    first = call()
+    assert compilations
+    compilations.clear()
+    chex.assert_trees_all_equal(call(), first)
+    assert not compilations
+
+
+@pytest.mark.parametrize(
+    "measure",
+    [rnnjax.gradient_report, rnnjax.step_jacobians, rnnjax.jacobian_product_spectrum],
+    ids=lambda measure: measure.__name__,
+)
+def test_a_second_measurement_compiles_nothing(measure: Any, compilations: list[str]) -> None:
+    """As long as the cell is the same."""
+    x, params = jnp.ones((7, 2, 3)), cells.elman(3, 4).init(jax.random.key(0))
+    first = measure(cells.elman(3, 4), params, x)
+    compilations.clear()
+    chex.assert_trees_all_equal(measure(cells.elman(3, 4), params, x), first)
+    assert not compilations
+
+
+def test_other_options_are_other_programs() -> None:
+    """A number of Python is told from another, and from a boolean."""
+    cell, x = cells.elman(1, 1), jnp.ones((3, 1, 1))
+    params = cell.init(jax.random.key(0))
+    there = rnnjax.unroll(cell, params, x, reverse=False)[1]
+    back = rnnjax.unroll(cell, params, x, reverse=True)[1]
+    chex.assert_trees_all_equal(there, back[::-1])
+    with pytest.raises(TypeError, match="reverse: expected True or False, got 1"):
+        rnnjax.unroll(cell, params, x, reverse=1)  # type: ignore[arg-type]
+    for leak in (0.5, 0.25):
+        leaky = rnnjax.from_step(lambda p, s, x: p["leak"] * s + x, init=nothing, start=zeros)
+        final, _ = rnnjax.unroll(leaky, {"leak": leak}, jnp.ones((2, 1, 3)))
+        laws.assert_close(final, jnp.full((1, 3), 1 + leak))
+
+
+def test_static_arguments_made_anew_are_one_entry() -> None:
+    """`jit` finds what it compiled."""
+    run = jax.jit(rnnjax.unroll, static_argnums=0, static_argnames="fold")
+    params, x = cells.gru(3, 4).init(jax.random.key(0)), jnp.ones((7, 2, 3))
+    for _ in range(3):
+        run(cells.gru(3, 4), params, x, fold=folds.blocked(size=3))
+    assert run._cache_size() == 1
+
+
+def test_a_cell_of_a_trace_is_not_kept() -> None:
+    """One that closes over what `vmap` maps runs, and leaves nothing behind."""
+    params, x = cells.elman(3, 3).init(jax.random.key(0)), jnp.ones((4, 2, 3))
+
+    def loss(weight: jax.Array) -> jax.Array:
+        cell = rnnjax.from_step(lambda p, s, x: weight * s + x, init=nothing, start=zeros)
+        return rnnjax.unroll(cell, params, x)[1].sum()
+
+    weights = jnp.asarray([0.5, 1.0])
+    with jax.checking_leaks():
+        got = jax.vmap(jax.grad(loss))(weights)
+    laws.assert_close(got, jnp.stack([jax.grad(loss)(weight) for weight in weights]))
+
+
+@pytest.mark.slow
+def test_a_thousand_calls_take_no_memory() -> None:
+    """Less than ten MiB."""
+
+    def resident() -> float:
+        gc.collect()
+        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
+
+    call = unrolled("blocked")
+    for _ in range(10):
+        call()
+    before = resident()
+    for _ in range(1000):
+        call()
+    assert resident() - before < 10
