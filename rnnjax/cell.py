@@ -5,15 +5,16 @@ of axes, none included), `D` input features, `H` hidden units, `G` gates, `K` an
 `M` the kernel's rows and columns. Time comes first.
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
 
-from rnnjax.checks import as_int
-from rnnjax.tree import describe
+from rnnjax.checks import as_int, kind_of
+from rnnjax.tree import as_arrays, describe
 from rnnjax.values import by_value
 
 Params = Any
@@ -89,12 +90,55 @@ def step(cell: Cell, params: Params, state: State, x: Inputs) -> State:
       TypeError: the cell changed the state's structure, shapes or dtypes.
       ValueError: x and the state have not the same batch axes.
     """
-    # `start` need not be asked where all axes but the last agree: nothing is broadcast.
-    if len({jnp.shape(leaf)[:-1] for leaf in jax.tree.leaves((state, x))}) > 1:
-        batch = batch_of_state(batched_axes(cell, params), state)
-        if batch is not None:
-            check_batch(cell.feature_axes, "x", x, batch, "state", time=0)
-    return advance(cell, params, build_kernel(cell, params), state, cell.project(params, x))
+    check_cell(cell)
+    params, state, x = as_arrays((params, state, x))
+    with blamed_on_params(cell, params):
+        # `start` need not be asked where all axes but the last agree: nothing is broadcast.
+        if len({jnp.shape(leaf)[:-1] for leaf in jax.tree.leaves((state, x))}) > 1:
+            batch = batch_of_state(batched_axes(cell, params), state)
+            if batch is not None:
+                check_batch(cell.feature_axes, "x", x, batch, "state", time=0)
+        return advance(cell, params, build_kernel(cell, params), state, cell.project(params, x))
+
+
+def check_cell(cell: Any) -> None:
+    """Refuses what is no cell.
+
+    Raises:
+      TypeError: naming what came, and what to do with it.
+    """
+    if isinstance(cell, Cell):
+        return
+    remedy = "pass a Cell, as of `rnnjax.cells.gru(input_size, hidden_size)`"
+    if hasattr(cell, "apply") and hasattr(cell, "causal"):
+        remedy = "a layer runs by `layer.apply(params, inputs)`"
+    elif callable(cell):
+        remedy = "call what makes cells, as `rnnjax.cells.gru(input_size, hidden_size)`; a bare "
+        remedy += "step becomes a cell by `rnnjax.from_step`"
+    raise TypeError(f"cell: expected a Cell, got {kind_of(cell)}; {remedy}")
+
+
+@contextlib.contextmanager
+def blamed_on_params(cell: Cell, params: Params) -> Iterator[None]:
+    """Names the parameters where a cell fails on them because they are another's.
+
+    Raises:
+      TypeError: in place of what the cell raised, where `init` gives another structure.
+    """
+    try:
+        yield
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        if ": expected " in str(error):
+            raise  # It says what it is about.
+        wanted = jax.eval_shape(cell.init, jax.random.key(0))
+        if jax.tree.structure(wanted) in (jax.tree.structure(params), jax.tree.structure(None)):
+            raise
+        remedy = "pass what this cell's `init` gives"
+        if isinstance(params, dict):
+            remedy += ", or `rnnjax.interop.names.from_names(cell.init, params)` of arrays by name"
+        raise TypeError(
+            f"params: expected {describe(wanted)}, got {describe(params)}; {remedy}"
+        ) from error
 
 
 def build_kernel(cell: Cell, params: Params) -> jax.Array | None:

@@ -50,6 +50,20 @@ def as_path(name: str, value: Any) -> str:
     raise TypeError(f"{name}: expected a path, got {value!r}; pass a str or a pathlib.Path")
 
 
+def kind_of(value: Any) -> str:
+    """What came, in a few words: a function by its name, a type by its own, else as it prints."""
+    if isinstance(value, type):
+        return f"the type {value.__name__}"
+    name = getattr(value, "__qualname__", None)
+    if callable(value) and name is not None:
+        return f"the function {name}"
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return f"a {type(value).__name__}"
+    return (
+        repr(value) if isinstance(value, str | int | float | None) else f"a {type(value).__name__}"
+    )
+
+
 def _remedy(value: Any, kind: str) -> str:
     if isinstance(value, jax.core.Tracer):
         return "it decides what is compiled: make it static, as by `jax.jit(..., static_argnames=)`"

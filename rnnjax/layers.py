@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax import folds
-from rnnjax.cell import Batch, Cell, Inputs, Params, State
-from rnnjax.checks import as_bool
-from rnnjax.folds.sequence import Fold
+from rnnjax.cell import Batch, Cell, Inputs, Params, State, check_cell
+from rnnjax.checks import as_bool, kind_of
+from rnnjax.folds.sequence import Fold, check_fold
 from rnnjax.tree import carries_gradient, describe, serializable
 from rnnjax.unroll import unroll
 from rnnjax.values import by_value
@@ -91,7 +91,12 @@ def recurrent(cell: Cell, *, fold: Fold = folds.blocked()) -> Layer:
     Args:
       cell: the recurrence.
       fold: how to carry it and how to differentiate it.
+
+    Raises:
+      TypeError: no cell, or no fold.
     """
+    check_cell(cell)
+    check_fold(fold)
 
     def apply(
         params: Params,
@@ -134,7 +139,17 @@ def bidirectional(
 
     Returns:
       A layer whose parameters and states are `Directions`.
+
+    Raises:
+      TypeError: no layer, or a `merge` that is no function.
     """
+    _check_layer("forward", forward)
+    _check_layer("backward", backward)
+    if not callable(merge):
+        raise TypeError(
+            f"merge: expected a function of the outputs of both directions, got {kind_of(merge)}; "
+            "pass one such as jnp.add"
+        )
 
     def init(key: chex.PRNGKey) -> Directions:
         first, second = jax.random.split(key)
@@ -177,7 +192,12 @@ def bidirectional(
 
 @by_value
 def backward(layer: Layer) -> Layer:
-    """The layer from the last step to the first; outputs stay in the order of the inputs."""
+    """The layer from the last step to the first; outputs stay in the order of the inputs.
+
+    Raises:
+      TypeError: no layer.
+    """
+    _check_layer("layer", layer)
 
     def apply(
         params: Params, inputs: Inputs, state: State | None = None, *, reverse: bool = False,
@@ -202,9 +222,12 @@ def stack(*layers: Layer, dropout: float = 0.0) -> Layer:
 
     Raises:
       ValueError: no layer, or a rate outside [0, 1).
+      TypeError: one of them is no layer.
     """
     if not layers:
         raise ValueError("layers: expected at least one, got none")
+    for place, layer in enumerate(layers):
+        _check_layer(f"layers[{place}]", layer)
     between = _dropout(dropout)
     count = len(layers)
 
@@ -252,7 +275,9 @@ def dropout(layer: Layer, rate: float) -> Layer:
 
     Raises:
       ValueError: a rate outside [0, 1).
+      TypeError: no layer.
     """
+    _check_layer("layer", layer)
     drop = _dropout(rate)
 
     def apply(
@@ -271,7 +296,11 @@ def residual(layer: Layer) -> Layer:
     """outputs_t = x_t + layer(x)_t, zero at masked steps; in the precision of the layer.
 
     `apply` raises ValueError where the layer's outputs have not the shape of its inputs.
+
+    Raises:
+      TypeError: no layer.
     """
+    _check_layer("layer", layer)
 
     def apply(
         params: Params, inputs: Inputs, state: State | None = None, *,
@@ -310,7 +339,9 @@ def streaming(layer: Layer) -> Streaming:
 
     Raises:
       ValueError: an output of the layer depends on later inputs.
+      TypeError: no layer.
     """
+    _check_layer("layer", layer)
     if not layer.causal:
         raise ValueError(
             "layer: expected one whose outputs depend on no later input, got one with a backward "
@@ -330,6 +361,17 @@ def streaming(layer: Layer) -> Streaming:
         return state, jax.tree.map(lambda y: y[0], outputs)
 
     return Streaming(layer.start, step)
+
+
+def _check_layer(name: str, layer: Any) -> None:
+    if isinstance(layer, Layer):
+        return
+    remedy = "make one by `rnnjax.layers.recurrent(cell)`"
+    if isinstance(layer, Cell):
+        remedy = "a cell becomes one by `rnnjax.layers.recurrent(cell)`"
+    elif isinstance(layer, list | tuple) and name.startswith("layers"):
+        remedy = "give layers one by one, as `stack(*layers)`"
+    raise TypeError(f"{name}: expected a Layer, got {kind_of(layer)}; {remedy}")
 
 
 def _dropout(rate: float) -> Callable[[Any, chex.PRNGKey | None], Any]:

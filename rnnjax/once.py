@@ -26,44 +26,48 @@ Result = TypeVar("Result")
 _waiting: ContextVar[tuple[list[Partial], Any] | None] = ContextVar("waiting", default=None)
 
 
-def once(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """`function`, compiled once for arguments of the same shapes; part of the `jit` around it.
+def once(*options: str) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:
+    """Of a function, the same compiled once for arguments of the same shapes.
+
+    Inside the caller's `jit` it is part of that. The function is pure, takes pytrees and gives
+    a pytree of arrays. Arrays among its arguments are traced; all else, cells and folds among
+    it, is compared by value. Where that has no hash, or closes over what is being traced, the
+    function is called as it is.
 
     Args:
-      function: pure, of pytrees, giving a pytree of arrays. Arrays among its arguments are
-        traced; all else, cells and folds among it, is compared by value. Where that has no
-        hash, or closes over what is being traced, `function` is called as it is.
+      *options: names of arguments that are never to be traced; an array there is the
+        function's own to refuse.
     """
 
-    def run(fixed: Any, arrays: list[Any]) -> tuple[Result, list[Partial]]:
-        structure, _, values = fixed
-        leaves = [v if a is None else a for a, v in zip(arrays, values, strict=True)]
-        args, kwargs = jax.tree.unflatten(structure, leaves)
-        with _waiters() as checks:
-            return function(*args, **kwargs), checks
+    def decorate(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+        def run(fixed: Any, arrays: list[Any]) -> tuple[Result, list[Partial]]:
+            structure, _, values = fixed
+            leaves = [v if a is None else a for a, v in zip(arrays, values, strict=True)]
+            args, kwargs = jax.tree.unflatten(structure, leaves)
+            with _waiters() as checks:
+                return function(*args, **kwargs), checks
 
-    run.__name__ = function.__name__  # which profiles show
-    compiled = jax.jit(run, static_argnums=0)
+        run.__name__ = function.__name__  # which profiles show
+        compiled = jax.jit(run, static_argnums=0)
 
-    @functools.wraps(function)
-    def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
-        leaves, structure = jax.tree.flatten((args, kwargs))
-        arrays = [leaf if _is_array(leaf) else None for leaf in leaves]
-        values = tuple(None if _is_array(leaf) else leaf for leaf in leaves)
-        fixed = structure, tuple(map(type, values)), values  # True equals 1, and is not 1.
-        try:
-            hash(fixed)
-        except TypeError:
-            return function(*args, **kwargs)
-        if _holds_tracer(values, set()):  # What is kept must not: it would outlive its trace.
-            return function(*args, **kwargs)
-        result: Result
-        result, checks = compiled(fixed, arrays)
-        for check in checks:
-            when_known(check.func, *check.args)
-        return result
+        @functools.wraps(function)
+        def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+            leaves, structure = jax.tree.flatten((args, kwargs))
+            arrays = [leaf if _is_array(leaf) else None for leaf in leaves]
+            values = tuple(None if _is_array(leaf) else leaf for leaf in leaves)
+            fixed = structure, tuple(map(type, values)), values  # True equals 1, and is not 1.
+            told = [kwargs[name] for name in options if name in kwargs]
+            if not _has_hash(fixed) or any(map(_is_array, told)) or _holds_tracer(values, set()):
+                return function(*args, **kwargs)
+            result: Result
+            result, checks = compiled(fixed, arrays)
+            for check in checks:
+                when_known(check.func, *check.args)
+            return result
 
-    return call
+        return call
+
+    return decorate
 
 
 def when_known(check: Callable[..., None], *values: Any) -> None:
@@ -91,6 +95,14 @@ def _waiters() -> Iterator[list[Partial]]:
         _waiting.reset(token)
 
 
+def _has_hash(value: Any) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
+
+
 def _is_array(leaf: Any) -> bool:
     # A scalar of numpy is an option as often as not, as a number of Python is.
     return isinstance(leaf, jax.Array) or (
@@ -99,7 +111,10 @@ def _is_array(leaf: Any) -> bool:
 
 
 def _holds_tracer(value: Any, seen: set[int]) -> bool:
-    """Whether a function, or any in a collection, closes over what is being traced."""
+    """Whether a function, or any in a collection, closes over what is being traced.
+
+    What is kept must not, for it would outlive its trace.
+    """
     if isinstance(value, jax.core.Tracer):
         return True
     if id(value) in seen:

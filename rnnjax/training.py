@@ -20,7 +20,7 @@ from jax import lax
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
 from rnnjax.cell import Cell, Inputs, Params, State, signature
-from rnnjax.checks import as_bool, as_int, as_path
+from rnnjax.checks import as_bool, as_int, as_path, kind_of
 from rnnjax.diagnostics import adjoints, gradient_report
 from rnnjax.diagnostics.adjoints import Loss, check_loss
 from rnnjax.tree import combine, describe, floating, rest
@@ -121,6 +121,7 @@ def fit(
       ValueError: steps or chunk below one, clip not above zero, or `sample` or `monitor`
         give something else when they are called once more.
     """
+    optimizer = _check_optimizer(optimizer)
     steps, chunk = as_int("steps", steps), as_int("chunk", chunk)
     quiet = as_bool("quiet", quiet)
     metrics = None if metrics is None else as_path("metrics", metrics)
@@ -132,9 +133,9 @@ def fit(
     if clip is not None:
         if not clip > 0:
             raise ValueError(f"clip: expected a norm above zero, got {clip}; None does not clip")
-        optimizer = optax.chain(optax.clip_by_global_norm(clip), optimizer)
+        clipped = optax.chain(optax.clip_by_global_norm(clip), optimizer)
+        optimizer = optax.with_extra_args_support(clipped)
 
-    optimizer = optax.with_extra_args_support(optimizer)
     check_loss(loss, params, _check_repeats("sample", sample, key))
     fixed = rest(params)
     moving = floating(params)
@@ -274,7 +275,7 @@ def stream(
       TypeError: the loss takes no `unroll`, its value is no floating scalar, or the
         state it returns differs from the one it was given.
     """
-    optimizer = optax.with_extra_args_support(optimizer)
+    optimizer = _check_optimizer(optimizer)
     fixed, moving = rest(params), floating(params)
     state = jax.tree.map(jnp.asarray, state)
     optimizer_state = optimizer.init(moving)
@@ -309,6 +310,16 @@ def stream(
             raise _explained(value, combine(moving, fixed), given, step, float(scalar))
         (moving, optimizer_state), state = new, after
         yield Streamed(combine(moving, fixed), optimizer_state, state, scalar)
+
+
+def _check_optimizer(optimizer: Any) -> optax.GradientTransformationExtraArgs:
+    if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
+        remedy = "call what makes one, as `optax.adam(1e-3)`"
+        raise TypeError(
+            "optimizer: expected an optax.GradientTransformation, got "
+            f"{kind_of(optimizer)}; {remedy}"
+        )
+    return optax.with_extra_args_support(optimizer)
 
 
 def _descend(

@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import export
 
 Tree = Any
@@ -37,6 +38,11 @@ def combine(first: Tree, second: Tree) -> Tree:
     return jax.tree.map(
         lambda a, b: b if a is None else a, first, second, is_leaf=lambda leaf: leaf is None
     )
+
+
+def as_arrays(tree: Tree) -> Tree:
+    """`tree` with the arrays of numpy in it as JAX's, in the precision that JAX is told to keep."""
+    return jax.tree.map(lambda x: jnp.asarray(x) if isinstance(x, np.ndarray) else x, tree)
 
 
 def at_least_float32(dtype: Any) -> Any:

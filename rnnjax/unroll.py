@@ -19,13 +19,15 @@ from rnnjax.cell import (
     State,
     batch_of_state,
     batched_axes,
+    blamed_on_params,
     check_batch,
+    check_cell,
     leading_axes,
     signature,
     step,
 )
 from rnnjax.checks import as_bool, as_int
-from rnnjax.folds.sequence import Fold, length_of, vary_together
+from rnnjax.folds.sequence import Fold, check_fold, length_of, vary_together
 from rnnjax.once import once
 from rnnjax.tree import describe, floating
 from rnnjax.wrappers import blank, masked, probed, resetting
@@ -126,7 +128,7 @@ class Trajectory(NamedTuple):
     outputs: Any
 
 
-@once
+@once("reverse")
 def trajectory(
     cell: Cell,
     params: Params,
@@ -142,6 +144,7 @@ def trajectory(
 ) -> Trajectory:
     """`unroll` and `states` in one; arguments and errors as `unroll`."""
     with _named(name):
+        check_fold(fold)
         run = prepare(
             cell, params, inputs, state, mask=mask, resets=resets, reverse=reverse, probes=probes
         )
@@ -242,6 +245,7 @@ def prepare(
     probes: State | None = None,
 ) -> Run:
     """Checks the arguments of `unroll` and turns them into those of a fold."""
+    check_cell(cell)
     reverse = as_bool("reverse", reverse)
     inputs = jax.tree.map(jnp.asarray, inputs)
     length = length_of(inputs)
@@ -251,7 +255,8 @@ def prepare(
         raise ValueError(
             f"resets: expected the shape of the mask, {mask.shape}, got {resets.shape}"
         )
-    batched = batched_axes(cell, params)
+    with blamed_on_params(cell, params):
+        batched = batched_axes(cell, params)
     batch = _batch_shape(cell, batched, inputs, state, mask, resets)
     given = {"mask": mask, "resets": resets, "state": state}
     of = next((name for name, value in given.items() if value is not None), "other inputs")
@@ -264,6 +269,7 @@ def prepare(
         _check_state(state, start, batch)
     check_batch(cell.feature_axes, "inputs", inputs, batch, of, time=1)
 
+    own = cell
     if mask is not None:
         cell, inputs = masked(cell, batched), (_fill(inputs, mask), mask)
     if resets is not None:
@@ -272,7 +278,8 @@ def prepare(
             resets = jnp.concatenate([resets[1:], jnp.zeros_like(resets[:1])])
         cell, inputs = resetting(cell, start, batched), (inputs, resets)
     inputs, mask = _turn((inputs, mask), reverse)
-    _check_step(cell, params, state, inputs, batch)
+    with blamed_on_params(own, params):
+        _check_step(cell, params, state, inputs, batch)
     if probes is not None:
         _check_probes(probes, state, length)
         cell, inputs = probed(cell), (inputs, _turn(probes, reverse))

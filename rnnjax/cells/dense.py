@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from rnnjax.cell import Batch
 from rnnjax.checks import as_int
 from rnnjax.tree import at_least_float32, describe
 
@@ -18,6 +19,20 @@ def state_dtype(weights: jax.Array) -> Any:
     accumulated, in float32.
     """
     return at_least_float32(weights.dtype)
+
+
+def zeros(batch_shape: Batch, size: int, weights: jax.Array) -> jax.Array:
+    """A state of zeros `[B, size]` in the precision that the weights ask for.
+
+    Raises:
+      TypeError: `batch_shape` is no tuple.
+    """
+    if not isinstance(batch_shape, tuple | list):
+        raise TypeError(
+            f"batch_shape: expected the sizes of the batch axes, got {batch_shape!r}; pass a tuple "
+            "as (16,), or () for one sequence"
+        )
+    return jnp.zeros((*batch_shape, size), state_dtype(weights))
 
 
 def affine(inputs: jax.Array, W_xh: jax.Array, b_h: jax.Array) -> jax.Array:

@@ -16,7 +16,7 @@ from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 
 from rnnjax.cell import Batch, Cell
-from rnnjax.cells.dense import affine, check_sizes, state_dtype
+from rnnjax.cells.dense import affine, check_sizes, state_dtype, zeros
 from rnnjax.initializers import by_gate, checked
 from rnnjax.tree import serializable
 from rnnjax.values import by_value
@@ -83,7 +83,7 @@ def elman(
         )
 
     def start(params: ElmanParams, batch_shape: Batch) -> jax.Array:
-        return jnp.zeros((*batch_shape, hidden_size), state_dtype(params.W_hh))
+        return zeros(batch_shape, hidden_size, params.W_hh)
 
     return Cell(
         init=init,

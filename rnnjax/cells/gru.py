@@ -19,7 +19,7 @@ from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 
 from rnnjax.cell import Batch, Cell
-from rnnjax.cells.dense import add_bias, affine, check_sizes, state_dtype
+from rnnjax.cells.dense import add_bias, affine, check_sizes, state_dtype, zeros
 from rnnjax.checks import as_bool
 from rnnjax.initializers import by_gate, checked
 from rnnjax.tree import serializable
@@ -93,7 +93,7 @@ def gru(
         )
 
     def start(params: GRUParams, batch_shape: Batch) -> jax.Array:
-        return jnp.zeros((*batch_shape, hidden_size), state_dtype(params.W_hh))
+        return zeros(batch_shape, hidden_size, params.W_hh)
 
     def project(params: GRUParams, inputs: jax.Array) -> list[jax.Array]:
         return jnp.split(affine(inputs, params.W_xh, params.b_h), 3, axis=-1)

@@ -18,7 +18,7 @@ from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 
 from rnnjax.cell import Batch, Cell
-from rnnjax.cells.dense import affine, check_sizes, state_dtype
+from rnnjax.cells.dense import affine, check_sizes, zeros
 from rnnjax.initializers import by_gate, checked
 from rnnjax.tree import at_least_float32, serializable
 from rnnjax.values import by_value
@@ -112,7 +112,7 @@ def lru(
         )
 
     def start(params: LRUParams, batch_shape: Batch) -> jax.Array:
-        zero = jnp.zeros((*batch_shape, hidden_size), state_dtype(params.W_xh))
+        zero = zeros(batch_shape, hidden_size, params.W_xh)
         return jax.lax.complex(zero, zero)
 
     def project(params: LRUParams, inputs: jax.Array) -> jax.Array:

@@ -18,7 +18,7 @@ from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 
 from rnnjax.cell import Batch, Cell
-from rnnjax.cells.dense import affine, check_sizes, state_dtype
+from rnnjax.cells.dense import affine, check_sizes, state_dtype, zeros
 from rnnjax.checks import as_int
 from rnnjax.initializers import by_gate, checked
 from rnnjax.tree import serializable
@@ -118,10 +118,9 @@ def lstm(
         )
 
     def start(params: LSTMParams, batch_shape: Batch) -> LSTMState:
-        dtype = state_dtype(params.W_hh)
         return LSTMState(
-            c=jnp.zeros((*batch_shape, hidden_size), dtype),
-            h=jnp.zeros((*batch_shape, shown), dtype),
+            c=zeros(batch_shape, hidden_size, params.W_hh),
+            h=zeros(batch_shape, shown, params.W_hh),
         )
 
     def project(params: LSTMParams, inputs: jax.Array) -> list[jax.Array]:

@@ -17,7 +17,7 @@ from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 
 from rnnjax.cell import Batch, Cell
-from rnnjax.cells.dense import affine, check_sizes, state_dtype
+from rnnjax.cells.dense import affine, check_sizes, zeros
 from rnnjax.initializers import by_gate, checked
 from rnnjax.tree import serializable
 from rnnjax.values import by_value
@@ -75,7 +75,7 @@ def min_gru(
         )
 
     def start(params: MinGRUParams, batch_shape: Batch) -> jax.Array:
-        return jnp.zeros((*batch_shape, hidden_size), state_dtype(params.W_xh))
+        return zeros(batch_shape, hidden_size, params.W_xh)
 
     def project(params: MinGRUParams, inputs: jax.Array) -> tuple[jax.Array, jax.Array]:
         z, n = jnp.split(affine(inputs, params.W_xh, params.b_h), 2, axis=-1)

@@ -20,7 +20,7 @@ from rnnjax.vectors import for_every_member, from_vectors, to_vectors
 _LOG_ZERO = -1e30
 
 
-@once
+@once()
 def step_jacobians(
     cell: Cell,
     params: Params,
@@ -65,7 +65,7 @@ def step_jacobians(
     return jax.vmap(jacobian)(before, run.inputs)
 
 
-@once
+@once()
 def jacobian_product_spectrum(
     cell: Cell,
     params: Params,

@@ -78,7 +78,7 @@ class GradientReport(NamedTuple):
         return "\n".join(f"{name:<10}{text}" for name, text in lines)
 
 
-@once
+@once("reverse", "directions")
 def gradient_report(
     cell: Cell,
     params: Params,

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax.cell import Batch, Cell, Inputs, Params, State, step
-from rnnjax.folds.sequence import Fold
+from rnnjax.folds.sequence import Fold, check_fold
 from rnnjax.unroll import Run
 from rnnjax.vectors import from_vectors, to_vectors
 
@@ -36,6 +36,7 @@ def step_pullback(
 
 def states_before(run: Run, params: Params, fold: Fold) -> tuple[State, State]:
     """s_T, and s_{t-1} for every t, leaves `[T, B, ...]`."""
+    check_fold(fold)
     final, states = fold(run.cell, params, run.inputs, run.state)
     before = jax.tree.map(lambda s, ss: jnp.concatenate([s[None], ss])[:-1], run.state, states)
     return final, before

@@ -228,7 +228,7 @@ def parallel(
     return fold
 
 
-@once
+@once("tolerance", "max_iterations")
 def newton(
     cell: Cell,
     params: Params,

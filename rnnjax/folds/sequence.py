@@ -1,5 +1,6 @@
 """What every fold asks of its arguments."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -9,11 +10,32 @@ from jax import lax
 from jax.export import is_symbolic_dim
 
 from rnnjax.cell import Cell, Inputs, Params, State
+from rnnjax.checks import kind_of
 from rnnjax.folds.closures import hoist
 from rnnjax.tree import at_least_float32, carries_gradient
 
 Fold = Callable[[Cell, Params, Inputs, State], tuple[State, State]]
 Carry = TypeVar("Carry")
+
+
+def check_fold(fold: Any) -> None:
+    """Refuses what is no fold.
+
+    Raises:
+      TypeError: naming what came, and what to do with it.
+    """
+    try:
+        inspect.signature(fold).bind(None, None, None, None)
+    except TypeError:
+        pass
+    except ValueError:  # A function of another language need not tell.
+        return
+    else:
+        return
+    raise TypeError(
+        f"fold: expected a function of (cell, params, inputs, state), got {kind_of(fold)}; call "
+        "what makes folds, as `rnnjax.folds.scan()`"
+    )
 
 
 def length_of(inputs: Inputs) -> int:

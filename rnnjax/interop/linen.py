@@ -29,6 +29,7 @@ from rnnjax.interop.conventions import (
     run_layer,
 )
 from rnnjax.interop.foreign import Carry, Foreign, Keys, spread
+from rnnjax.interop.names import from_names, to_names
 from rnnjax.interop.native import run_native
 from rnnjax.layers import Layer, concatenate
 from rnnjax.tree import combine
@@ -38,7 +39,8 @@ class RNN(nn.Module):
     """A cell over a sequence: the attributes, the call and the scopes of `flax.linen.RNN`.
 
     The cell may be one of Flax, whose parameters stay where Flax has them, or a `Cell` or
-    `Layer` of this library, whose parameters are `params["cell"]`. A module of your own
+    `Layer` of this library, whose parameters are `params["cell"]`, in dictionaries by
+    name (`rnnjax.interop.names`), so that a mask for optax sees each. A module of your own
     needs what Flax asks of one: `(carry, x) -> (carry, y)`, `num_feature_axes` and, where
     a call gives no carry or has resets, `initialize_carry(key, input_shape)`.
 
@@ -133,7 +135,8 @@ class RNN(nn.Module):
 
     def _run_layer(self, carry: Carry | None, inputs: Inputs, **flags: Any) -> tuple[Carry, Any]:
         """A `Cell` or `Layer`, over inputs `[T, B, D]`."""
-        params = self.param("cell", self.cell.init)
+        named = self.param("cell", lambda key: to_names(self.cell.init(key)))
+        params = from_names(self.cell.init, unfreeze(named))
         key = self.make_rng("dropout") if self.has_rng("dropout") else None
         cell = _thawed(self.cell)
         return run_layer(cell, params, inputs, carry, fold=self.fold, key=key, **flags)

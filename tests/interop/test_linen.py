@@ -6,13 +6,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import linen as nn
-from flax import serialization
+from flax import serialization, traverse_util
 
 import rnnjax
 from rnnjax import cells, folds, layers
 from rnnjax.interop import linen as rnn
+from rnnjax.interop.names import from_names
 
 B, T, D, H = 3, 5, 2, 4
 X = np.random.default_rng(0).normal(size=(B, T, D)).astype(np.float32)
@@ -285,6 +287,19 @@ def test_what_a_cell_lacks_is_named() -> None:
             module.init(STREAMS, X, **call)
 
 
+def test_a_mask_by_names_sees_every_leaf() -> None:
+    """As with Flax's own cell: weights decay, biases do not."""
+    module = rnn.RNN(
+        layers.stack(layers.recurrent(cells.gru(D, H)), layers.recurrent(cells.lstm(H, H)))
+    )
+    params = jax.tree.map(jnp.ones_like, module.init(KEY, X)["params"])
+    mask = traverse_util.path_aware_map(lambda path, _: path[-1].startswith("W"), params)
+    decay = optax.masked(optax.add_decayed_weights(0.5), mask)
+    updates, _ = decay.update(jax.tree.map(jnp.zeros_like, params), decay.init(params), params)
+    for path, update in traverse_util.flatten_dict(updates).items():
+        assert (np.asarray(update) == (0.5 if path[-1].startswith("W") else 0.0)).all()
+
+
 def test_a_cell_and_a_layer_of_ours() -> None:
     cell = cells.lstm(D, H)
     module = rnn.RNN(cell, return_carry=True, fold=folds.scan())
@@ -292,7 +307,8 @@ def test_a_cell_and_a_layer_of_ours() -> None:
     mask, resets = np.random.default_rng(1).random((2, B, T)) < 0.7
     carry, outputs = module.apply(variables, X, mask=mask, resets=resets, initial_carry=carry)
     expected = rnnjax.unroll(
-        cell, variables["params"]["cell"], X.swapaxes(0, 1), module.apply(variables, X)[0],
+        cell, from_names(cell.init, variables["params"]["cell"]), X.swapaxes(0, 1),
+        module.apply(variables, X)[0],
         mask=mask.T, resets=resets.T,
     )  # fmt: skip
     jax.tree.map(np.testing.assert_array_equal, carry, expected[0])

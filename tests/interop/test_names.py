@@ -1,0 +1,60 @@
+"""Parameters that went through what knows only names, and came back."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import chex
+import jax
+import pytest
+from flax import serialization
+
+from rnnjax import cells, layers
+from rnnjax.interop.names import from_names, to_names
+
+LAYER = layers.stack(
+    layers.recurrent(cells.gru(3, 4)),
+    layers.bidirectional(layers.recurrent(cells.lstm(4, 5)), layers.recurrent(cells.lru(4, 5))),
+)
+KEY = jax.random.key(0)
+
+
+def by_msgpack(params: Any, folder: Path) -> Any:
+    """Flax's bytes, read without a target."""
+    return serialization.msgpack_restore(serialization.to_bytes(params))
+
+
+def by_orbax(params: Any, folder: Path) -> Any:
+    """A checkpoint of orbax, read without a target."""
+    checkpoint = pytest.importorskip("orbax.checkpoint")
+    saver = checkpoint.StandardCheckpointer()
+    saver.save(folder / "saved", params)
+    saver.wait_until_finished()
+    return saver.restore(folder / "saved")
+
+
+@pytest.mark.parametrize("way", [by_msgpack, by_orbax, lambda params, _: to_names(params)])
+def test_what_comes_back_by_name(way: Callable[[Any, Path], Any], tmp_path: Path) -> None:
+    params = LAYER.init(KEY)
+    chex.assert_trees_all_equal(from_names(LAYER.init, way(params, tmp_path)), params)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [cells.elman(3, 4), cells.gru(3, 4, reset_after=False), cells.lstm(3, 4, projection_size=2)],
+)
+def test_the_fields_of_a_cell(cell: Any) -> None:
+    params = cell.init(KEY)
+    for named in (params, params._asdict(), to_names(params)):
+        chex.assert_trees_all_equal(from_names(cell.init, named), params)
+    assert set(to_names(params)) == {name for name, p in params._asdict().items() if p is not None}
+
+
+@pytest.mark.parametrize(
+    "named",
+    [{}, None, [], {"W_xh": 1.0}, cells.lstm(3, 4).init(KEY)],
+    ids=lambda named: type(named),
+)
+def test_other_names_are_refused(named: Any) -> None:
+    with pytest.raises(TypeError, match=r"params: expected the names and shapes of Elman.*, got "):
+        from_names(cells.elman(3, 4).init, named)
