@@ -52,6 +52,27 @@ def test_what_it_expects_is_what_it_takes(
     assert 0.75 < taken / found.bytes < 1.35
 
 
+class Device:
+    """One that tells how much memory it has, or does not."""
+
+    def __init__(self, stats: dict[str, int] | None) -> None:
+        self.stats = stats
+
+    def memory_stats(self) -> dict[str, int] | None:
+        """As JAX's devices have it."""
+        return self.stats
+
+
+def test_the_budget_is_what_the_device_has() -> None:
+    """Unless it is given, or the device does not tell."""
+    cell = cells.gru(256, 256)
+    for stats in (None, {}, {"bytes_limit": 60 * MIB}):
+        found = rnnjax.plan(cell, (32,), 512, device=Device(stats))  # type: ignore[arg-type]
+        limit = (stats or {}).get("bytes_limit")
+        assert found == rnnjax.plan(cell, (32,), 512, budget_bytes=limit)
+        assert (found.description == "blocked(store=False)") == bool(limit)
+
+
 def test_less_memory_takes_more_time() -> None:
     """From everything kept to segments of segments, and then no further."""
     cell = cells.lstm(256, 256)

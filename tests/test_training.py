@@ -3,10 +3,12 @@
 import itertools
 import json
 import os
+import pickle
 import pty
 import subprocess
 import sys
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -202,6 +204,57 @@ def test_an_update_that_is_not_finite_is_not_made():
     with pytest.raises(training.NonFiniteError, match="training step 2") as caught:
         training.fit(loss, start(), sample, optax.sgd(rates), steps=3, key=jax.random.key(0))
     assert np.isfinite(caught.value.params["readout"]).all()
+
+
+def test_a_failure_in_a_later_chunk_has_its_own_numbers(tmp_path):
+    """The loss and the gradient's norm of that step, and none of another's."""
+    rates = lambda count: jnp.where(count == 3, jnp.nan, 0.0)  # noqa: E731
+    path = tmp_path / "metrics.jsonl"
+    given = {"steps": 6, "key": jax.random.key(0), "chunk": 2}
+    plain = training.fit(loss, start(), sample, optax.sgd(0.0), **given)
+    with pytest.raises(training.NonFiniteError, match="training step 3"):
+        training.fit(loss, start(), sample, optax.sgd(rates), metrics=path, **given)
+    last = json.loads(path.read_text().splitlines()[-1])
+    assert (last["step"], last["loss"]) == (3, float(plain.losses[3]))
+
+
+def test_the_error_goes_from_process_to_process():
+    """With all that it knows."""
+    with pytest.raises(training.NonFiniteError) as caught:
+        training.fit(loss, start(), broken("input"), optax.sgd(0.1), steps=9, key=jax.random.key(1))
+    error, again = caught.value, pickle.loads(pickle.dumps(caught.value))
+    assert (again.step, again.time, again.direction) == (error.step, error.time, error.direction)
+    assert str(again) == str(error)
+    assert str(error).isascii()
+    chex.assert_trees_all_equal(again.params, error.params)
+
+
+def test_a_second_fit_compiles_nothing(compilations):
+    """And one whose loss reads another number than before is compiled with that."""
+    weight = 1.0
+
+    def weighed(params, batch, unroll=rnnjax.unroll):
+        return weight * loss(params, batch, unroll=unroll)
+
+    def run(seed):
+        optimizer = optax.adam(1e-2)
+        given = {"steps": 4, "key": jax.random.key(seed), "clip": 1.0}
+        return training.fit(weighed, start(), sample, optimizer, **given).losses
+
+    first = run(0)
+    run(1)
+    compilations.clear()
+    np.testing.assert_array_equal(run(0), first)
+    assert not compilations
+    weight = 2.0
+    np.testing.assert_allclose(run(0)[0], 2 * first[0])
+
+
+def test_nothing_goes_to_the_device_unasked():
+    given = (loss, start(), sample, optax.adam(1e-2))
+    key = jax.random.key(0)
+    with jax.transfer_guard("disallow"):
+        training.fit(*given, steps=3, key=key, chunk=2, clip=1.0)
 
 
 def test_complex_parameters_go_downhill():
