@@ -44,7 +44,7 @@ def load(params: Params, *, activation: Activation | None = None, dropout: float
     Raises:
       ValueError: an activation that no cell takes, a dropout that no stack takes.
     """
-    check_dropout(dropout, stacked=type(params) is tuple)
+    check_dropout(dropout, layers=len(params) if type(params) is tuple else 1)
     cells = [part for layer in take_apart(params) for part in layer]
     check_activation(activation, elman=any(isinstance(part, ElmanParams) for part in cells))
 
@@ -72,13 +72,13 @@ def check_activation(activation: Activation | None, *, elman: bool) -> None:
         )
 
 
-def check_dropout(dropout: float, *, stacked: bool) -> None:
+def check_dropout(dropout: float, *, layers: int) -> None:
     """Refuses a dropout where there are no two layers for it to lie between.
 
     Raises:
       ValueError: it is not 0 for one layer.
     """
-    if dropout != 0 and not stacked:
+    if dropout != 0 and layers == 1:
         raise ValueError(
             f"dropout: expected 0 for one layer, got {dropout}; it lies between layers, and "
             "`rnnjax.layers.dropout(layer, rate)` drops the outputs of one"
@@ -110,10 +110,10 @@ def by_layer(tree: Any) -> list[list[Any]]:
     return [list(part) if isinstance(part, Directions) else [part] for part in stacked]
 
 
-def nest(layers: Sequence[Sequence[Any]], like: Any) -> Any:
-    """The way back from `by_layer`: a tuple of layers where `like` is one."""
+def nest(layers: Sequence[Sequence[Any]], *, stacked: bool) -> Any:
+    """The way back from `by_layer`, to the tuple of a `stack` or to one layer."""
     nested = tuple(Directions(*parts) if len(parts) == 2 else parts[0] for parts in layers)
-    return nested if type(like) in (tuple, list) else nested[0]
+    return nested if stacked else nested[0]
 
 
 def take_apart(params: Params) -> list[list[Params]]:

@@ -32,6 +32,7 @@ from rnnjax.interop.arrays import (
     check_entries,
     check_mapping,
     copy,
+    nest,
     reorder_gates,
     take_apart,
     to_numpy,
@@ -154,7 +155,7 @@ def from_keras(
     taken = [_take_layer(own, place) for own, place in zip(lists, places, strict=True)]
     said = _Said(activation, reset_after, merge)
     _check_taken(said, taken, has_config=told is not None)
-    check_dropout(dropout, stacked=stacked)
+    check_dropout(dropout, layers=len(lists))
     if told is None:
         if merge is None:
             for own, parts, place in zip(lists, taken, places, strict=True):
@@ -176,10 +177,8 @@ def from_keras(
     check_entries(found, shapes, what=f"the weights of Keras's {kinds}", remedy=FROM_LAYER)
     params = [copy([_from_part(part) for part in layer.parts]) for layer in layers]
     built = [_build(layer, own) for layer, own in zip(layers, params, strict=True)]
-    joined = tuple(Directions(*own) if len(own) == 2 else own[0] for own in params)
-    if stacked:
-        return Loaded(stack(*built, dropout=dropout), joined)
-    return Loaded(built[0], joined[0])
+    joined = stack(*built, dropout=dropout) if stacked else built[0]
+    return Loaded(joined, nest(params, stacked=stacked))
 
 
 def to_keras(params: Params) -> list[Any]:

@@ -195,7 +195,8 @@ def from_torch_state(params: Params, state: Any) -> State:
         h, *c = (jnp.asarray(a[k], own.dtype) for a, own in zip(arrays, start, strict=True))
         found.append(LSTMState(c=c[0], h=h) if c else h)
     in_order = iter(found)
-    return nest([[next(in_order) for _ in layer] for layer in layers], like=params)
+    nested = [[next(in_order) for _ in layer] for layer in layers]
+    return nest(nested, stacked=type(params) in (tuple, list))
 
 
 def to_torch_state(state: State) -> Any:
@@ -210,7 +211,8 @@ def to_torch_state(state: State) -> Any:
 
     Returns:
       Arrays of numpy, `[layers * directions, *B, H]`: `h_n`, or `(h_n, c_n)` of an LSTM,
-      h_n `[..., P]` with a projection.
+      h_n `[..., P]` with a projection. They have the dtype of the state, float32 at least;
+      a narrower module wants them in its own.
 
     Raises:
       TypeError: no arrays of numbers where the states should be.

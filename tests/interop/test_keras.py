@@ -387,9 +387,10 @@ def test_configs_of_layers_on_top_of_each_other():
     ],
 )
 def test_an_argument_that_no_layer_takes_is_refused(case, options, message):
-    [weights] = lists(golden(case), "weights/")
-    with pytest.raises(ValueError, match=message):
-        from_keras(weights, **options)
+    weights = lists(golden(case), "weights/")
+    for given in (weights, weights[0]):
+        with pytest.raises(ValueError, match=message):
+            from_keras(given, **options)
 
 
 def test_an_activation_without_a_config_is_said_of_every_layer():
