@@ -221,14 +221,14 @@ def stack(*layers: Layer, dropout: float = 0.0) -> Layer:
       A layer whose parameters and states are tuples, an entry a layer.
 
     Raises:
-      ValueError: no layer, or a rate outside [0, 1).
+      ValueError: no layer, or a rate outside [0, 1].
       TypeError: one of them is no layer.
     """
     if not layers:
         raise ValueError("layers: expected at least one, got none")
     for place, layer in enumerate(layers):
         _check_layer(f"layers[{place}]", layer)
-    between = _dropout(dropout)
+    _check_rate("dropout", dropout)
     count = len(layers)
 
     def init(key: chex.PRNGKey) -> tuple[Params, ...]:
@@ -255,7 +255,7 @@ def stack(*layers: Layer, dropout: float = 0.0) -> Layer:
         finals = []
         for i, layer in enumerate(layers):
             if i > 0:
-                inputs = between(inputs, keys[count + i])
+                inputs = drop(inputs, dropout, key=keys[count + i])
             final, inputs = layer.apply(
                 weights[i], inputs, states[i], mask=mask, resets=resets, reverse=reverse,
                 key=keys[i], unroll=_within(str(i), unroll),
@@ -273,12 +273,14 @@ def dropout(layer: Layer, rate: float) -> Layer:
 
         outputs_t = keep_t outputs_t / (1 - rate),   keep_t ~ Bernoulli(1 - rate)
 
+    `drop` does it to arrays that are no layer's.
+
     Raises:
-      ValueError: a rate outside [0, 1).
+      ValueError: a rate outside [0, 1].
       TypeError: no layer.
     """
     _check_layer("layer", layer)
-    drop = _dropout(rate)
+    _check_rate("rate", rate)
 
     def apply(
         params: Params, inputs: Inputs, state: State | None = None, *,
@@ -286,9 +288,41 @@ def dropout(layer: Layer, rate: float) -> Layer:
     ) -> tuple[State, Any]:  # fmt: skip
         inner, own = _keys(key, 2)
         final, outputs = layer.apply(params, inputs, state, key=inner, **options)
-        return final, drop(outputs, own)
+        return final, drop(outputs, rate, key=own)
 
     return layer._replace(apply=apply)
+
+
+def drop(tree: Any, rate: float, *, key: chex.PRNGKey | None) -> Any:
+    """Dropout of arrays that no layer gives: of embeddings, or of what goes into a readout.
+
+        y = keep x / (1 - rate),   keep ~ Bernoulli(1 - rate) for each number; zeros at rate 1
+
+    Args:
+      tree: array of any shape, or a pytree of such; leaves that are not floating stay as
+        they are.
+      rate: the share that is dropped.
+      key: drawn from; None drops nothing.
+
+    Returns:
+      Arrays of the same shapes and dtypes.
+
+    Raises:
+      ValueError: a rate outside [0, 1].
+    """
+    _check_rate("rate", rate)
+    if key is None or rate == 0:
+        return tree
+    keep = 1.0 - float(rate)
+    # At rate 1 all are dropped; divided by zero, they would leave NaN in the gradient.
+    scale = keep or 1.0
+    leaves, structure = jax.tree.flatten(tree)
+    dropped = [
+        jnp.where(jax.random.bernoulli(k, keep, x.shape), x / scale, jnp.zeros_like(x))
+        if carries_gradient(x) else x
+        for x, k in zip(leaves, jax.random.split(key, len(leaves)), strict=True)
+    ]  # fmt: skip
+    return jax.tree.unflatten(structure, dropped)
 
 
 @by_value
@@ -374,22 +408,11 @@ def _check_layer(name: str, layer: Any) -> None:
     raise TypeError(f"{name}: expected a Layer, got {kind_of(layer)}; {remedy}")
 
 
-def _dropout(rate: float) -> Callable[[Any, chex.PRNGKey | None], Any]:
-    if not 0 <= rate < 1:
-        raise ValueError(f"dropout: expected a rate from 0 to below 1, got {rate}")
-
-    def drop(tree: Any, key: chex.PRNGKey | None) -> Any:
-        if key is None or rate == 0:
-            return tree
-        leaves, structure = jax.tree.flatten(tree)
-        dropped = [
-            jnp.where(jax.random.bernoulli(k, 1 - rate, y.shape), y / (1 - rate), jnp.zeros_like(y))
-            if carries_gradient(y) else y
-            for y, k in zip(leaves, jax.random.split(key, len(leaves)), strict=True)
-        ]  # fmt: skip
-        return jax.tree.unflatten(structure, dropped)
-
-    return drop
+def _check_rate(name: str, rate: float) -> None:
+    if not 0 <= rate <= 1:
+        raise ValueError(
+            f"{name}: expected a rate from 0 to 1, got {rate}; it is the share that is dropped"
+        )
 
 
 def _keys(key: chex.PRNGKey | None, count: int) -> Any:

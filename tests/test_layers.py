@@ -226,6 +226,29 @@ def test_dropout_of_one_layer_reaches_its_outputs() -> None:
     assert 0.3 < kept[MASK].mean() < 0.7
 
 
+def test_at_rate_one_everything_is_zero_and_so_is_its_gradient() -> None:
+    def total(x: jax.Array) -> Any:
+        dropped = layers.drop({"x": x, "count": jnp.arange(3)}, 1, key=jax.random.key(0))
+        return jnp.sum(jnp.sin(dropped["x"] + 1)), dropped
+
+    gradient, dropped = jax.grad(total, has_aux=True)(jnp.asarray([[1.0, -2.0, jnp.inf]]))
+    assert not np.any(gradient) and not np.any(dropped["x"])
+    assert np.array_equal(dropped["count"], [0, 1, 2])
+    above = stack(recurrent(GRU), recurrent(TANH), dropout=1.0)
+    params = drawn(above)
+    _, outputs = above.apply(params, X, key=jax.random.key(0))
+    assert_close(outputs, rnnjax.unroll(TANH, params[1], jnp.zeros((T, 3, 4)))[1])
+
+
+def test_arrays_of_no_layer_are_dropped_where_there_is_a_key() -> None:
+    x = np.ones((50, 40), np.float32)
+    assert layers.drop(x, 0.25, key=None) is x
+    dropped = layers.drop(jnp.asarray(x), 0.25, key=jax.random.key(0))
+    assert dropped.dtype == x.dtype
+    np.testing.assert_array_equal(np.unique(dropped), np.float32([0, 1 / 0.75]))
+    assert 0.70 < (np.asarray(dropped) != 0).mean() < 0.80
+
+
 DROPPING = layers.dropout(THERE, 0.5)
 
 
@@ -366,7 +389,15 @@ def test_a_stack_in_bfloat16_keeps_states_in_float32() -> None:
     ("call", "error", "message"),
     [
         (lambda p: stack(), ValueError, "layers: expected at least one, got none"),
-        (lambda p: stack(UPWARD, dropout=1.0), ValueError, "dropout: expected a rate from 0"),
+        (
+            lambda p: stack(UPWARD, dropout=1.5),
+            ValueError, "dropout: expected a rate from 0 to 1, got 1.5; it is the share",
+        ),
+        (lambda p: layers.dropout(UPWARD, rate=1.5), ValueError, "rate: expected a rate from 0"),
+        (
+            lambda p: layers.drop(X, float("nan"), key=None),
+            ValueError, "rate: expected a rate from 0 to 1, got nan",
+        ),
         (lambda p: UPWARD.apply(p[:2], X), TypeError, "params: expected 3 parts, one for each"),
         (lambda p: UPWARD.apply(p[0], X), TypeError, "params: expected 3 parts"),
         (

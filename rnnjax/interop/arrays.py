@@ -32,17 +32,19 @@ class Loaded(NamedTuple):
     params: Params
 
 
-def load(params: Params, *, activation: Activation | None = None) -> Loaded:
+def load(params: Params, *, activation: Activation | None = None, dropout: float = 0.0) -> Loaded:
     """The layer that fits the parameters, and copies of them on the device.
 
     Args:
       params: arrays of numpy: those of a cell for `recurrent`, `Directions` of two for
         `bidirectional`, a tuple for a `stack`.
       activation: f of an Elman network, tanh unless told.
+      dropout: rate between the layers of a `stack`.
 
     Raises:
-      ValueError: an activation that no cell takes.
+      ValueError: an activation that no cell takes, a dropout that no stack takes.
     """
+    check_dropout(dropout, layers=len(params) if type(params) is tuple else 1)
     cells = [part for layer in take_apart(params) for part in layer]
     check_activation(activation, elman=any(isinstance(part, ElmanParams) for part in cells))
 
@@ -50,7 +52,7 @@ def load(params: Params, *, activation: Activation | None = None) -> Loaded:
         if isinstance(part, Directions):
             return bidirectional(build(part.forward), build(part.backward))
         if type(part) is tuple:
-            return stack(*map(build, part))
+            return stack(*map(build, part), dropout=dropout)
         return recurrent(build_cell(part, activation))
 
     params = copy(params)
@@ -67,6 +69,19 @@ def check_activation(activation: Activation | None, *, elman: bool) -> None:
         raise ValueError(
             f"activation: expected None for an LSTM or a GRU, got {activation!r}; theirs is tanh, "
             f"and {OTHER_FUNCTIONS}"
+        )
+
+
+def check_dropout(dropout: float, *, layers: int) -> None:
+    """Refuses a dropout where there are no two layers for it to lie between.
+
+    Raises:
+      ValueError: it is not 0 for one layer.
+    """
+    if dropout != 0 and layers == 1:
+        raise ValueError(
+            f"dropout: expected 0 for one layer, got {dropout}; it lies between layers, and "
+            "`rnnjax.layers.dropout(layer, rate)` drops the outputs of one"
         )
 
 
@@ -89,6 +104,18 @@ def build_cell(params: Params, activation: Activation | None) -> Cell:
     return lstm(inputs, hidden, projection_size=projection, dtype=dtype)
 
 
+def by_layer(tree: Any) -> list[list[Any]]:
+    """What each layer has, and in it each direction: parameters, or states."""
+    stacked = tree if type(tree) in (tuple, list) else (tree,)
+    return [list(part) if isinstance(part, Directions) else [part] for part in stacked]
+
+
+def nest(layers: Sequence[Sequence[Any]], *, stacked: bool) -> Any:
+    """The way back from `by_layer`, to the tuple of a `stack` or to one layer."""
+    nested = tuple(Directions(*parts) if len(parts) == 2 else parts[0] for parts in layers)
+    return nested if stacked else nested[0]
+
+
 def take_apart(params: Params) -> list[list[Params]]:
     """The parameters of each layer, and in it of each direction.
 
@@ -96,8 +123,7 @@ def take_apart(params: Params) -> list[list[Params]]:
       TypeError: neither those of `elman`, `lstm` or `gru`, nor of `bidirectional` or
         `stack` of them.
     """
-    stacked = params if type(params) in (tuple, list) else (params,)
-    layers = [list(p) if isinstance(p, Directions) else [p] for p in stacked]
+    layers = by_layer(params)
     for part in (part for layer in layers for part in layer):
         if not isinstance(part, ElmanParams | LSTMParams | GRUParams):
             raise TypeError(
@@ -106,6 +132,18 @@ def take_apart(params: Params) -> list[list[Params]]:
                 "other layers one by one"
             )
     return layers
+
+
+def check_mapping(name: str, value: Any, remedy: str) -> None:
+    """Refuses what holds no arrays by name, such as the module that they are of.
+
+    Raises:
+      TypeError: naming its class.
+    """
+    if not isinstance(value, Mapping):
+        raise TypeError(
+            f"{name}: expected a mapping of names to arrays, got {type(value).__name__}; {remedy}"
+        )
 
 
 def to_numpy(name: str, array: Any) -> np.ndarray:
@@ -127,7 +165,9 @@ def to_numpy(name: str, array: Any) -> np.ndarray:
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(f"{name}: expected an array, got {type(array).__name__}: {error}") from None
     if not jnp.issubdtype(found.dtype, jnp.number):
-        raise TypeError(f"{name}: expected an array of numbers, got {found.dtype}")
+        # Of what is no array numpy makes one of objects or of letters.
+        got = found.dtype if hasattr(array, "dtype") else type(array).__name__
+        raise TypeError(f"{name}: expected an array of numbers, got {got}")
     return found
 
 

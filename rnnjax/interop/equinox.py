@@ -17,12 +17,14 @@ import numpy as np
 
 from rnnjax.cell import Batch, Cell, Inputs, Params, from_step
 from rnnjax.cells import GRUParams, LSTMParams
-from rnnjax.interop.arrays import Loaded, Shape, check_entries, load, to_numpy
+from rnnjax.interop.arrays import Loaded, Shape, check_entries, check_mapping, load, to_numpy
 from rnnjax.interop.weights import GATES, check_params, matrix_shape, other_size
 from rnnjax.tree import describe
 from rnnjax.values import by_value
 
 Carry = Any
+
+FROM_MODULE = "pass vars(module), and run any other module by `equinox_cell`"
 
 
 @by_value
@@ -133,8 +135,9 @@ def from_equinox(arrays: Mapping[str, Any]) -> Loaded:
     Raises:
       ValueError: not the names of such a cell; an array is missing, too much, or of a
         shape or dtype that does not fit; all are named.
-      TypeError: an entry is no array of numbers.
+      TypeError: `arrays` is no mapping, as a module is not, or an entry no array of numbers.
     """
+    check_mapping("arrays", arrays, FROM_MODULE)
     found = {
         name: to_numpy(name, array)
         for name, array in arrays.items()
@@ -148,7 +151,7 @@ def from_equinox(arrays: Mapping[str, Any]) -> Loaded:
     if kind is None or rows % hidden:
         raise ValueError(
             "arrays: expected weight_hh [3H, H] of an eqx.nn.GRUCell or [4H, H] of an LSTMCell, "
-            f"got {describe(found)}; pass vars(module), and run any other module by `equinox_cell`"
+            f"got {describe(found)}; {FROM_MODULE}"
         )
     biases: dict[str, Shape] = {"bias": (rows,)}
     if rows == 3 * hidden:
@@ -161,7 +164,7 @@ def from_equinox(arrays: Mapping[str, Any]) -> Loaded:
         found,
         shapes | biases if found.keys() & biases.keys() else shapes,
         what=f"an Equinox cell of hidden size {hidden}, {kind.__name__} here",
-        remedy="pass vars(module)",
+        remedy=FROM_MODULE,
     )
     W_xh, W_hh = found["weight_ih"].T, found["weight_hh"].T
     return load(

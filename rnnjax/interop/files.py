@@ -1,4 +1,4 @@
-"""Arrays by name in files that hold nothing but arrays: .safetensors, .npz, .h5 (Keras).
+"""Arrays by name in files that hold nothing but arrays: .safetensors, .npz, HDF5 (Keras).
 
 Of a .keras file, what it tells of the model beside its weights.
 
@@ -41,8 +41,8 @@ def read(path: str | os.PathLike[str]) -> Arrays:
     """The arrays in a file, by name.
 
     Args:
-      path: `.safetensors`; `.npz`; `.h5`, `.weights.h5` of Keras among them, whose names
-        are those of the groups, "layers/lstm/cell/vars/0".
+      path: `.safetensors`; `.npz`; `.h5` or `.hdf5`, `.weights.h5` of Keras among them,
+        whose names are those of the groups, "layers/lstm/cell/vars/0".
 
     Returns:
       Arrays in the dtypes of the file, bfloat16 included.
@@ -325,6 +325,7 @@ READERS: dict[str, Callable[[io.BufferedReader], Arrays]] = {
     ".safetensors": _read_safetensors,
     ".npz": _read_npz,
     ".h5": _read_h5,
+    ".hdf5": _read_h5,
 }
 WRITERS: dict[str, Callable[[Arrays], bytes]] = {
     ".safetensors": _write_safetensors,

@@ -20,12 +20,14 @@ from flax import linen, nnx
 
 from rnnjax.cell import Batch, Cell, Inputs, Params, signature
 from rnnjax.cells import ElmanParams, GRUParams, LSTMParams
-from rnnjax.interop.arrays import Loaded, check_entries, load, to_numpy
+from rnnjax.interop.arrays import Loaded, check_entries, check_mapping, load, to_numpy
 from rnnjax.interop.conventions import initialize
 from rnnjax.interop.foreign import Carry, Foreign, Keys, foreign_cell, spread
 from rnnjax.interop.weights import GATES, check_params, expected_shapes, other_size
 from rnnjax.tree import describe
 from rnnjax.values import by_value
+
+FROM_CELL = 'pass variables["params"] of linen, or nnx.state(cell)'
 
 
 @by_value
@@ -307,7 +309,7 @@ def from_flax(cell: Any, tree: Mapping[str, Any]) -> Loaded:
         found,
         blocks,
         what=f"the weights of {_title(cell)}",
-        remedy='pass variables["params"] of linen, or nnx.state(cell)',
+        remedy=FROM_CELL,
     )
     params = layout.join(found)
     params = params._replace(W_hh=params.W_hh + _skipped(cell, params.W_hh))
@@ -389,8 +391,7 @@ def _layout(cell: Any) -> Layout:
 def _flat(tree: Mapping[str, Any]) -> dict[str, np.ndarray]:
     if isinstance(tree, nnx.State):
         tree = nnx.to_pure_dict(nnx.filter_state(tree, nnx.Param))
-    if not isinstance(tree, Mapping):
-        raise TypeError(f"tree: expected arrays nested by name, got {type(tree).__name__}")
+    check_mapping("tree", tree, FROM_CELL)
     return {name: to_numpy(name, array) for name, array in by_name(tree).items()}
 
 

@@ -25,6 +25,7 @@ from rnnjax.interop.arrays import (
     Loaded,
     Shape,
     check_entries,
+    check_mapping,
     load,
     reorder_gates,
     to_numpy,
@@ -35,6 +36,10 @@ from rnnjax.values import by_value
 
 # From i g f o to i f g o, and back.
 LSTM_ORDER = (0, 2, 1, 3)
+
+FROM_TRANSFORM = (
+    'pass the parameters as `hk.transform` gives them, {"lstm/linear": {"w": ..., "b": ...}}'
+)
 
 
 @by_value
@@ -137,7 +142,11 @@ def from_haiku(params: Mapping[str, Mapping[str, Any]], name: str) -> Loaded:
     Raises:
       ValueError: the names are not those of a VanillaRNN, an LSTM or a GRU; an array is
         missing, too much, or of a shape or dtype that does not fit; all are named.
+      TypeError: `params` is no mapping of such mappings, or an entry no array of numbers.
     """
+    check_mapping("params", params, FROM_TRANSFORM)
+    for module, entries in params.items():
+        check_mapping(f"params[{module!r}]", entries, FROM_TRANSFORM)
     found = {
         f"{module}/{entry}".removeprefix(f"{name}/"): to_numpy(f"{module}/{entry}", array)
         for module, entries in params.items()
@@ -238,9 +247,7 @@ def _take_vanilla(found: Mapping[str, Any], name: str) -> ElmanParams:
 
 
 def _check(found: Mapping[str, np.ndarray], shapes: Mapping[str, Shape], what: str) -> None:
-    check_entries(
-        found, shapes, what=what, remedy="pass the parameters as `hk.transform` gives them"
-    )
+    check_entries(found, shapes, what=what, remedy=FROM_TRANSFORM)
 
 
 def _add_forget(b_h: np.ndarray, constant: float) -> np.ndarray:

@@ -8,6 +8,7 @@ as r z n. A GRU with `reset_after=True` has two rows of biases, for the inputs a
 product: b_h = bias[0] + bias[1] for r and z; b_h[n] = bias[0, h], b_hn = bias[1, h].
 """
 
+import itertools
 import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -27,26 +28,34 @@ from rnnjax.interop.arrays import (
     Shape,
     build_cell,
     check_activation,
+    check_dropout,
     check_entries,
+    check_mapping,
     copy,
+    nest,
     reorder_gates,
     take_apart,
     to_numpy,
 )
-from rnnjax.interop.keras_config import Direction, read_layer
+from rnnjax.interop.keras_config import Direction, Told, read_layer
 from rnnjax.interop.weights import other_size
 from rnnjax.layers import Directions, Layer, backward, bidirectional, concatenate, recurrent, stack
+from rnnjax.tree import describe
 
 Merge = Callable[[Any, Any], Any]
 
 NAMES = ("kernel", "recurrent_kernel", "bias")
 KINDS = {1: "SimpleRNN", 3: "GRU", 4: "LSTM"}
 SIDES = ("forward", "backward")
-IN_FILE = re.compile(r"(.+?)(?:/forward_layer|/backward_layer)?/cell/vars/0")
+# What the arrays of a cell are called in a file: in a `.weights.h5`, and in older ones.
+IN_FILE = (("vars/0", "vars/1", "vars/2"), NAMES, tuple(f"{name}:0" for name in NAMES))
+# Where in a layer its cells stand.
+WITHIN = re.compile(r"((/forward_layer|/backward_layer)?/cell|/cell/cells/[^/]+)$")
 FROM_LAYER = (
     "pass `layer.get_weights()` of one SimpleRNN, LSTM, GRU or Bidirectional, or a list of such "
     "lists for layers on top of each other"
 )
+FROM_FILE = 'pass what `rnnjax.interop.files.read("NAME.weights.h5")` gives'
 OF_WEIGHTS = "pass the config of the layer whose weights these are"
 
 
@@ -89,6 +98,7 @@ def from_keras(
     activation: Activation | None = None,
     reset_after: bool | None = None,
     merge: Merge | None = None,
+    dropout: float = 0.0,
 ) -> Loaded:
     """A layer that computes what the Keras layer computed, and its parameters.
 
@@ -109,13 +119,16 @@ def from_keras(
     Args:
       weights: `layer.get_weights()`; for layers on top of each other a list of such lists,
         from the first layer to the last; from a file, what `layer_weights` takes out of it.
-        They are copied.
+        `Directions` of two such lists are a `Bidirectional`, whatever their sizes. They are
+        copied.
       config: `layer.get_config()`, or a list of them, one for each layer; from a file, what
-        `layer_config` takes out of it.
-      activation: f of a `SimpleRNN`, where no config names it; tanh unless told.
+        `layer_config` takes out of it. That of `RNN([cell, cell])` parts their weights.
+      activation: f of `SimpleRNN`s, where no config names it; tanh unless told.
       reset_after: of a GRU without biases, whose weights do not tell; else None.
       merge: of `Bidirectional`, where there is no config; `jnp.add` for
         `merge_mode="sum"`, `jnp.multiply` for "mul".
+      dropout: rate between the layers, as of a `keras.layers.Dropout(rate)` after each but
+        the last; acts where `layer.apply` is given a key.
 
     Returns:
       The layer and its parameters in the dtype of the arrays (float64 becomes float32
@@ -125,23 +138,31 @@ def from_keras(
 
     Raises:
       ValueError: an array is missing, too much, or of a shape or dtype that does not fit;
-        all are named. A config of another layer than the weights', or of one that is not
-        here. An argument that a config contradicts, or that no layer takes.
-      TypeError: an entry is no array of numbers, a config no mapping, or `reset_after` no
-        boolean.
+        all are named. Arrays that may be two layers or two directions, where nothing tells
+        which. A config of another layer than the weights', or of one that is not here. An
+        argument that a config contradicts, or that no layer takes.
+      TypeError: `weights` is no list, an entry no array of numbers, a config no mapping, or
+        `reset_after` no boolean.
     """
     reset_after = None if reset_after is None else as_bool("reset_after", reset_after)
-    stacked = len(weights) > 0 and all(isinstance(layer, list | tuple) for layer in weights)
-    taken = [
-        _take_layer(layer, f"layer {k} " if stacked else "")
-        for k, layer in enumerate(weights if stacked else [weights])
-    ]
+    lists = _take_lists(weights)
+    told = None
+    if config is not None:
+        told = _read(config)
+        lists = _part_cells(lists, told)
+    stacked = len(lists) > 1 or lists[0] is not weights
+    places = [f"layer {k} " if stacked else "" for k in range(len(lists))]
+    taken = [_take_layer(own, place) for own, place in zip(lists, places, strict=True)]
     said = _Said(activation, reset_after, merge)
-    _check_taken(said, taken)
-    if config is None:
+    _check_taken(said, taken, has_config=told is not None)
+    check_dropout(dropout, layers=len(lists))
+    if told is None:
+        if merge is None:
+            for own, parts, place in zip(lists, taken, places, strict=True):
+                _check_clear(own, parts, place)
         layers = [_assume(parts, said) for parts in taken]
     else:
-        layers = _tell(taken, config if stacked else [config], said)
+        layers = _tell(taken, [own for cells in told for own in cells], said)
     found: dict[str, np.ndarray] = {}
     shapes: dict[str, Shape | None] = {}
     width = taken[0][0].input_size
@@ -156,8 +177,8 @@ def from_keras(
     check_entries(found, shapes, what=f"the weights of Keras's {kinds}", remedy=FROM_LAYER)
     params = [copy([_from_part(part) for part in layer.parts]) for layer in layers]
     built = [_build(layer, own) for layer, own in zip(layers, params, strict=True)]
-    joined = tuple(Directions(*own) if len(own) == 2 else own[0] for own in params)
-    return Loaded(stack(*built), joined) if stacked else Loaded(built[0], joined[0])
+    joined = stack(*built, dropout=dropout) if stacked else built[0]
+    return Loaded(joined, nest(params, stacked=stacked))
 
 
 def to_keras(params: Params) -> list[Any]:
@@ -181,8 +202,8 @@ def to_keras(params: Params) -> list[Any]:
     return layers if type(params) in (tuple, list) else layers[0]
 
 
-def layer_weights(arrays: Mapping[str, Any], path: str) -> list[Any]:
-    """What `layer.get_weights()` gives, out of a `.weights.h5` file.
+def layer_weights(arrays: Mapping[str, Any], path: str) -> list[Any] | Directions:
+    """What `from_keras` takes of one layer, out of a `.weights.h5` file.
 
         arrays = rnnjax.interop.files.read("NAME.weights.h5")
         from_keras([layer_weights(arrays, "layers/lstm"), layer_weights(arrays, "layers/gru")])
@@ -191,26 +212,59 @@ def layer_weights(arrays: Mapping[str, Any], path: str) -> list[Any]:
     its class, and numbers those of one class from the second on ("layers/lstm_1").
 
     Args:
-      arrays: what the file holds, by name.
-      path: of the layer; the error for one that is not there names those that are.
+      arrays: what the file holds, by name; of Keras 2 as well, where the path of a cell is
+        all that stands before "/kernel:0".
+      path: of the layer, or of one of its cells, "layers/rnn/cell/cells/lstm_cell"; the
+        error for one that is not there names those that are.
+
+    Returns:
+      A list of arrays; of a `Bidirectional`, `Directions` of two such lists; of an RNN of
+      several cells of one class, a list of such lists, from the first cell to the last.
 
     Raises:
-      ValueError: no weights of a recurrent layer of that path.
+      ValueError: no weights of a recurrent layer of that path, or those of cells of several
+        classes, whose order the file does not tell.
+      TypeError: `arrays` is no mapping.
     """
-    places = [f"{path}/{part}" for part in ("cell", "forward_layer/cell", "backward_layer/cell")]
-    found = [
-        arrays[name]
-        for place in places
-        for name in (f"{place}/vars/{i}" for i in range(len(NAMES)))
-        if name in arrays
-    ]
-    if not found:
-        paths = sorted({match[1] for match in map(IN_FILE.fullmatch, arrays) if match})
+    check_mapping("arrays", arrays, FROM_FILE)
+    places = {
+        name.removesuffix(f"/{own[1]}"): own
+        for own in IN_FILE
+        for name, array in arrays.items()
+        if name.endswith(f"/{own[1]}") and _is_recurrent(np.shape(array))
+    }
+
+    def take(place: str) -> list[Any]:
+        names = [f"{place}/{name}" for name in places[place]]
+        return [arrays[name] for name in names if name in arrays]
+
+    for own in (path, f"{path}/cell"):
+        if own in places:
+            return take(own)
+    sides = [f"{path}/{side}_layer/cell" for side in SIDES]
+    if all(side in places for side in sides):
+        return Directions(*map(take, sides))
+    cells = [place for place in places if place.rpartition("/")[0] == f"{path}/cell/cells"]
+    if cells:
+        return [take(cell) for cell in _in_order(cells, path)]
+    paths = sorted({WITHIN.sub("", place) for place in places})
+    raise ValueError(
+        f"path: expected one of {paths}, got {path!r}; Keras writes them by "
+        '`model.save_weights("NAME.weights.h5")`'
+    )
+
+
+def _in_order(cells: list[str], path: str) -> list[str]:
+    """The cells of one class, which Keras numbers from the second on."""
+    numbered = {cell: re.fullmatch(r"(.+?)(?:_(\d+))?", cell) for cell in cells}
+    found = {cell: (match[1], int(match[2] or 0)) for cell, match in numbered.items() if match}
+    if len({name for name, _ in found.values()}) > 1:
         raise ValueError(
-            f"path: expected one of {paths}, got {path!r}; a file that has none was not written by "
-            '`model.save_weights("NAME.weights.h5")`'
+            f"path: expected that of cells of one class, got {path!r}, of which the file does not "
+            f"tell the order; convert a list of `layer_weights` of {sorted(cells)}, from the first "
+            "cell to the last"
         )
-    return found
+    return sorted(cells, key=found.__getitem__)
 
 
 def layer_config(model: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -276,21 +330,83 @@ class _Layer(NamedTuple):
     turned: bool
 
 
+def _take_lists(weights: Any) -> list[Any]:
+    """The list of arrays of each layer, from the first to the last; `Directions` of two."""
+    if isinstance(weights, Directions):
+        return [weights]
+    if not isinstance(weights, list | tuple):
+        raise TypeError(
+            f"weights: expected a list of arrays, got {type(weights).__name__}; {FROM_LAYER}, and "
+            "of the arrays in a file by name, those that `layer_weights(arrays, path)` takes out"
+        )
+    if any(isinstance(own, list | tuple | Mapping) for own in weights):
+        return [layer for own in weights for layer in _take_lists(own)]
+    return [weights]
+
+
+def _read(config: Any) -> list[tuple[Told, ...]]:
+    """What each config tells."""
+    configs = config if isinstance(config, list | tuple) else [config]
+    several = len(configs) > 1
+    return [
+        read_layer(own, f"config of layer {k}" if several else "config")
+        for k, own in enumerate(configs)
+    ]
+
+
+def _part_cells(lists: list[Any], told: list[tuple[Told, ...]]) -> list[Any]:
+    """A list for each of the cells of an RNN, of which `get_weights()` makes one."""
+    parted, rest = [], lists
+    for cells in told:
+        counts = [3 if cell.directions[0].use_bias else 2 for cell in cells]
+        if len(cells) > 1 and rest and len(rest[0]) == sum(counts):
+            ends = list(itertools.accumulate(counts))
+            parted += [rest[0][end - n : end] for end, n in zip(ends, counts, strict=True)]
+            rest = rest[1:]
+        else:
+            parted += rest[: len(cells)]
+            rest = rest[len(cells) :]
+    return parted + rest
+
+
 def _take_layer(weights: Any, place: str) -> list[_Part]:
     """The directions of one layer, told from the number of its arrays."""
-    arrays = [to_numpy(f"{place}array {i}", array) for i, array in enumerate(weights)]
-    if len(arrays) not in (2, 3, 4, 6):
-        raise ValueError(
-            f"{place or 'weights'}: expected 2 or 3 arrays of a layer, or 4 or 6 of a "
-            f"Bidirectional, got shapes {[array.shape for array in arrays]}; {FROM_LAYER}"
-        )
-    if len(arrays) < 4:
-        return [_take_part(arrays, place)]
-    half = len(arrays) // 2
-    return [
-        _take_part(own, f"{place}{side} ")
-        for own, side in zip((arrays[:half], arrays[half:]), SIDES, strict=True)
+    if isinstance(weights, Directions):
+        sides = list(weights)
+    else:
+        half = len(weights) // 2
+        sides = [weights] if len(weights) < 4 else [weights[:half], weights[half:]]
+    places = [place] if len(sides) == 1 else [f"{place}{side} " for side in SIDES]
+    arrays = [
+        [to_numpy(f"{place}array {i}", array) for i, array in enumerate(own)]
+        for own, place in zip(sides, places, strict=True)
     ]
+    if any(len(own) not in (2, 3) for own in arrays) or len(arrays[0]) != len(arrays[-1]):
+        shapes = [array.shape for own in arrays for array in own]
+        raise ValueError(
+            f"{place.strip() or 'weights'}: expected 2 or 3 arrays of a layer, or 4 or 6 of a "
+            f"Bidirectional, got shapes {shapes}; {FROM_LAYER}"
+        )
+    return [_take_part(own, place) for own, place in zip(arrays, places, strict=True)]
+
+
+def _check_clear(weights: Any, parts: list[_Part], place: str) -> None:
+    """Refuses arrays in one list that two layers may have as well as two directions."""
+    if len(parts) == 1 or isinstance(weights, Directions):
+        return
+    first, second = parts
+    if first.input_size == first.hidden == second.input_size:
+        raise ValueError(
+            f"{place.strip() or 'weights'}: expected those of one layer, got {len(weights)} arrays "
+            f"that may be of two layers of {first.hidden} units on top of each other over "
+            f"{first.input_size} inputs, or of two directions; pass `config=layer.get_config()`, "
+            "or a list of one list for each layer, or `rnnjax.layers.Directions` of two lists"
+        )
+
+
+def _is_recurrent(shape: Shape) -> bool:
+    """Whether this is the shape of a recurrent kernel, `[H, GH]`."""
+    return len(shape) == 2 and shape[0] > 0 and shape[1] in [n * shape[0] for n in KINDS]
 
 
 def _take_part(arrays: list[np.ndarray], place: str) -> _Part:
@@ -309,10 +425,12 @@ def _take_part(arrays: list[np.ndarray], place: str) -> _Part:
     return _Part(place, arrays, KINDS[gates], other_size(arrays[0], columns, axis=0), hidden)
 
 
-def _check_taken(said: _Said, layers: list[list[_Part]]) -> None:
+def _check_taken(said: _Said, layers: list[list[_Part]], *, has_config: bool) -> None:
     """Refuses an argument that no layer has a use for."""
     kinds = {part.kind for parts in layers for part in parts}
-    check_activation(said.activation, elman="SimpleRNN" in kinds)
+    # Without a config, it is said of all layers.
+    takes_it = "SimpleRNN" in kinds if has_config else kinds == {"SimpleRNN"}
+    check_activation(said.activation, elman=takes_it)
     for name, value, layer, there in (
         ("reset_after", said.reset_after, "GRU", "GRU" in kinds),
         ("merge", said.merge, "Bidirectional", any(len(parts) == 2 for parts in layers)),
@@ -337,18 +455,16 @@ def _assume(parts: list[_Part], said: _Said) -> _Layer:
     return _Layer(parts, merge, turned=False)
 
 
-def _tell(layers: list[list[_Part]], configs: Any, said: _Said) -> list[_Layer]:
+def _tell(layers: list[list[_Part]], configs: list[Told], said: _Said) -> list[_Layer]:
     """What the configs tell of layers on top of each other, held against the weights."""
-    came = len(configs) if isinstance(configs, list | tuple) else type(configs).__name__
-    if came != len(layers):
+    if len(configs) != len(layers):
         raise ValueError(
-            f"config: expected a list of {len(layers)}, one for each layer, got {came}; "
+            f"config: expected a list of {len(layers)}, one for each layer, got {len(configs)}; "
             f"{OF_WEIGHTS}"
         )
     found, turned = [], False
-    for k, (parts, config) in enumerate(zip(layers, configs, strict=True)):
-        what = "config" if len(layers) == 1 else f"config of layer {k}"
-        told = read_layer(config, what)
+    for k, (parts, told) in enumerate(zip(layers, configs, strict=True)):
+        what = told.what
         if len(told.directions) != len(parts):
             counts = {1: "one direction", 2: "a Bidirectional"}
             raise ValueError(
@@ -423,13 +539,16 @@ def _agree(name: str, said: _Said, known: Mapping[Any, Any], key: str, told: Any
 
 def _width(layer: _Layer) -> int:
     """How wide the outputs of a layer are, which the layer above takes."""
-    shown = [jax.ShapeDtypeStruct((part.hidden,), np.float32) for part in layer.parts]
+    # With the axes of time and batch, on which it may rely.
+    shown = [jax.ShapeDtypeStruct((1, 1, part.hidden), np.float32) for part in layer.parts]
     merged = jax.tree.leaves(jax.eval_shape(layer.merge, *shown) if len(shown) == 2 else shown)
-    if len(merged) != 1:
+    shapes = [leaf.shape for leaf in merged]
+    if [shape[:-1] for shape in shapes] != [(1, 1)]:
         raise ValueError(
-            f"merge: expected one array below another layer, got {len(merged)}; join them"
+            f"merge: expected one array [T, B, D] below another layer, got {describe(merged)}; "
+            "join them"
         )
-    width: int = merged[0].shape[0]
+    width: int = shapes[0][-1]
     return width
 
 

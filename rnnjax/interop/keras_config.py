@@ -39,29 +39,37 @@ class Told(NamedTuple):
     """What the config of a layer tells.
 
     Attributes:
+      what: its name in an error.
       directions: one, or the two of a Bidirectional.
       merge_mode: of a Bidirectional.
     """
 
+    what: str
     directions: tuple[Direction, ...]
     merge_mode: Any
 
 
-def read_layer(config: Any, what: str) -> Told:
+def read_layer(config: Any, what: str) -> tuple[Told, ...]:
     """Reads `layer.get_config()`, or that beside its class name, as a file has it.
 
     Args:
       config: of a SimpleRNN, LSTM, GRU or Bidirectional, of one of their cells or of an RNN
-        of it.
+        of it, or of a list of them.
       what: its name in an error.
+
+    Returns:
+      What is told of the layer; of an RNN of several cells, of each of them, as layers on
+      top of each other.
 
     Raises:
       TypeError: it is no mapping.
       ValueError: the config of another layer, or one without a key that it should have.
     """
     kind, own = _open(config, what)
+    if kind in (None, "RNN") and (cells := _stacked_cells(own.get("cell"))):
+        return tuple(_read_cell(own, k, cells, f"{what}, cell {k}") for k in range(len(cells)))
     if kind != "Bidirectional" and (kind is not None or "layer" not in own):
-        return Told((_read_direction(config, what),), None)
+        return (Told(what, (_read_direction(config, what),), None),)
     _check_keys(own, ("layer", "merge_mode"), "Bidirectional", what)
     forward = _read_direction(own["layer"], f"{what}, forward")
     backward = forward._replace(go_backwards=not forward.go_backwards)
@@ -72,7 +80,25 @@ def read_layer(config: Any, what: str) -> Told:
             f"{what}: expected go_backwards of one direction, got {forward.go_backwards} of both; "
             f"{FROM_LAYER}"
         )
-    return Told((forward, backward), own["merge_mode"])
+    return (Told(what, (forward, backward), own["merge_mode"]),)
+
+
+def _read_cell(rnn: Mapping[str, Any], k: int, cells: Sequence[Any], what: str) -> Told:
+    """One of the cells of an RNN, as a layer on top of the one before."""
+    told = _read_direction({**rnn, "cell": cells[k]}, what)
+    if k > 0:
+        # It is shown the sequence as the first cell has turned it.
+        told = told._replace(go_backwards=False)
+    if k < len(cells) - 1:
+        told = told._replace(return_sequences=True)
+    return Told(what, (told,), None)
+
+
+def _stacked_cells(cell: Any) -> list[Any]:
+    """The cells of `RNN([cell, cell])`, none for an RNN of one."""
+    own = cell.get("config") if isinstance(cell, Mapping) else None
+    cells = own.get("cells") if isinstance(own, Mapping) else None
+    return cells if isinstance(cells, list) else []
 
 
 def _read_direction(config: Any, what: str) -> Direction:

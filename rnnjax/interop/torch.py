@@ -13,21 +13,27 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from rnnjax.cell import Params
-from rnnjax.cells import ElmanParams, GRUParams, LSTMParams
+from rnnjax.cell import Params, State
+from rnnjax.cells import ElmanParams, GRUParams, LSTMParams, LSTMState
 from rnnjax.interop.arrays import (
     Activation,
     Loaded,
     Shape,
+    build_cell,
+    by_layer,
     check_entries,
+    check_mapping,
     load,
+    nest,
     take_apart,
     to_numpy,
 )
 from rnnjax.interop.weights import other_size
 from rnnjax.layers import Directions
+from rnnjax.tree import describe
 
 SUFFIXES = ("", "_reverse")
 GATES = {1: "RNN", 3: "GRU", 4: "LSTM"}
@@ -44,14 +50,14 @@ def from_torch(
     *,
     prefix: str = "",
     activation: Activation | None = None,
+    dropout: float = 0.0,
 ) -> Loaded:
     """A layer that computes what the torch module computed, and its parameters.
 
     Kind, sizes, layers, directions, projection and biases are what names and shapes tell.
     They tell neither a square matrix from its transpose nor what is no weight: the
-    `nonlinearity` of an `nn.RNN` (`activation`), `batch_first` (the layer takes `[T, B,
-    D]`) and `dropout` (put `rnnjax.layers.stack(..., dropout=rate)` in the layer's place;
-    the parameters fit it).
+    `nonlinearity` of an `nn.RNN` (`activation`), its `dropout`, and `batch_first` (the layer
+    takes `[T, B, D]`).
 
     Args:
       arrays: the `state_dict()` of an `nn.RNN`, `nn.LSTM` or `nn.GRU`, or of one of their
@@ -60,6 +66,8 @@ def from_torch(
       prefix: takes the entries whose names begin so, "encoder.rnn.", and leaves the others.
       activation: f of an `nn.RNN`, tanh unless told; `jax.nn.relu` for
         `nonlinearity="relu"`.
+      dropout: rate between the layers, `module.dropout`; acts where `layer.apply` is given
+        a key, as torch's in training.
 
     Returns:
       The layer and its parameters in the dtype of the arrays (float64 becomes float32
@@ -69,9 +77,11 @@ def from_torch(
 
     Raises:
       ValueError: an entry is missing, too much, or of a shape or dtype that does not fit;
-        all are named. An activation for an LSTM or a GRU.
-      TypeError: an entry is no array of numbers.
+        all are named. An activation for an LSTM or a GRU; a dropout for one layer, or
+        outside [0, 1].
+      TypeError: `arrays` is no mapping, as a module is not, or an entry no array of numbers.
     """
+    check_mapping("arrays", arrays, FROM_MODULE)
     found = {
         name.removeprefix(prefix): to_numpy(name, array)
         for name, array in arrays.items()
@@ -81,7 +91,10 @@ def from_torch(
         # One cell: its names lack the number of the layer.
         found = {f"{name}_l0": array for name, array in found.items()}
     elsewhere = sorted(
-        name.removesuffix("weight_hh_l0") for name in arrays if name.endswith(".weight_hh_l0")
+        name.removesuffix(own)
+        for name in arrays
+        for own in ("weight_hh_l0", "weight_hh")
+        if name.endswith(f".{own}")
     )
     module = _check(found, f"{FROM_MODULE} {elsewhere or ''}".rstrip())
 
@@ -94,7 +107,7 @@ def from_torch(
         return Directions(*parts) if len(parts) == 2 else parts[0]
 
     layers = tuple(take(k) for k in range(module.layers))
-    return load(layers if len(layers) > 1 else layers[0], activation=activation)
+    return load(layers if len(layers) > 1 else layers[0], activation=activation, dropout=dropout)
 
 
 def to_torch(params: Params) -> dict[str, np.ndarray]:
@@ -125,6 +138,102 @@ def to_torch(params: Params) -> dict[str, np.ndarray]:
     }
     _check(arrays, "torch has no module for layers that differ in kind, size or dtype")
     return arrays
+
+
+def from_torch_state(params: Params, state: Any) -> State:
+    """The state of the layer that `from_torch` gives, out of the one of the torch module.
+
+        output, state = module(x)
+        layer.apply(params, more, from_torch_state(params, state))
+
+    torch has the layers and directions of a state in one axis, first layer 0 forward, then
+    layer 0 backward; here they are nested as the parameters are.
+
+    Args:
+      params: of the layer, as `from_torch` gives them.
+      state: what torch gives and takes: `h_n` of an `nn.RNN` or `nn.GRU`, `(h_n, c_n)` of an
+        `nn.LSTM`. `[layers * directions, B, H]` each, h_n `[..., P]` with a projection; any
+        number of batch axes.
+
+    Returns:
+      As `layer.start(params, (B,))` gives it, also in dtype.
+
+    Raises:
+      TypeError: the parameters of another cell or layer, arrays that are no numbers, one
+        array for an LSTM, or more than one for another.
+      ValueError: a shape that does not fit.
+    """
+    layers = take_apart(params)
+    parts = [part for layer in layers for part in layer]
+    kind = type(parts[0])
+    if any(type(part) is not kind for part in parts):
+        raise ValueError(
+            "params: expected layers of one kind, as torch's modules have them, got "
+            f"{', '.join(type(part).__name__ for part in parts)}; convert their states one by one"
+        )
+    names = ("h_n", "c_n") if kind is LSTMParams else ("h_n",)
+    came = tuple(state) if isinstance(state, tuple | list) else (state,)
+    if len(came) != len(names):
+        raise TypeError(
+            f"state: expected {' and '.join(names)} beside {kind.__name__}, got {len(came)} "
+            f"{'array' if len(came) == 1 else 'arrays'}; pass what the module gives after its "
+            "outputs"
+        )
+    arrays = [to_numpy(name, array) for name, array in zip(names, came, strict=True)]
+    batch = arrays[0].shape[1:-1]
+    found = []
+    for k, part in enumerate(parts):
+        cell = build_cell(part, None)
+        start = _in_torchs_order(jax.eval_shape(lambda p, start=cell.start: start(p, batch), part))
+        for name, array, own in zip(names, arrays, start, strict=True):
+            expected = (len(parts), *own.shape)
+            if array.shape != expected:
+                raise ValueError(
+                    f"{name}: expected {expected}, [layers * directions, *B, size], got "
+                    f"{array.shape}; pass the parameters of the module whose state this is"
+                )
+        h, *c = (jnp.asarray(a[k], own.dtype) for a, own in zip(arrays, start, strict=True))
+        found.append(LSTMState(c=c[0], h=h) if c else h)
+    in_order = iter(found)
+    nested = [[next(in_order) for _ in layer] for layer in layers]
+    return nest(nested, stacked=type(params) in (tuple, list))
+
+
+def to_torch_state(state: State) -> Any:
+    """What the torch module takes for the state of a layer that `from_torch` gave.
+
+        state, outputs = layer.apply(params, x)
+        module(more, jax.tree.map(torch.as_tensor, to_torch_state(state)))
+
+    Args:
+      state: of such a layer, leaves `[*B, H]`; that of a `stack`, of `bidirectional` or of
+        one cell.
+
+    Returns:
+      Arrays of numpy, `[layers * directions, *B, H]`: `h_n`, or `(h_n, c_n)` of an LSTM,
+      h_n `[..., P]` with a projection. They have the dtype of the state, float32 at least;
+      a narrower module wants them in its own.
+
+    Raises:
+      TypeError: no arrays of numbers where the states should be.
+      ValueError: layers that differ in kind, size or directions; torch has no such module.
+    """
+    layers = by_layer(state)
+    parts = [_in_torchs_order(part) for layer in layers for part in layer]
+    arrays = [[to_numpy(f"state {k}", array) for array in part] for k, part in enumerate(parts)]
+    shapes = [[array.shape for array in part] for part in arrays]
+    if any(len(layer) != len(layers[0]) for layer in layers) or any(s != shapes[0] for s in shapes):
+        raise ValueError(
+            "state: expected layers of one kind, size and number of directions, as torch's "
+            f"modules have them, got {describe(state)}; convert them one by one"
+        )
+    joined = tuple(map(np.stack, zip(*arrays, strict=True)))
+    return joined if len(joined) == 2 else joined[0]
+
+
+def _in_torchs_order(state: State) -> tuple[Any, ...]:
+    """What one cell carries, h first."""
+    return (state.h, state.c) if isinstance(state, LSTMState) else (state,)
 
 
 class _Module(NamedTuple):

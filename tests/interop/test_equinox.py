@@ -46,6 +46,9 @@ def test_other_modules_are_refused() -> None:
     with pytest.raises(ValueError, match=r"b_hn .* is missing"):
         to_equinox(cells.gru(3, 4, reset_after=False).init(jax.random.key(0)))
     eqx = pytest.importorskip("equinox")
+    module = eqx.nn.GRUCell(3, 4, key=jax.random.key(0))
+    with pytest.raises(TypeError, match=r"arrays: expected a mapping.*GRUCell; pass vars\(module"):
+        from_equinox(module)
     with pytest.raises(TypeError, match=r"make: expected an equinox.Module"):
         equinox_cell(lambda key: np.zeros, lambda module: np.zeros(4))
 

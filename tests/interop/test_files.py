@@ -20,7 +20,7 @@ ARRAYS = {
     "none": np.zeros((0, 3), np.float32),
     "step": np.array([1, 2], np.int32),
 }
-KINDS = [".safetensors", ".npz", ".h5"]
+KINDS = [".safetensors", ".npz", ".h5", ".hdf5"]
 
 
 def need(suffix):
@@ -31,7 +31,7 @@ def need(suffix):
 def make(path, arrays):
     """A file that another program would write."""
     need(path.suffix)
-    if path.suffix == ".h5":
+    if path.suffix in (".h5", ".hdf5"):
         import h5py
 
         with h5py.File(path, "w") as file:

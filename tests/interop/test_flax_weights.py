@@ -78,6 +78,12 @@ def test_other_cells_are_refused_by_name(cell: Any, text: str) -> None:
         from_flax(cell, {})
 
 
+def test_a_module_in_place_of_its_weights_is_refused_with_what_to_pass() -> None:
+    module: Any = nnx.GRUCell(3, 4, rngs=nnx.Rngs(0))
+    with pytest.raises(TypeError, match=r"tree: expected a mapping .*GRUCell; .*nnx.state\(cell\)"):
+        from_flax(module, module)
+
+
 def test_what_has_no_place_is_refused() -> None:
     gru, lstm = (make(3, 4).init(jax.random.key(0)) for make in (cells.gru, cells.lstm))
     with pytest.raises(ValueError, match=r"gate_fn=sigmoid"):

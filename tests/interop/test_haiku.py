@@ -71,6 +71,16 @@ def test_one_error_names_every_wrong_array() -> None:
     )
 
 
+def test_what_is_not_nested_by_module_is_refused() -> None:
+    flat = {"lstm/linear/w": np.zeros((3, 16))}
+    for params, message in [
+        (flat, r"params\['lstm/linear/w'\]: expected a mapping .*got ndarray; .*hk.transform"),
+        (list(flat), r"params: expected a mapping of names to arrays, got list"),
+    ]:
+        with pytest.raises(TypeError, match=message):
+            from_haiku(params, "lstm")
+
+
 def test_what_has_no_place_is_refused() -> None:
     with pytest.raises(ValueError, match=r"b_hn \(4,\) is one too many.*resets before"):
         to_haiku(cells.gru(3, 4).init(jax.random.key(0)), "gru")

@@ -8,6 +8,8 @@ import numpy as np
 import parity
 import pytest
 
+import rnnjax
+from rnnjax import cells, layers
 from rnnjax.cells import ElmanParams, LSTMParams
 from rnnjax.interop import files
 from rnnjax.interop.keras import ACTIVATIONS, from_keras, layer_config, layer_weights, to_keras
@@ -118,6 +120,24 @@ def test_live_layers_take_the_weights_back_and_files_hold_them(tmp_path):
     assert from_keras(weights, config=told).params[0].W_hh.shape == (4, 16)
     with pytest.raises(ValueError, match=r"one of \['layers/bidirectional', 'layers/lstm', 'la"):
         layer_weights(arrays, "layers/gru")
+
+
+def test_live_cells_on_top_of_each_other_are_read_from_a_file(tmp_path):
+    pytest.importorskip("h5py")
+    x = np.random.default_rng(0).normal(size=(3, 5, 3)).astype(np.float32)
+    with live() as make_keras:
+        keras = make_keras.keras
+        cell = keras.layers.GRUCell
+        rnn = keras.layers.RNN([cell(3), cell(3)], go_backwards=True, return_sequences=True)
+        model = keras.Sequential([keras.Input((5, 3)), rnn])
+        expected = np.asarray(model(x)).swapaxes(0, 1)
+        weights, told = rnn.get_weights(), rnn.get_config()
+        model.save_weights(tmp_path / "model.weights.h5")
+    read = layer_weights(files.read(tmp_path / "model.weights.h5"), "layers/rnn")
+    for given in (weights, read):
+        layer, params = from_keras(given, config=told)
+        ours = layer.apply(params, jnp.asarray(x.swapaxes(0, 1)))[1]
+        np.testing.assert_allclose(ours[::-1], expected, atol=1e-6)
 
 
 @pytest.mark.slow
@@ -340,9 +360,12 @@ def test_configs_of_layers_on_top_of_each_other():
     above = both("GRU", units=2)
     for told, message in [
         ([both("LSTM")], "config: expected a list of 2, one for each layer, got 1"),
-        (both("LSTM"), "config: expected a list of 2, one for each layer, got dict"),
+        (both("LSTM"), "config: expected a list of 2, one for each layer, got 1"),
         ([both("LSTM"), both("GRU")], "config of layer 1, forward: .*units=2, got 4"),
-        ([both("LSTM", None), above], "merge: expected one array below another layer, got 2"),
+        (
+            [both("LSTM", None), above],
+            r"merge: expected one array \[T, B, D\] below another layer, got \[",
+        ),
         (
             [both("LSTM", return_sequences=False), above],
             "config of layer 0: expected return_sequences=True below another layer",
@@ -360,11 +383,142 @@ def test_configs_of_layers_on_top_of_each_other():
         ("lstm", {"activation": jax.nn.relu}, "activation: expected None for an LSTM or a GRU"),
         ("gru_after", {"merge": jnp.add}, "merge: expected None .*GRU, .*for a Bidirectional"),
         ("lstm", {"reset_after": True}, "reset_after: expected None .*LSTM, .*for a GRU"),
+        ("lstm", {"dropout": 0.5}, "dropout: expected 0 for one layer, got 0.5"),
     ],
 )
 def test_an_argument_that_no_layer_takes_is_refused(case, options, message):
-    with pytest.raises(ValueError, match=message):
-        from_keras(lists(golden(case), "weights/"), **options)
+    weights = lists(golden(case), "weights/")
+    for given in (weights, weights[0]):
+        with pytest.raises(ValueError, match=message):
+            from_keras(given, **options)
+
+
+def test_an_activation_without_a_config_is_said_of_every_layer():
+    weights = [SQUARE["SimpleRNN"], SQUARE["GRU"]]
+    with pytest.raises(ValueError, match="activation: expected None for an LSTM or a GRU"):
+        from_keras(weights, activation=jax.nn.relu)
+    told = [config("SimpleRNN", activation=CUSTOM), config("GRU")]
+    loaded = from_keras(weights, config=told, activation=jnp.sin)
+    x = jnp.ones((2, 4), jnp.float32)
+    _, first = rnnjax.unroll(cells.elman(4, 4, activation=jnp.sin), loaded.params[0], x)
+    _, second = rnnjax.unroll(cells.gru(4, 4), loaded.params[1], first)
+    np.testing.assert_allclose(loaded.layer.apply(loaded.params, x)[1], second, atol=1e-6)
+
+
+def test_dropout_between_layers_acts_where_there_is_a_key():
+    layer, params = from_keras([SQUARE["LSTM"], SQUARE["SimpleRNN"]], dropout=1.0)
+    x = jnp.ones((3, 4), jnp.float32)
+    _, dropped = layer.apply(params, x, key=jax.random.key(0))
+    _, of_zeros = rnnjax.unroll(cells.elman(4, 4), params[1], jnp.zeros_like(x))
+    np.testing.assert_allclose(dropped, of_zeros, atol=1e-6)
+    assert not np.allclose(layer.apply(params, x)[1], dropped)
+
+
+def square(gates, biases):
+    """The weights of a layer of as many units as inputs."""
+    rng = np.random.default_rng(gates)
+    shapes = [(4, 4 * gates), (4, 4 * gates), (*biases, 4 * gates)]
+    return [rng.normal(size=shape).astype(np.float32) for shape in shapes]
+
+
+SQUARE = {"SimpleRNN": square(1, ()), "GRU": square(3, (2,)), "LSTM": square(4, ())}
+
+
+@pytest.mark.parametrize("without", [0, 1])
+def test_two_layers_and_two_directions_that_look_alike_are_told_apart(without):
+    """`RNN([LSTMCell(4), LSTMCell(4)])` and a `Bidirectional(LSTM(4))` over 4 inputs."""
+    one = SQUARE["LSTM"][: 3 - without]
+    two = [*one, *one]
+    for weights, place in [(two, "weights"), ([two, SQUARE["LSTM"]], "layer 0")]:
+        with pytest.raises(ValueError, match=f"{place}: .* of one layer, got {len(two)} arrays"):
+            from_keras(weights)
+    cell = named("LSTMCell", use_bias=not without)
+    cell["config"]["recurrent_activation"] = "sigmoid"
+    rnn = {"cell": {"class_name": "StackedRNNCells", "config": {"cells": [cell, cell]}}}
+    for loaded in [
+        from_keras([one, one]),
+        from_keras(two, config=rnn),
+        from_keras([one, one], config=named("RNN") | {"config": rnn}),
+    ]:
+        assert type(loaded.params) is tuple and len(loaded.params) == 2
+    assert len(from_keras([two, one], config=[rnn, config("LSTM", use_bias=not without)])[1]) == 3
+    for loaded in [
+        from_keras(two, merge=layers.concatenate),
+        from_keras(Directions(one, one)),
+        from_keras(two, config=both("LSTM", use_bias=not without)),
+    ]:
+        assert isinstance(loaded.params, Directions)
+
+
+def test_what_merge_makes_may_rest_on_time_and_batch():
+    sides = Directions(SQUARE["GRU"], SQUARE["GRU"])
+    x, mask = jnp.ones((3, 2, 4), jnp.float32), jnp.ones((3, 2), bool)
+    pair = from_keras(sides, merge=lambda a, b: (a, b))
+    there, back = pair.layer.apply(pair.params, x, mask=mask)[1]
+    above = square(1, ())
+    above[0] = np.tile(above[0], (2, 1))
+    joined = from_keras([sides, above], merge=lambda a, b: jnp.concatenate([a, b], axis=2))
+    _, expected = rnnjax.unroll(
+        cells.elman(8, 4), joined.params[1], jnp.concatenate([there, back], -1)
+    )
+    np.testing.assert_allclose(joined.layer.apply(joined.params, x)[1], expected, atol=1e-6)
+    for merge in (lambda a, b: (a, b), lambda a, b: jnp.sum(a + b)):
+        with pytest.raises(ValueError, match=r"merge: expected one array \[T, B, D\] below"):
+            from_keras([sides, above], merge=merge)
+
+
+def in_file(places):
+    """What a file holds of cells at these places."""
+    return {
+        f"{place}/{name.format(i)}": array
+        for place, name, arrays in places
+        for i, array in enumerate(arrays)
+    }
+
+
+def test_cells_of_a_file_are_found_and_their_order_where_it_is_told():
+    many = [[i * array for array in SQUARE["LSTM"]] for i in range(1, 12)]
+    cell, vars = "layers/rnn/cell/cells/lstm_cell", "vars/{}"
+    numbered = [cell, *[f"{cell}_{i}" for i in range(1, 11)]]
+    # A file has them in the order of the alphabet.
+    stacked = in_file([(numbered[i], vars, many[i]) for i in [0, 1, 10, *range(2, 10)]])
+    alone = in_file([("decoder", vars, SQUARE["GRU"])])
+    dense = {"layers/dense/vars/0": np.ones((4, 2)), "layers/dense/vars/1": np.ones(2)}
+    arrays = stacked | alone | dense
+    found = layer_weights(arrays, "layers/rnn")
+    jax.tree.map(np.testing.assert_array_equal, found, many)
+    assert layer_weights(arrays, f"{cell}_10")[0] is many[10][0]
+    assert from_keras(layer_weights(arrays, "decoder")).params.W_hh.shape == (4, 12)
+    for path in ("layers/dense", "layers"):
+        with pytest.raises(ValueError, match=r"one of \['decoder', 'layers/rnn'\], got"):
+            layer_weights(arrays, path)
+    mixed = arrays | in_file([("layers/rnn/cell/cells/gru_cell", vars, SQUARE["GRU"])])
+    with pytest.raises(ValueError, match=r"of one class, .* \['layers/rnn/cell/cells/gru_cell', "):
+        layer_weights(mixed, "layers/rnn")
+    sides = [(f"both/{side}_layer/cell", vars, SQUARE["LSTM"]) for side in ("forward", "backward")]
+    assert isinstance(from_keras(layer_weights(in_file(sides), "both")).params, Directions)
+
+
+def test_a_file_of_keras_2_tells_the_arrays_of_a_cell_by_their_names():
+    names = ("kernel:0", "recurrent_kernel:0", "bias:0")
+    lstm = dict(zip((f"lstm_1/lstm_1/{n}" for n in names), SQUARE["LSTM"], strict=True))
+    assert layer_weights(lstm, "lstm_1/lstm_1")[2] is SQUARE["LSTM"][2]
+    with pytest.raises(ValueError, match=r"expected one of \['lstm_1/lstm_1'\], got 'lstm_1'"):
+        layer_weights(lstm, "lstm_1")
+
+
+@pytest.mark.parametrize("whole", [{}, {"layers/lstm/cell/vars/0": SQUARE["LSTM"][0]}])
+def test_arrays_by_name_are_refused_with_what_takes_them(whole):
+    taken_out = (
+        r"weights: expected a list of arrays, got (dict|int|str); .*`layer_weights\(arrays, p"
+    )
+    for weights in (whole, [whole], 3, "NAME.weights.h5"):
+        with pytest.raises(TypeError, match=taken_out):
+            from_keras(weights)
+    with pytest.raises(TypeError, match=r"arrays: expected a mapping .*got list; pass what .*read"):
+        layer_weights(list(whole), "layers/lstm")
+    with pytest.raises(TypeError, match="array 1: expected an array of numbers, got str"):
+        from_keras([SQUARE["LSTM"][0], "kernel"])
 
 
 def test_the_config_of_one_layer_of_a_model():

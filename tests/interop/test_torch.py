@@ -7,9 +7,9 @@ import parity
 import pytest
 
 import rnnjax
-from rnnjax.cells import ElmanParams, GRUParams, LSTMParams
+from rnnjax.cells import ElmanParams, GRUParams, LSTMParams, LSTMState
 from rnnjax.interop import files
-from rnnjax.interop.torch import from_torch, to_torch
+from rnnjax.interop.torch import from_torch, from_torch_state, to_torch, to_torch_state
 from rnnjax.layers import Directions
 
 CASES = ("rnn", "relu", "gru", "gru_without_bias", "lstm", "lstm_projected")
@@ -132,7 +132,10 @@ def weights(case, **changes):
     ("arrays", "message"),
     [
         ({}, "weight_ih_l0 is missing; weight_hh_l0 is missing; .*state_dict"),
-        ({"rnn.weight_hh_l0": np.zeros((4, 4))}, r"`prefix` \['rnn.'\]"),
+        (
+            {"rnn.weight_hh_l0": np.zeros((4, 4)), "cell.weight_hh": np.zeros((4, 4))},
+            r"`prefix` \['cell.', 'rnn.'\]",
+        ),
         (
             weights("gru", weight_ih_l1=None, bias_hh_l1=np.zeros(8, np.float32), other=np.ones(2)),
             r"nn.GRU\(hidden_size=4, num_layers=2, .*weight_ih_l1 \(12, 4\) is missing; "
@@ -184,6 +187,87 @@ def test_an_activation_that_no_layer_takes_is_refused():
             from_torch(weights(case), activation=jax.nn.relu)
 
 
+def test_dropout_between_layers_is_said_and_acts_where_there_is_a_key():
+    layer, params = from_torch(weights("gru"), dropout=1.0)
+    x = jnp.asarray(golden("gru")["inputs"])
+    _, plain = from_torch(weights("gru")).layer.apply(params, x)
+    np.testing.assert_array_equal(layer.apply(params, x)[1], plain)
+    # At rate 1 the second layer sees zeros.
+    _, above = layer.apply(params, x, key=jax.random.key(0))
+    _, alone = rnnjax.unroll(rnnjax.cells.gru(4, 4), params[1], jnp.zeros((*x.shape[:2], 4)))
+    np.testing.assert_allclose(above, alone, atol=1e-6)
+    with pytest.raises(ValueError, match=r"dropout: expected 0 for one layer, got 0.5; .*layers"):
+        from_torch(weights("lstm"), dropout=0.5)
+    with pytest.raises(ValueError, match=r"dropout: expected a rate from 0 to 1, got 2"):
+        from_torch(weights("gru"), dropout=2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "batch", "options"),
+    [
+        ("LSTM", (2,), {"num_layers": 2, "bidirectional": True, "proj_size": 2}),
+        ("GRU", (), {"num_layers": 2}),
+        ("RNN", (2,), {"bidirectional": True}),
+    ],
+)
+def test_live_states_go_there_and_back(kind, batch, options):
+    """A sequence goes on in either library from where the other one left it."""
+    torch = pytest.importorskip("torch")
+    module = getattr(torch.nn, kind)(3, 4, **options)
+    x = torch.randn(5, *batch, 3)
+    with torch.no_grad():
+        _, middle = module(x)
+        expected, last = module(x, middle)
+    layer, params = from_torch(module.state_dict())
+    inputs = jnp.asarray(x.numpy())
+    ours = layer.apply(params, inputs)[0]
+    taken = from_torch_state(params, middle)
+    assert jax.tree.map(jnp.shape, taken) == jax.tree.map(jnp.shape, ours)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), taken, ours)
+    final, outputs = layer.apply(params, inputs, taken)
+    np.testing.assert_allclose(outputs, expected.numpy(), atol=1e-6)
+    back = jax.tree.map(torch.as_tensor, to_torch_state(final))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), back, last)
+    with torch.no_grad():
+        module(x, back)  # torch checks the shapes
+
+
+def test_states_that_do_not_fit_are_named():
+    params = from_torch(weights("lstm_projected")).params
+    h, c = np.zeros((4, 3, 2)), np.zeros((4, 3, 4))
+    state = from_torch_state(params, (h, c))
+    assert isinstance(state[1].backward, LSTMState)
+    # A narrow module keeps a narrow state, ours one in float32.
+    half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), params)
+    assert from_torch_state(half, (h, c))[0].forward.h.dtype == jnp.float32
+    for given, error, message in [
+        ((params, h), TypeError, "state: expected h_n and c_n beside LSTMParams, got 1 array;"),
+        ((params[0].forward._replace(W_hr=None), (c, c, c)), TypeError, "got 3 arrays"),
+        ((params, (c, c)), ValueError, r"h_n: expected \(4, 3, 2\), .*got \(4, 3, 4\)"),
+        ((params, (h, c[:2])), ValueError, r"c_n: expected \(4, 3, 4\), .*got \(2, 3, 4\)"),
+        ((params, (h[0, 0], c)), ValueError, r"h_n: expected \(4, 2\), .*got \(2,\)"),
+        (((params[0].forward, ELMAN), h), ValueError, "of one kind, .*LSTMParams, ElmanParams"),
+        ((params, ("h", c)), TypeError, "h_n: expected an array of numbers, got str"),
+    ]:
+        with pytest.raises(error, match=message):
+            from_torch_state(*given)
+    for wrong in [
+        (state[0], state[0].forward),
+        (state[0].forward, c[0]),
+        (c[0], h[0]),
+    ]:
+        with pytest.raises(ValueError, match="state: expected layers of one kind, size and"):
+            to_torch_state(wrong)
+    with pytest.raises(TypeError, match="state 0: expected an array of numbers, got dict"):
+        to_torch_state({"h": h})
+
+
+def test_live_a_module_itself_is_refused_with_what_to_pass():
+    torch = pytest.importorskip("torch")
+    with pytest.raises(TypeError, match=r"arrays: expected a mapping .*got LSTM; pass the state_d"):
+        from_torch(torch.nn.LSTM(2, 3))
+
+
 def test_live_tensor_without_numbers_is_named():
     torch = pytest.importorskip("torch")
     with pytest.raises(TypeError, match=r"weight_hh_l0: expected an array, got Tensor: .*meta"):
@@ -191,7 +275,7 @@ def test_live_tensor_without_numbers_is_named():
 
 
 def test_what_is_no_array_is_named():
-    with pytest.raises(TypeError, match="weight_ih_l0: expected an array of numbers, got <U5"):
+    with pytest.raises(TypeError, match="weight_ih_l0: expected an array of numbers, got str"):
         from_torch({"weight_ih_l0": "wrong"})
 
 
