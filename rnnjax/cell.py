@@ -160,9 +160,10 @@ def advance(
         h = cell.hidden(state, drive)
         if h.dtype != kernel.dtype or h.shape[-1:] != kernel.shape[:1]:
             raise TypeError(
-                "kernel: expected [K, M] in the precision of hidden(state, drive), "
-                f"{describe(h)}, got {describe(kernel)}; cast it where the cell builds it, and "
-                "pass the parameters that this cell's `init` gives"
+                f"state, kernel: expected hidden(state, drive) [B, K] and [K, M] of one precision, "
+                f"got {describe(h)} and {describe(kernel)}; begin with `cell.start(params, "
+                "batch_shape)`, pass the parameters that this cell's `init` gives, and let a cell "
+                "of your own cast its kernel where it builds it"
             )
         mixed = h @ kernel
     after = cell.update(params, state, drive, mixed)

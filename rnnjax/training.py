@@ -1,6 +1,7 @@
 """Training: many steps compiled into one call, watched from outside."""
 
 import contextlib
+import inspect
 import itertools
 import json
 import math
@@ -96,8 +97,9 @@ def fit(
       params: any pytree; leaves that are not floating stay as they are.
       sample: `key -> batch`, pure: it is compiled into the loop, and so called no more
         than a few times. It may give one batch whatever the key.
-      optimizer: any optax optimiser that needs no more than the gradient, the
-        parameters and the loss's value; line searches need more.
+      optimizer: any optax optimiser; those that search along a line (`optax.lbfgs`), look
+        ahead (`optax.contrib.sam`) or wait for the loss are given what they ask for.
+        `optax.apply_if_finite` finds nothing to skip: what is not finite is an error.
       steps: how many updates.
       key: drawn from once a step, by `fold_in`.
       chunk: steps between two looks at the progress, at most.
@@ -263,8 +265,7 @@ def stream(
         for one recurrence.
       windows: the sequence, window by window, each a pytree that the loss understands;
         drawn as they are needed, and possibly without an end.
-      optimizer: any optax optimiser that needs no more than the gradient, the
-        parameters and the loss's value.
+      optimizer: as in `fit`.
 
     Yields:
       `Streamed` after each window; stop by drawing no more.
@@ -329,10 +330,27 @@ def _descend(
     state: optax.OptState,
 ) -> tuple[tuple[Params, optax.OptState], tuple[jax.Array, Any], jax.Array, jax.Array]:
     """One update: what is new, what the loss gave, the gradient's norm, and whether it is bad."""
+
+    def uphill(params: Params, *_: Any) -> Params:
+        return jax.tree.map(jnp.conj, jax.grad(loss, has_aux=True)(params)[0])
+
     (value, extra), gradient = jax.value_and_grad(loss, has_aux=True)(moving)
     norm = optax.tree.norm(gradient)
     conjugate = jax.tree.map(jnp.conj, gradient)
-    updates, new_state = optimizer.update(conjugate, state, moving, value=value)
+    # Those that search along a line, look ahead or wait for the loss ask for more.
+    more = {
+        "value": value,
+        "grad": conjugate,
+        "value_fn": lambda params: loss(params)[0],
+        "grad_fn": uphill,
+    }
+    parameters = inspect.signature(optimizer.update).parameters
+    asked = set(parameters)
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        asked |= {"value", "grad", "value_fn"}
+    updates, new_state = optimizer.update(
+        conjugate, state, moving, **{name: x for name, x in more.items() if name in asked}
+    )
     new = optax.apply_updates(moving, updates), new_state
     finite = [jnp.isfinite(x).all() for x in jax.tree.leaves((value, gradient, new[0]))]
     return new, (value, extra), norm, ~jnp.stack(finite).all()

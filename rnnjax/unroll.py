@@ -319,6 +319,11 @@ def _fill(inputs: Inputs, mask: jax.Array) -> Inputs:
 def _check_flags(name: str, flags: jax.Array | None, inputs: Inputs) -> jax.Array | None:
     if flags is None:
         return None
+    if not jax.tree_util.all_leaves([flags]) and not isinstance(flags, list):
+        raise TypeError(
+            f"{name}: expected one array of booleans [T, B], got {describe(flags)}; all leaves of "
+            "the state follow it"
+        )
     flags = jnp.asarray(flags)
     if flags.dtype != jnp.bool_:
         raise TypeError(

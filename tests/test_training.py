@@ -257,6 +257,23 @@ def test_nothing_goes_to_the_device_unasked():
         training.fit(*given, steps=3, key=key, chunk=2, clip=1.0)
 
 
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        optax.lbfgs(),
+        optax.contrib.sam(optax.sgd(0.1), optax.sgd(0.05), sync_period=2, opaque_mode=True),
+        optax.chain(optax.adam(1e-2), optax.contrib.reduce_on_plateau()),
+    ],
+    ids=["lbfgs", "sam", "plateau"],
+)
+def test_optimizers_that_ask_for_more_than_the_gradient(optimizer):
+    """A line search, a step ahead, and the loss."""
+    batch = sample(jax.random.key(0))
+    given = (loss, start(), lambda key: batch, optimizer)
+    losses = training.fit(*given, steps=20, key=jax.random.key(1)).losses
+    assert losses[-1] < 0.95 * losses[0]
+
+
 def test_complex_parameters_go_downhill():
     def square(params, batch, unroll=rnnjax.unroll):
         return jnp.abs(params - (1 + 1j)) ** 2
