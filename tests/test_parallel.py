@@ -310,3 +310,13 @@ def test_bad_options() -> None:
             folds.parallel(tolerance=tolerance)
     with pytest.raises(ValueError, match="max_iterations: expected at least 1 turn, got 0"):
         folds.parallel(max_iterations=0)
+
+
+@pytest.mark.parametrize("mixing", [0.0, 1.0])
+def test_the_diagonal_is_that_of_the_jacobian(mixing: float) -> None:
+    """Whether it is all of it, which two products tell, or not."""
+    rng = np.random.default_rng(0)
+    J = rng.normal(size=(4, 2, 3, 3)) * np.where(np.eye(3), 1.0, mixing)
+    v = rng.normal(size=(4, 2, 3))
+    found = folds.diagonal(lambda u: jnp.einsum("tbij,tbj->tbi", J, u), jnp.asarray(v), (4, 2))
+    np.testing.assert_allclose(found(jnp.asarray(v)), np.diagonal(J, axis1=-2, axis2=-1) * v)
