@@ -136,6 +136,14 @@ def test_lru_begins_on_a_ring() -> None:
     assert 0.9 < np.mean(np.abs(h) ** 2) < 1.1
 
 
+def test_lru_near_the_unit_circle() -> None:
+    """Where |λ|² is 1 to rounding for some of a million, all weights are finite."""
+    params = cells.lru(1, 10**6, r_min=0.9999).init(jax.random.key(0))
+    assert np.isfinite(params.nu).all()
+    assert np.isfinite(params.gamma).all()
+    assert np.isfinite(params.theta).all()
+
+
 def test_lru_precision_and_radii() -> None:
     """A complex state of the parameters' precision, float32 at least; a ring within 1."""
     for dtype, state in ((jnp.bfloat16, jnp.complex64), (jnp.float64, jnp.complex128)):

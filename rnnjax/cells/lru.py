@@ -95,13 +95,11 @@ def lru(
     def init(key: chex.PRNGKey) -> LRUParams:
         keys = jax.random.split(key, 4)
         precise = at_least_float32(dtype)
-        # Neither 0 nor 1, whose logarithms are no weights.
+        # Not 0, whose logarithm is no weight; and the distance from 1, since near it |λ|² itself
+        # would be rounded to 1.
         tiny = float(jnp.finfo(precise).eps)
-        u, v = (
-            jax.random.uniform(k, (hidden_size,), precise, minval=tiny, maxval=1 - tiny)
-            for k in keys[:2]
-        )
-        decay = -0.5 * jnp.log(r_min**2 + u * (r_max**2 - r_min**2))
+        u, v = (jax.random.uniform(k, (hidden_size,), precise, minval=tiny) for k in keys[:2])
+        decay = -0.5 * jnp.log1p(-(1 - r_max**2 + u * (r_max**2 - r_min**2)))
         W_xh = by_gate(input_init, 2)(keys[2], (input_size, 2 * hidden_size), dtype)
         return LRUParams(
             nu=jnp.log(decay),
