@@ -39,9 +39,12 @@ def _refuse(*args: Any, **kwargs: Any) -> NoReturn:
     )
 
 
+def _batch(args: Any, dims: Any) -> Any:
+    return _tangent_p.bind(*args), dims[0]
+
+
 _tangent_p.def_impl(_refuse)
 _tangent_p.def_abstract_eval(lambda x: x)
 mlir.register_lowering(_tangent_p, _refuse)
 ad.deflinear2(_tangent_p, lambda cotangent, x: [cotangent])
-# `vmap` of a tangent is `jacfwd`: that of a gradient finds it transposed already.
-batching.primitive_batchers[_tangent_p] = _refuse
+batching.primitive_batchers[_tangent_p] = _batch
