@@ -7,7 +7,6 @@ yields plain rows; and `report(rows)`, which makes a table and findings of them.
 
 import dataclasses
 import importlib
-import sys
 import time
 import traceback
 from pathlib import Path
@@ -18,8 +17,18 @@ from matplotlib.figure import Figure
 
 from benchmarks.machine import unseen_gpu, warn
 from benchmarks.report import Report, in_short, record, show
-from experiments.common.harness import DONE, INTERRUPTED, UNEXPECTED, USAGE, Description, describe
-from experiments.common.output import rendered, replace_file, say, strict_text
+from experiments.common.harness import DONE, UNEXPECTED, Description, command, describe, parse
+from experiments.common.output import (
+    OutputError,
+    UsageError,
+    make_folder,
+    print_json,
+    printing,
+    rendered,
+    replace_file,
+    say,
+    strict_text,
+)
 
 RESULTS = Path("results/benchmarks")
 
@@ -45,20 +54,19 @@ def main() -> int:
     """The command line."""
     found = [describe(file) for file in sorted(Path(__file__).parent.glob("[!_]*.py"))]
     benchmarks = {each.name: each for each in found if each.run_time}
-    options = tyro.cli(
-        Options,
-        prog="python -m benchmarks",
-        description=(__doc__ or "").partition("\n")[0],
-        config=(tyro.conf.FlagCreatePairsOff,),
+    options = parse(
+        Options, prog="python -m benchmarks", description=(__doc__ or "").partition("\n")[0]
     )
     name = options.name.replace("-", "_")
     if name == "list":
-        for each in benchmarks.values():
-            print(f"{each.name}\n  {each.claim}\n  {each.run_time}\n")
+        with printing():
+            for each in benchmarks.values():
+                print(f"{each.name}\n  {each.claim}\n  {each.run_time}\n")
         return DONE
     if name != "all" and name not in benchmarks:
-        say(f"error: NAME: expected list, all, {', '.join(benchmarks)}, got {options.name}")
-        return USAGE
+        raise UsageError(f"NAME: expected list, all, {', '.join(benchmarks)}, got {options.name}")
+    folder = options.out or (RESULTS / "quick" if options.quick else RESULTS)
+    make_folder(folder)  # before what takes minutes
     told = unseen_gpu()
     if told is not None:
         warn(told)
@@ -66,21 +74,21 @@ def main() -> int:
     failed = False
     for each in benchmarks.values() if name == "all" else [benchmarks[name]]:
         try:
-            records[each.name] = run(each, options)
-        except KeyboardInterrupt:
-            return INTERRUPTED
+            records[each.name] = run(each, options, folder)
+        except OutputError:  # the next ones would end so, too
+            raise
         except Exception:
-            traceback.print_exc()
+            say(traceback.format_exc().rstrip())
             failed = True
     if options.json and records:
-        sys.stdout.write(strict_text(records if name == "all" else records[name]))
+        with printing():
+            print_json(records if name == "all" else records[name])
     return UNEXPECTED if failed else DONE
 
 
-def run(benchmark: Description, options: Options) -> dict[str, Any]:
+def run(benchmark: Description, options: Options, folder: Path) -> dict[str, Any]:
     """Measures one benchmark, writes what there is however far it gets, and shows it."""
     began = time.perf_counter()
-    folder = options.out or (RESULTS / "quick" if options.quick else RESULTS)
     say(f"{benchmark.name}: {benchmark.claim}")
     module = importlib.import_module(f"benchmarks.{benchmark.name}")
     rows: list[dict[str, Any]] = []
@@ -103,9 +111,12 @@ def run(benchmark: Description, options: Options) -> dict[str, Any]:
         benchmark.name, benchmark.claim, rows, report,
         quick=options.quick, complete=error is None, wall_seconds=round(seconds, 1),
     )  # fmt: skip
-    write(folder, stem, found, report)
-    if not options.json:
-        show(report, rows)
+    try:
+        write(folder, stem, found, report)
+    finally:  # what was measured is shown even so
+        if not options.json:
+            with printing():
+                show(report, rows)
     if error is not None:
         raise error
     return found
@@ -113,7 +124,6 @@ def run(benchmark: Description, options: Options) -> dict[str, Any]:
 
 def write(folder: Path, stem: str, found: dict[str, Any], report: Report) -> None:
     """The JSON and the figure, each whole."""
-    folder.mkdir(parents=True, exist_ok=True)
     files = {f"{stem}.json": strict_text(found).encode()}
     if report.draw is not None and found["rows"]:
         figure = Figure(layout="constrained")
@@ -127,4 +137,4 @@ def write(folder: Path, stem: str, found: dict[str, Any], report: Report) -> Non
         replace_file(folder / name, content)
 
 
-sys.exit(main())
+command(main)

@@ -1,5 +1,6 @@
 """A GPU that is in the machine and that JAX does not see: what is measured is the CPU."""
 
+import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,4 +40,5 @@ def unseen_gpu(
 def warn(told: str) -> None:
     """On standard error; in red where that is a terminal and NO_COLOR is not set."""
     console = Console(stderr=True)
-    console.print(told, style="red", markup=False, highlight=False, soft_wrap=True)
+    with contextlib.suppress(OSError):  # where nobody can be warned, the work goes on
+        console.print(told, style="red", markup=False, highlight=False, soft_wrap=True)

@@ -2,3 +2,18 @@
 
 Every file here is an experiment; what they share is in `experiments/common`.
 """
+
+import importlib.util
+import sys
+
+# Asked for here, which is imported before whatever needs them, by the benchmarks as well.
+_MISSING = [
+    name
+    for name in ("jinja2", "matplotlib", "rich", "tyro")
+    if importlib.util.find_spec(name) is None
+]
+if _MISSING:
+    sys.exit(
+        f"error: expected the packages of the experiments, found no {', '.join(_MISSING)}; "
+        "install them with: pip install '.[experiments]'"
+    )

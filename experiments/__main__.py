@@ -7,8 +7,8 @@ into one page.
 import runpy
 import sys
 
-from experiments.common.harness import USAGE, describe, experiment_files
-from experiments.common.output import say
+from experiments.common.harness import DONE, command, describe, experiment_files
+from experiments.common.output import UsageError, printing
 
 
 def main() -> int:
@@ -16,26 +16,27 @@ def main() -> int:
     files = experiment_files()
     names = [file.stem for file in files]
     if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
-        print("python -m experiments NAME [OPTION...], or NAME --help for what it tells and takes")
-        print("python -m experiments lesson runs them all and binds them into one page")
-        for file in files:
-            found = describe(file)
-            print(f"\n{found.name}\n  {found.claim}\n  {found.run_time}")
-        return 0
+        with printing():
+            print(
+                "python -m experiments NAME [OPTION...], or NAME --help for what it tells and takes"
+            )
+            print("python -m experiments lesson runs them all and binds them into one page")
+            for found in map(describe, files):
+                print(f"\n{found.name}\n  {found.claim}\n  {found.run_time}")
+        return DONE
     if sys.argv[1] == "lesson":
-        from experiments.common.page import command
+        from experiments.common.page.command import main as lesson
 
-        return command.main(sys.argv[2:])
+        return lesson(sys.argv[2:])
     name = sys.argv[1].replace("-", "_")
     if name not in names:
-        say(
-            f"error: NAME: expected lesson or one of {', '.join(names)}, got {sys.argv[1]}; "
+        raise UsageError(
+            f"NAME: expected lesson or one of {', '.join(names)}, got {sys.argv[1]}; "
             "python -m experiments tells what each is about"
         )
-        return USAGE
     del sys.argv[1]
     runpy.run_module(f"experiments.{name}", run_name="__main__", alter_sys=True)
-    return 0
+    return DONE
 
 
-sys.exit(main())
+command(main)

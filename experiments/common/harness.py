@@ -8,6 +8,7 @@ import ast
 import dataclasses
 import importlib
 import importlib.metadata
+import io
 import os
 import platform
 import statistics
@@ -15,21 +16,31 @@ import sys
 import time
 import traceback
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, NoReturn, TypeVar
 
 import tyro
 
 from experiments.common.data import DatasetError, Provenance
-from experiments.common.output import Output, UsageError, print_table, say
+from experiments.common.output import (
+    Output,
+    OutputError,
+    UsageError,
+    print_json,
+    print_table,
+    printing,
+    say,
+)
 
 if TYPE_CHECKING:
     import jax
 
 DONE, UNEXPECTED, USAGE, DATA_MISSING, DIVERGED, INTERRUPTED = 0, 1, 2, 3, 4, 130
 SCHEMA = 2
+Parsed = TypeVar("Parsed")
 
 _Seeds = Annotated[
     tuple[int, ...],
@@ -190,6 +201,44 @@ def key(seed: int, purpose: str) -> "jax.Array":
     return jax.random.fold_in(jax.random.key(seed), zlib.crc32(purpose.encode()))
 
 
+def command(main: Callable[[], int]) -> NoReturn:
+    """Runs a command line, and ends the process with the exit code it returns.
+
+    What the person at the terminal can mend is told in one line on standard error, what
+    nobody expected with its traceback. A character that the terminal's encoding does not
+    have is shown by its number.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed: what is printed to None goes to the other one
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        code = main()
+    except UsageError as error:
+        say(f"error: {error}")
+        code = USAGE
+    except DatasetError as error:
+        say(f"error: {error}")
+        code = DATA_MISSING
+    except OutputError as error:
+        say(f"error: {error}")
+        code = UNEXPECTED
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except Exception:
+        say(traceback.format_exc().rstrip())
+        code = UNEXPECTED
+    sys.exit(code)
+
+
+def parse(options_type: type[Parsed], **how: Any) -> Parsed:
+    """The options on the command line, or whatever `how` tells tyro besides."""
+    with printing():  # the help
+        return tyro.cli(options_type, config=(tyro.conf.FlagCreatePairsOff,), **how)
+
+
 def main(file: str, doc: str | None, options_type: type[Options]) -> NoReturn:
     """The command line of an experiment; does not return.
 
@@ -201,28 +250,26 @@ def main(file: str, doc: str | None, options_type: type[Options]) -> NoReturn:
       doc: its `__doc__`, shown by `--help`.
       options_type: its `Options`.
     """
+    command(partial(_main, Path(file).stem, doc, options_type))
+
+
+def _main(name: str, doc: str | None, options_type: type[Options]) -> int:
     began = time.perf_counter()
-    name = Path(file).stem
     smaller = options_type.QUICK if "--quick" in sys.argv[1:] else {}
-    options = tyro.cli(
+    options = parse(
         options_type,
         prog=f"python -m experiments.{name}",
         description=doc,
         default=options_type(out=Path("results") / name, **smaller),
-        config=(tyro.conf.FlagCreatePairsOff,),
     )
     if options.quick:
         # Almost all of a small run is compilation; read when jax starts.
         flags = os.environ.get("XLA_FLAGS", "")
         os.environ["XLA_FLAGS"] = f"{flags} --xla_backend_optimization_level=0"
-    sys.exit(_run(name, options, began))
-
-
-def _run(name: str, options: Options, began: float) -> int:
+    config = options.config(name)
+    out = Output(options.out, name, config, resume=options.resume, force=options.force)
+    say(f"{name}: results go to {options.out}")
     try:
-        config = options.config(name)
-        out = Output(options.out, name, config, resume=options.resume, force=options.force)
-        say(f"{name}: results go to {options.out}")
         experiment = importlib.import_module(f"experiments.{name}")
         from rnnjax.training import NonFiniteError
 
@@ -232,18 +279,9 @@ def _run(name: str, options: Options, began: float) -> int:
             say(f"error: diverged where it should not: {error}")
             return DIVERGED
         _report(experiment, options, out, result, began)
-    except UsageError as error:
-        say(f"error: {error}")
-        return USAGE
-    except DatasetError as error:
-        say(f"error: {error}")
-        return DATA_MISSING
     except KeyboardInterrupt:
         say(f"interrupted; what is finished stays in {options.out}, go on with --resume")
-        return INTERRUPTED
-    except Exception:
-        traceback.print_exc()
-        return UNEXPECTED
+        raise
     return DONE
 
 
@@ -265,14 +303,15 @@ def _report(experiment: Any, options: Options, out: Output, result: Result, bega
         "wall_seconds": round(time.perf_counter() - began, 2),
         "parts": out.parts,
     }
-    text = out.write_json("result.json", found)
-    if options.json:
-        sys.stdout.write(text)
-    else:
-        print_table(*table(found))
-        print(result.finding)
-        if not result.borne_out:
-            print("This run does not bear the claim out.")
+    out.write_json("result.json", found)
+    with printing():
+        if options.json:
+            print_json(found)
+        else:
+            print_table(*table(found))
+            print(result.finding)
+            if not result.borne_out:
+                print("This run does not bear the claim out.")
     say(f"written to {out.folder}")
 
 

@@ -1,16 +1,25 @@
 """The folder an experiment writes to: each file whole or not at all, nothing of others lost."""
 
+import contextlib
 import io
 import json
 import math
 import os
+import stat
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
+
+try:
+    import fcntl
+except ImportError:  # not on Windows, where two runs in one folder go unnoticed
+    fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,9 +31,46 @@ class UsageError(Exception):
     """What was asked for cannot be done."""
 
 
+class OutputError(Exception):
+    """Results cannot be put where they belong, as on a full disk."""
+
+
 def say(text: str) -> None:
     """A message for the person at the terminal; standard output is for results."""
-    print(text, file=sys.stderr, flush=True)
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:  # where nobody can be told, the work goes on
+        _give_up(sys.stderr)
+
+
+@contextlib.contextmanager
+def printing() -> Iterator[None]:
+    """Whatever prints results stands inside; at its end all of them are out.
+
+    Raises:
+      OutputError: standard output does not take it.
+    """
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        _give_up(sys.stdout)
+        raise OutputError(
+            f"standard output: expected it to take the results, got: {error.strerror}; "
+            "send it elsewhere"
+        ) from error
+
+
+def _give_up(stream: TextIO) -> None:
+    """Lets Python end without a complaint about what a stream did not take."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def print_json(value: Any) -> None:
+    """Strict JSON on standard output, in ASCII, which it can hold whatever its encoding."""
+    print(json.dumps(strict(value), indent=2, allow_nan=False))
 
 
 def strict(value: Any) -> Any:
@@ -60,6 +106,16 @@ def strict_text(value: Any, indent: int | None = 2) -> str:
     return json.dumps(strict(value), indent=indent, allow_nan=False, ensure_ascii=False) + "\n"
 
 
+def read_json(file: Path) -> dict[str, Any] | None:
+    """The object in a file; None where there is none, or none that can be read."""
+    try:
+        # To open a pipe waits for whoever writes to it, and a device has no end.
+        found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+    except (OSError, ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
 def rendered(figure: "Figure", name: str) -> dict[str, bytes]:
     """A figure as SVG and PNG, by file name."""
     import matplotlib
@@ -91,11 +147,33 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     console.print(table)
 
 
+def make_folder(folder: Path) -> None:
+    """Makes a folder for results, unless it is there, and sees that it can be written to.
+
+    Raises:
+      UsageError: it cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise _not_a_folder(folder, error) from error
+
+
+def _not_a_folder(folder: Path, error: OSError) -> UsageError:
+    return UsageError(
+        f"--out: expected a folder that can be written to, got {folder}: {error.strerror}; "
+        "choose another"
+    )
+
+
 class Output:
     """Where one run of an experiment leaves its files.
 
     Nothing is touched before the first part is asked for, so that a run which fails
-    at its data or its options leaves everything as it was.
+    at its data or its options leaves everything as it was. No other run may write to the
+    folder for as long as this one may.
     """
 
     def __init__(
@@ -111,28 +189,16 @@ class Output:
           force: replace the run that is there.
 
         Raises:
-          UsageError: the folder holds something this run may not write over.
+          UsageError: the folder holds something this run may not write over, or another
+            run is at work in it.
         """
         self.folder, self.experiment, self.config = folder, experiment, config
-        self.force = force
+        self.resume, self.force = resume, force
         self.parts: dict[str, dict[str, Any]] = {}
-        self._written = self._manifest()
-        self._open = False
-        if folder.exists() and not folder.is_dir():
-            raise UsageError(f"--out: expected a folder, got the file {folder}; choose another")
-        if not folder.is_dir() or not any(folder.iterdir()):
-            return
-        if resume:
-            self._check_same_run()
-        elif force:
-            for name in self._fixed_names():
-                self._check_own(name)
-        else:
-            raise UsageError(
-                f"--out: expected a new or empty folder, got {folder} with "
-                f"{len(list(folder.iterdir()))} entries; add --resume to finish the run that is "
-                "there, --force to replace it, or choose another folder with --out"
-            )
+        self._metrics: list[dict[str, Any]] = []  # the lines of every part so far
+        self._written: list[str] = []
+        self._locked = self._open = False
+        self._check()
 
     def part(self, name: str, compute: Callable[[Path], Part]) -> Part:
         """A piece of work whose result is kept, so that `--resume` need not repeat it.
@@ -150,26 +216,37 @@ class Output:
         arrays, lines = f"parts/{name}.npz", f"parts/{name}.jsonl"
         from_before = arrays in self._written and (self.folder / arrays).is_file()
         if from_before:
+            try:
+                part, seconds, records = self._read(arrays, lines)
+            except Exception as error:  # the readers raise whatever a damaged file brings about
+                raise UsageError(
+                    f"--resume: expected {name} whole in {self.folder / 'parts'}, got files that "
+                    f"cannot be read ({type(error).__name__}: {error}); delete "
+                    f"{self.folder / arrays}, and it is done again"
+                ) from error
             say(f"{name}: finished before, taken from {self.folder / arrays}")
         else:
             began = time.perf_counter()
             metrics = _beside(self.folder / lines)
-            metrics.unlink(missing_ok=True)
-            try:
-                result = compute(metrics)
-                self.write(lines, metrics.read_bytes() if metrics.is_file() else b"")
-            finally:
+            with _told_as_output(self.folder / lines):
                 metrics.unlink(missing_ok=True)
+                try:
+                    result = compute(metrics)
+                    written = metrics.read_bytes() if metrics.is_file() else b""
+                finally:
+                    metrics.unlink(missing_ok=True)
+            self.write(lines, written)
             buffer = io.BytesIO()
             seconds = time.perf_counter() - began
             np.savez(buffer, **result, seconds=seconds)
             # Last, since it marks the piece as finished.
             self.write(arrays, buffer.getvalue())
             say(f"{name}: {seconds:.1f} s")
-        with np.load(self.folder / arrays, allow_pickle=False) as stored:
-            part = dict(stored)
-        self.parts[name] = {"seconds": float(part.pop("seconds")), "from_before": from_before}
-        self._merge_metrics()
+            part, seconds, records = self._read(arrays, lines)
+        self.parts[name] = {"seconds": seconds, "from_before": from_before}
+        self._metrics += [{"part": name, **record} for record in records]
+        text = "".join(json.dumps(line, allow_nan=False) + "\n" for line in self._metrics)
+        self.write("metrics.jsonl", text.encode())
         return part
 
     def figure(self, figure: "Figure") -> None:
@@ -177,26 +254,73 @@ class Output:
         for name, content in rendered(figure, self.experiment).items():
             self.write(name, content)
 
-    def write_json(self, name: str, value: Any, *, indent: int | None = 2) -> str:
-        """Writes strict JSON, and returns it; `indent=None` for much of it."""
-        text = strict_text(value, indent)
-        self.write(name, text.encode())
-        return text
+    def write_json(self, name: str, value: Any, *, indent: int | None = 2) -> None:
+        """Writes strict JSON; `indent=None` for much of it."""
+        self.write(name, strict_text(value, indent).encode())
 
     def write(self, name: str, content: bytes) -> None:
         """Puts a file in place, whole.
 
         Raises:
           UsageError: a file of that name is there which no run of the experiment wrote.
+          OutputError: it cannot be written.
         """
         self._claim(name)
         replace_file(self.folder / name, content)
 
-    def _check_same_run(self) -> None:
+    def _read(self, arrays: str, lines: str) -> tuple[Part, float, list[dict[str, Any]]]:
+        """The arrays of a part, the seconds it took, and its metrics."""
+        with np.load(self.folder / arrays, allow_pickle=False) as stored:
+            part = dict(stored)
+        text = (self.folder / lines).read_text(encoding="utf-8")
+        seconds = float(part.pop("seconds"))
+        return part, seconds, [dict(json.loads(line)) for line in text.splitlines()]
+
+    def _check(self) -> None:
+        """Refuses a folder in which this run may not write, and keeps other runs out of it."""
         try:
-            before = json.loads((self.folder / "config.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            before = {}
+            entries = len(os.listdir(self.folder))
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise _not_a_folder(self.folder, error) from error
+        self._lock()
+        self._written = self._manifest()
+        if not entries:
+            return
+        if self.resume:
+            self._check_same_run()
+        elif self.force:
+            for name in self._fixed_names():
+                self._check_own(name)
+            for name in self._written:
+                self._check_file(name)
+        else:
+            raise UsageError(
+                f"--out: expected a new or empty folder, got {self.folder} with {entries} "
+                "entries; add --resume to finish the run that is there, --force to replace it, "
+                "or choose another folder with --out"
+            )
+
+    def _lock(self) -> None:
+        """Lasts as long as this object, and no longer than its process, however that ends."""
+        if fcntl is None or self._locked:
+            return
+        handle = os.open(self.folder, os.O_RDONLY)
+        weakref.finalize(self, os.close, handle)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(
+                f"--out: expected a folder to which no other run is writing, got {self.folder}; "
+                "wait until that run has ended, or choose another folder with --out"
+            ) from None
+        except OSError:  # some file systems know no locks
+            return
+        self._locked = True
+
+    def _check_same_run(self) -> None:
+        before = read_json(self.folder / "config.json") or {}
         if not self._written or before.get("experiment") != self.experiment:
             raise UsageError(
                 f"--resume: expected a run of {self.experiment} in {self.folder}, found none; "
@@ -212,10 +336,19 @@ class Output:
             )
 
     def _check_own(self, name: str) -> None:
-        if name not in self._written and (self.folder / name).exists():
+        if name not in self._written and os.path.lexists(self.folder / name):
             raise UsageError(
                 f"--out: expected no {name} in {self.folder} but one that {self.experiment} "
                 "wrote, got another's; move it away, or choose another folder with --out"
+            )
+
+    def _check_file(self, name: Any) -> None:
+        """Refuses what no run can have written: a list of files may come from anywhere."""
+        if not (isinstance(name, str) and _is_file_below(self.folder, PurePath(name))):
+            raise UsageError(
+                f"--force: expected {self.folder / 'files.json'} to name files in that folder, "
+                f"got {name!r:.80}; nothing was deleted: move the folder away, or choose another "
+                "with --out"
             )
 
     def _fixed_names(self) -> list[str]:
@@ -225,29 +358,27 @@ class Output:
 
     def _begin(self) -> None:
         """Makes the folder ready; with `--force`, takes away what earlier runs wrote."""
+        make_folder(self.folder)
+        self._check()  # once more: another run may have been here since
         try:
-            (self.folder / "parts").mkdir(parents=True, exist_ok=True)
+            (self.folder / "parts").mkdir(exist_ok=True)
+            if self.force:
+                for name in self._written:
+                    (self.folder / name).unlink(missing_ok=True)
+                self._written = []
         except OSError as error:
-            raise UsageError(
-                f"--out: expected a folder that can be written, got {self.folder} ({error}); "
-                "choose another"
-            ) from None
-        if self.force:
-            for name in self._written:
-                (self.folder / name).unlink(missing_ok=True)
-            self._written = []
+            raise _not_a_folder(self.folder, error) from error
         if not self._written:
             self._written = ["files.json"]
         self.write_json("config.json", self.config)
         self._open = True
 
-    def _manifest(self) -> list[str]:
-        """What runs of this experiment wrote here, or were about to write."""
-        try:
-            found = json.loads((self.folder / "files.json").read_text(encoding="utf-8"))
-            return list(found["files"]) if found["experiment"] == self.experiment else []
-        except (OSError, ValueError, LookupError, TypeError):
-            return []
+    def _manifest(self) -> list[Any]:
+        """What runs of this experiment wrote here, or were about to write, as it says."""
+        found = read_json(self.folder / "files.json") or {}
+        names = found.get("files")
+        ours = found.get("experiment") == self.experiment and isinstance(names, list)
+        return names if ours else []
 
     def _claim(self, name: str) -> None:
         """Notes a name before the file exists, so that `--force` knows it for its own."""
@@ -258,14 +389,19 @@ class Output:
         manifest = {"experiment": self.experiment, "files": self._written}
         replace_file(self.folder / "files.json", json.dumps(manifest, indent=2).encode())
 
-    def _merge_metrics(self) -> None:
-        """`metrics.jsonl`: the lines of every part so far, each with the part's name."""
-        lines = []
-        for name in self.parts:
-            text = (self.folder / f"parts/{name}.jsonl").read_text(encoding="utf-8")
-            lines += [{"part": name, **json.loads(line)} for line in text.splitlines()]
-        text = "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines)
-        self.write("metrics.jsonl", text.encode())
+
+def _is_file_below(folder: Path, name: PurePath) -> bool:
+    """Whether it is in this folder, without a link on the way, and no folder; or nothing is."""
+    if name.anchor or ".." in name.parts or not name.parts:
+        return False
+    try:
+        if any((folder / parent).is_symlink() for parent in list(name.parents)[:-1]):
+            return False
+        return not stat.S_ISDIR((folder / name).lstat().st_mode)
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError):  # no file can have such a name
+        return False
 
 
 def _beside(file: Path) -> Path:
@@ -273,11 +409,37 @@ def _beside(file: Path) -> Path:
     return file.with_name(file.name + ".tmp")
 
 
-def replace_file(file: Path, content: bytes) -> None:
-    """Puts a file in place, whole."""
-    temporary = _beside(file)
+@contextlib.contextmanager
+def _told_as_output(file: Path) -> Iterator[None]:
+    """An error in writing this file names it, and what can be done.
+
+    Raises:
+      OutputError: instead of such an error.
+    """
     try:
-        temporary.write_bytes(content)
-        os.replace(temporary, file)
-    finally:
+        yield
+    except OSError as error:
+        # One in writing to an open file names none; what names another is not about this one.
+        if error.filename not in (None, str(file), str(_beside(file))):
+            raise
+        raise OutputError(
+            f"--out: expected room for {file.name} in {file.parent}, got: {error.strerror}; make "
+            "room there, or choose another folder"
+        ) from error
+
+
+def replace_file(file: Path, content: bytes) -> None:
+    """Puts a file in place, whole.
+
+    Raises:
+      OutputError: it cannot be written.
+    """
+    temporary = _beside(file)
+    with _told_as_output(file):
         temporary.unlink(missing_ok=True)
+        try:
+            with temporary.open("xb") as stream:  # never through a link
+                stream.write(content)
+            os.replace(temporary, file)
+        finally:
+            temporary.unlink(missing_ok=True)

@@ -2,7 +2,8 @@
 
 Of a .keras file, what it tells of the model beside its weights.
 
-Reading executes nothing, and allocates no more than the size of the file allows. The
+Reading executes nothing, and allocates no more than the size of the file allows. An .npz has
+a checksum of each array; of a number in the others nothing tells whether it was changed. The
 packages safetensors and h5py are imported where a file of theirs is met
 (`pip install "rnnjax[interop]"`).
 """
@@ -11,6 +12,7 @@ import io
 import json
 import math
 import os
+import stat
 import uuid
 import zipfile
 from collections.abc import Callable, Mapping
@@ -49,7 +51,7 @@ def read(path: str | os.PathLike[str]) -> Arrays:
 
     Raises:
       ValueError: a file of another kind, a pickle among them; one that is cut short,
-        damaged, or claims to hold more than it does.
+        damaged, or claims to hold more than it does; a folder, a pipe or a device.
       TypeError: `path` is not a path.
       ImportError: the package that reads this kind is not installed.
       OSError: the file cannot be opened.
@@ -66,7 +68,8 @@ def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
 
     Raises:
       ValueError: a file of another kind; one that is cut short, damaged, or claims to hold
-        more than it does.
+        more than it does; a folder, a pipe or a device.
+      TypeError: `path` is not a path.
       OSError: the file cannot be opened.
     """
     path = Path(as_path("path", path))
@@ -93,18 +96,28 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> None:
         if not isinstance(name, str):  # 1 and "1" would be two arrays of one name.
             raise TypeError(f"arrays: expected names that are strings, got {name!r}")
     content = writer({name: to_numpy(name, array) for name, array in arrays.items()})
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    # Its length is its own: that of the path may be the longest there can be.
+    temporary = path.with_name(f".{uuid.uuid4().hex}")
     try:
         with temporary.open("xb") as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        error.filename = str(path)  # nobody knows the temporary one, and a full disk names none
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def _read_whole(path: Path, reader: Callable[[io.BufferedReader], Content], what: str) -> Content:
+    # To open a pipe waits for whoever writes to it, and a device may have no end.
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ValueError(
+            f"{path}: expected a file, got a folder, a pipe or a device; copy what it holds into "
+            "a file"
+        )
     with path.open("rb") as stream:
         try:
             return reader(stream)
@@ -204,6 +217,12 @@ def _members(file: zipfile.ZipFile, stream: io.BufferedReader) -> list[zipfile.Z
         # Of the others, zipfile unpacks all that it has read, however large.
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise ValueError(f"{member.filename}: expected it stored or deflated")
+    # Damage can hide members, as inside a comment of another; but the record at the end of a zip
+    # tells how many there are (0xFFFF where they are too many), and where there are none it is all.
+    end = stream.seek(-22 - len(file.comment), os.SEEK_END)
+    count = int.from_bytes(stream.read(22)[10:12], "little")
+    if count not in (len(members), 0xFFFF) or (end and not members):
+        raise ValueError(f"expected {count or 'some'} members, got {len(members)}")
     return members
 
 

@@ -244,7 +244,7 @@ def test_one_benchmark_as_json_and_its_memory(tmp_path: Path) -> None:
     found = json.loads(done.stdout)
     (file,) = (tmp_path / "new" / "folder").iterdir()
     assert file.name == "memory.json"
-    assert file.read_text("utf-8") == done.stdout
+    assert json.loads(file.read_text("utf-8")) == found
     assert found["quick"] is found["complete"] is True
     assert found["versions"]["jax"] == jax.__version__
     assert found["device"]["platform"] == "cpu"

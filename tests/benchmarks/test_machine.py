@@ -60,3 +60,19 @@ def test_the_command_says_it_first(monkeypatch, capsys, tmp_path: Path) -> None:
     assert ended.value.code == 0
     said = capsys.readouterr().err.splitlines()
     assert said[0] == "There is a GPU" and said[1].startswith("memory: ")
+
+
+def test_what_cannot_be_written_is_shown_even_so(monkeypatch, capsys, tmp_path: Path) -> None:
+    monkeypatch.setattr(machine, "unseen_gpu", lambda: None)
+    monkeypatch.setattr(memory, "measure", lambda quick: [])
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "memory", "--quick", "--out", str(tmp_path)])
+    (tmp_path / "memory.json").mkdir()
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("benchmarks", run_name="__main__")
+    assert ended.value.code == 1
+    printed = capsys.readouterr()
+    assert printed.err.splitlines()[-1] == (
+        f"error: --out: expected room for memory.json in {tmp_path}, got: Is a directory; make "
+        "room there, or choose another folder"
+    )
+    assert "blocked" in printed.out

@@ -8,10 +8,13 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from experiments.common.output import Output
 
 ROOT = Path(__file__).parents[2]
 NAME = "vanishing_gradients"
@@ -27,11 +30,13 @@ def environment(**extra: str) -> dict[str, str]:
 
 
 def run(
-    *words: str | Path, module: str = f"experiments.{NAME}", cwd: Path = ROOT, **extra: str
-) -> subprocess.CompletedProcess[str]:
+    *words: str | Path, module: str = f"experiments.{NAME}", cwd: Path = ROOT,
+    streams: Mapping[str, Any] = {}, **extra: str,
+) -> subprocess.CompletedProcess[str]:  # fmt: skip
     return subprocess.run(
         [sys.executable, "-m", module, *map(str, words)],
-        capture_output=True, text=True, cwd=cwd, env=environment(**extra), timeout=120,
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams},
+        text=True, cwd=cwd, env=environment(**extra), timeout=120,
     )  # fmt: skip
 
 
@@ -241,6 +246,126 @@ def test_resume_of_something_else_is_refused(tmp_path: Path) -> None:
     assert f"--resume: expected a run of {NAME}" in done.stderr
 
 
+def test_resume_with_a_damaged_part(copy: Path) -> None:
+    part = copy / "parts" / "tanh-seed0.npz"
+    part.write_bytes(part.read_bytes()[:-100])
+    before = contents(copy)
+    done = run(*TINY, "--out", copy, "--resume")
+    assert done.returncode == 2
+    told = done.stderr.splitlines()[-1]
+    assert told.startswith("error: --resume: expected tanh-seed0 whole in ") and str(part) in told
+    assert "Traceback" not in done.stderr
+    assert contents(copy) == before
+
+
+@pytest.mark.parametrize("flag", ["--force", "--resume"])
+def test_a_folder_in_which_another_run_is_at_work(copy: Path, flag: str) -> None:
+    config = strict((copy / "config.json").read_text())
+    other = Output(copy, NAME, config, resume=True, force=False)
+    before = contents(copy)
+    done = run(*TINY, "--out", copy, flag)
+    assert done.returncode == 2
+    assert "--out: expected a folder to which no other run is writing" in done.stderr
+    assert contents(other.folder) == before
+
+
+@pytest.mark.parametrize("name", ["../mine.txt", "parts"])
+def test_force_deletes_nothing_that_a_list_from_elsewhere_names(copy: Path, name: str) -> None:
+    (copy.parent / "mine.txt").write_text("mine")
+    listed = strict((copy / "files.json").read_text())
+    (copy / "files.json").write_text(json.dumps({**listed, "files": [*listed["files"], name]}))
+    before = contents(copy.parent)
+    done = run(*TINY, "--out", copy, "--force")
+    assert done.returncode == 2
+    assert f"files.json to name files in that folder, got {name!r}; nothing" in done.stderr
+    assert contents(copy.parent) == before
+
+
+@pytest.mark.parametrize(
+    ("module", "word", "folder"),
+    [
+        (f"experiments.{NAME}", "--quick", "a" * 300),
+        ("experiments", "lesson", "/dev/null"),
+        ("benchmarks", "--quick", "/dev/null"),
+    ],
+)
+def test_out_that_can_be_no_folder(module: str, word: str, folder: str, tmp_path: Path) -> None:
+    """Told before anything is run or measured."""
+    done = run(word, "--out", folder, module=module, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    expected = f"error: --out: expected a folder that can be written to, got {folder}: "
+    assert done.stderr.startswith(expected), done.stderr
+
+
+HELP, LIST = (("--help",), f"experiments.{NAME}"), ((), "experiments")
+needs_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+
+
+def check_full(words: Sequence[str | Path], module: str, **extra: str) -> None:
+    with open("/dev/full", "w") as full:
+        done = run(*words, module=module, streams={"stdout": full}, **extra)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        "error: standard output: expected it to take the results, got: No space left on "
+        "device; send it elsewhere"
+    )
+    assert "Traceback" not in done.stderr and "Exception" not in done.stderr
+
+
+@needs_full
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(("words", "module"), [HELP, LIST, (("list",), "benchmarks")])
+def test_standard_output_on_a_full_device(
+    words: Sequence[str], module: str, unbuffered: str
+) -> None:
+    check_full(words, module, PYTHONUNBUFFERED=unbuffered)
+
+
+CLOSED = {"stderr": None, "preexec_fn": lambda: os.close(2)}
+
+
+@needs_full
+def test_standard_error_that_takes_nothing() -> None:
+    """Nobody can be told; the exit code tells, and no message stands among the results."""
+    with open("/dev/full", "w") as full:
+        for streams in ({"stderr": full}, CLOSED):
+            done = run("elephant", module="experiments", streams=streams, PYTHONUNBUFFERED="")
+            assert (done.returncode, done.stdout) == (2, "")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_terminal_that_lacks_characters(encoding: str) -> None:
+    streams = {"encoding": encoding}
+    done = run(*HELP[0], streams=streams, PYTHONIOENCODING=encoding)
+    assert done.returncode == 0, done.stderr
+    assert "\\u2016W_hh\\u2016" in done.stdout
+    assert run(module="experiments", streams=streams, PYTHONIOENCODING=encoding).returncode == 0
+
+
+@needs_full
+@pytest.mark.slow
+def test_the_streams_of_a_whole_run(copy: Path) -> None:
+    words = [*TINY, "--out", copy, "--resume"]
+    for unbuffered in ("", "1"):
+        for more in ([], ["--json"]):
+            check_full([*words, *more], f"experiments.{NAME}", PYTHONUNBUFFERED=unbuffered)
+    with open("/dev/full", "w") as full:
+        for streams in ({"stderr": full}, CLOSED):
+            done = run(*words, "--json", streams=streams, PYTHONUNBUFFERED="")
+            assert done.returncode == 0
+            assert strict(done.stdout) == strict((copy / "result.json").read_text())
+    closed = {"stdout": None, "preexec_fn": lambda: os.close(1)}
+    done = run(*words, streams=closed)
+    assert done.returncode == 0, done.stderr
+    for encoding in ("ascii", "latin-1"):
+        how: Any = {"streams": {"encoding": encoding}, "PYTHONIOENCODING": encoding}
+        done = run(*words, **how)
+        assert done.returncode == 0, done.stderr
+        assert "\\u2016W_hh\\u2016" in done.stdout
+        done = run(*words, "--json", **how)
+        assert strict(done.stdout) == strict((copy / "result.json").read_text("utf-8"))
+
+
 @pytest.mark.slow
 def test_force_replaces_only_what_a_run_wrote(copy: Path) -> None:
     (copy / "notes.txt").write_text("mine")
@@ -261,21 +386,36 @@ def test_force_does_not_replace_the_file_of_another(tmp_path: Path) -> None:
     assert contents(tmp_path) == {"result.json": b"mine"}
 
 
-def test_missing_data_package(copy: Path, tmp_path: Path) -> None:
-    hidden = tmp_path / "hidden"
-    hidden.mkdir()
-    (hidden / "sitecustomize.py").write_text(
+def hidden(package: str, folder: Path) -> str:
+    """A folder for PYTHONPATH with which a package is not found."""
+    (folder / "hidden").mkdir()
+    (folder / "hidden" / "sitecustomize.py").write_text(
         "import sys\n"
         "from importlib.machinery import PathFinder\n"
         "class Hiding(PathFinder):\n"
         "    @classmethod\n"
         "    def find_spec(cls, name, path=None, target=None):\n"
-        "        hidden = name == 'vega_datasets'\n"
+        f"        hidden = name == {package!r}\n"
         "        return None if hidden else super().find_spec(name, path, target)\n"
         "sys.meta_path[sys.meta_path.index(PathFinder)] = Hiding\n"
     )
+    return str(folder / "hidden")
+
+
+@pytest.mark.parametrize("package", ["matplotlib", "tyro"])
+@pytest.mark.parametrize("module", ["experiments", f"experiments.{NAME}", "benchmarks"])
+def test_missing_package(module: str, package: str, tmp_path: Path) -> None:
+    done = run(module=module, cwd=tmp_path, PYTHONPATH=hidden(package, tmp_path))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"error: expected the packages of the experiments, found no {package}; "
+        "install them with: pip install '.[experiments]'\n"
+    )
+
+
+def test_missing_data_package(copy: Path, tmp_path: Path) -> None:
     before = contents(copy)
-    done = run(*TINY, "--out", copy, "--force", PYTHONPATH=str(hidden))
+    done = run(*TINY, "--out", copy, "--force", PYTHONPATH=hidden("vega_datasets", tmp_path))
     assert done.returncode == 3
     assert "pip install vega-datasets==0.9.0" in done.stderr
     assert "Traceback" not in done.stderr

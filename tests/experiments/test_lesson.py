@@ -330,6 +330,17 @@ def test_a_run_that_fails_is_told_in_one_line(
     assert says in section(page, "one") and again in section(page, "one")
 
 
+def test_what_a_run_says_is_read_whatever_the_encoding_of_the_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = "import sys; print('error: h² and ‖h‖', file=sys.stderr); sys.exit(1)"
+    monkeypatch.setattr(runs, "command", lambda *args, **options: [sys.executable, "-c", script])
+    monkeypatch.setenv("PYTHONIOENCODING", "latin-1")
+    told: list[str] = []
+    runs.run(fake("one", 2), tmp_path / "one", (), quick=False, tell=told.append)
+    assert told == ["error: h² and ‖h‖"]
+
+
 def test_options_that_an_older_version_did_not_know_are_left_out() -> None:
     held = json.loads(strict_text(Options(steps=5).config("one")))
     del held["clip"]

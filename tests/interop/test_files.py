@@ -1,5 +1,8 @@
+import contextlib
+import errno
 import io
 import json
+import os
 import pickle
 import struct
 import warnings
@@ -100,7 +103,7 @@ def test_a_file_stays_till_the_next_is_whole(tmp_path, suffix, monkeypatch):
     files.write(path, {"old": np.zeros(3)})
 
     def fail(*args):
-        raise OSError("no space left on device")
+        raise OSError(errno.ENOSPC, "no space left on device")
 
     monkeypatch.setattr("os.fsync", fail)
     with pytest.raises(OSError, match="no space"):
@@ -145,19 +148,109 @@ def test_damaged_files_are_refused(tmp_path, suffix):
         files.read(path)
 
 
-@pytest.mark.parametrize("suffix", KINDS)
-def test_any_changed_byte_is_refused_or_harmless(tmp_path, suffix):
-    path = make(tmp_path / f"a{suffix}", {"w": ARRAYS["half"], "b": ARRAYS["step"]})
-    whole = bytearray(path.read_bytes())
-    for place in RNG.choice(len(whole), 200):
-        broken = whole.copy()
-        broken[place] ^= 1 << int(RNG.integers(8))
-        path.write_bytes(broken)
+def damage(whole, rng):
+    """Cut short, a bit turned over, bytes scattered, or a number of eight bytes replaced."""
+    broken = bytearray(whole)
+    how, place = rng.integers(4), rng.integers(len(whole))
+    if how == 0:
+        del broken[place:]
+    elif how == 1:
+        broken[place] ^= 1 << int(rng.integers(8))
+    elif how == 2:
+        for place in rng.integers(len(whole), size=rng.integers(2, 20)):
+            broken[place] = rng.integers(256)
+    else:
+        numbers = (0, 1, 2**63 - 1, 2**64 - 1, 0x0101010101010101)
+        broken[place : place + 8] = struct.pack("<Q", numbers[rng.integers(len(numbers))])
+    return bytes(broken)
+
+
+@pytest.mark.parametrize("name", ["a.safetensors", "a.npz", "a.h5", "a.keras"])
+def test_a_damaged_file_is_refused_by_its_name_or_harmless(tmp_path, name):
+    rng, path, read = np.random.default_rng(1), tmp_path / name, files.read
+    arrays = {"w": ARRAYS["half"], "b": ARRAYS["step"], "layers/c": ARRAYS["rnn.weight"]}
+    if name == "a.keras":
+        keras_file(path, '{"class_name": "Sequential", "config": {"layers": []}}')
+        read = files.read_config
+    else:
+        make(path, arrays)
+    whole, expected = path.read_bytes(), read(path)
+    for _ in range(250):
+        path.write_bytes(damage(whole, rng))
         try:
-            found = files.read(path)
-        except ValueError:
-            continue
-        assert sum(array.nbytes for array in found.values()) <= len(whole)
+            found = read(path)
+        except (ValueError, OSError) as error:
+            told = str(error)
+        else:
+            told = ""
+        if told:
+            assert str(path) in told
+        elif name == "a.keras":
+            assert found == expected
+        elif name == "a.npz":
+            same(found, expected)
+        else:  # these have no checksums
+            assert sum(array.nbytes for array in found.values()) <= len(whole)
+
+
+def test_members_that_damage_hides_are_missed(tmp_path):
+    """The length of a comment or of what is extra, grown by one bit over the entries behind."""
+    path = make(tmp_path / "a.npz", ARRAYS)
+    whole = path.read_bytes()
+    first = whole.index(b"PK\x01\x02")
+    hidden = 0
+    for place in range(first + 30, first + 34):
+        for bit in range(8):
+            broken = bytearray(whole)
+            broken[place] ^= 1 << bit
+            path.write_bytes(broken)
+            with contextlib.suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as file:
+                hidden += len(file.namelist()) < len(ARRAYS)
+            with pytest.raises(ValueError, match=r"a.npz: expected a whole .npz file"):
+                files.read(path)
+    assert hidden
+
+
+def test_an_archive_may_have_a_comment(tmp_path):
+    path = make(tmp_path / "a.npz", ARRAYS)
+    with zipfile.ZipFile(path, "a") as file:
+        file.comment = b"trained on a Monday"
+    same(files.read(path), ARRAYS)
+
+
+@pytest.mark.parametrize("suffix", [*KINDS, ".keras"])
+def test_only_a_file_is_read(tmp_path, suffix):
+    """To open a pipe waits for ever, and /dev/zero has no end."""
+    read = files.read_config if suffix == ".keras" else files.read
+    os.mkfifo(tmp_path / f"pipe{suffix}")
+    (tmp_path / f"endless{suffix}").symlink_to("/dev/zero")
+    (tmp_path / f"folder{suffix}").mkdir()
+    for name in ("pipe", "endless", "folder"):
+        with pytest.raises(ValueError, match=rf"{name}{suffix}: expected a file, got a folder"):
+            read(tmp_path / f"{name}{suffix}")
+    (tmp_path / f"loop{suffix}").symlink_to(f"loop{suffix}")
+    for name in ("loop", "nowhere"):
+        with pytest.raises(OSError, match=f"{name}{suffix}"):
+            read(tmp_path / f"{name}{suffix}")
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    longest = tmp_path / ("a" * 251 + ".npz")
+    files.write(longest, ARRAYS)
+    same(files.read(longest), ARRAYS)
+    (tmp_path / "folder.npz").mkdir()
+
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    names = ["nowhere/a.npz", "folder.npz", "full.npz", "a" * 252 + ".npz"]
+    for name in names:
+        if name == "full.npz":
+            monkeypatch.setattr("os.fsync", full)
+        with pytest.raises(OSError, match=rf"'{tmp_path}/{name}'"):
+            files.write(tmp_path / name, ARRAYS)
+        monkeypatch.undo()
+    assert {file.name for file in tmp_path.iterdir()} == {longest.name, "folder.npz"}
 
 
 def test_names_are_strings(tmp_path):

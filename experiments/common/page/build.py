@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 
 from experiments.common.harness import table
 from experiments.common.lesson import Exercise, Found, Section
-from experiments.common.output import rendered, strict
+from experiments.common.output import read_json, rendered, strict
 from experiments.common.page import sections
 from experiments.common.page.runs import Experiment, Standing, command
 
@@ -242,9 +242,8 @@ def inline(svg: str, name: str, alt: str) -> Markup:
 
 def _lesson_data(folder: Path) -> str:
     """What a run wrote for its widget, so that no text in it can end the script; or nothing."""
-    try:
-        data = json.loads((folder / "lesson.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    data = read_json(folder / "lesson.json")
+    if data is None:
         return ""
     text = json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return text.replace("<", "\\u003c")

@@ -16,10 +16,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
-from experiments.common.harness import DONE, INTERRUPTED, UNEXPECTED, USAGE
-from experiments.common.output import replace_file, say
+from experiments.common.harness import DONE, UNEXPECTED, parse
+from experiments.common.output import UsageError, make_folder, replace_file, say
 
 
 @dataclass(frozen=True)
@@ -36,13 +34,7 @@ class Options:
 
 def main(words: list[str]) -> int:
     """Runs what is missing, builds the page, and tells what it lacks."""
-    options = tyro.cli(
-        Options,
-        prog="python -m experiments lesson",
-        description=__doc__,
-        args=words,
-        config=(tyro.conf.FlagCreatePairsOff,),
-    )
+    options = parse(Options, prog="python -m experiments lesson", description=__doc__, args=words)
     # They load jax, and --help shall answer at once.
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -53,14 +45,11 @@ def main(words: list[str]) -> int:
     names = [experiment.name for experiment in known]
     unknown = [name for name in options.only if name not in names]
     if unknown:
-        say(
-            f"error: --only: expected some of {', '.join(names)}, got {', '.join(unknown)}; "
+        raise UsageError(
+            f"--only: expected some of {', '.join(names)}, got {', '.join(unknown)}; "
             "python -m experiments tells what each is about"
         )
-        return USAGE
-    if options.out.exists() and not options.out.is_dir():
-        say(f"error: --out: expected a folder, got the file {options.out}; choose another")
-        return USAGE
+    make_folder(options.out)  # before the runs, which take long
     asked = options.only or names
     found: dict[str, runs.Standing] = {}
     began = time.perf_counter()
@@ -70,7 +59,10 @@ def main(words: list[str]) -> int:
     )  # fmt: skip
 
     def tell(line: str) -> None:
-        bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        if bar.disable:
+            say(line)
+        else:
+            bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     try:
         with bar:
@@ -93,9 +85,8 @@ def main(words: list[str]) -> int:
                 bar.advance(task)
     except KeyboardInterrupt:
         say("interrupted; the same command goes on from here")
-        return INTERRUPTED
+        raise
     page, lacking = build.page(known, found, options.out)
-    options.out.mkdir(parents=True, exist_ok=True)
     replace_file(options.out / "index.html", page.encode())
     say(f"{options.out / 'index.html'} is written, after {time.perf_counter() - began:.0f} s")
     missing = [name for name in lacking if name in asked or name not in names]

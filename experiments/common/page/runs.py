@@ -2,19 +2,19 @@
 
 import dataclasses
 import importlib
-import json
+import os
 import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from experiments.common import harness
 from experiments.common.lesson import Found
-from experiments.common.output import strict
+from experiments.common.output import read_json, strict
 
 # Options that say where and how to run, not what comes out.
 APART = {"seed", "seeds", "out", "quick", "resume", "force", "json"}
@@ -103,7 +103,7 @@ def standing(experiment: Experiment, folder: Path, *, quick: bool) -> Standing:
         return Standing(None, None, experiment.trouble, f"python -m experiments.{name} --help")
     wanted = strict(defaults(module, quick=quick).config(name))
     again = shlex.join(command(module, folder, wanted, "--force"))
-    result, config = (_read(folder / file) for file in ("result.json", "config.json"))
+    result, config = (read_json(folder / file) for file in ("result.json", "config.json"))
     there = result or config
     if there is None:
         return Standing(None, ())
@@ -158,6 +158,8 @@ def run(
         command(module, folder, wanted, *flags, python=sys.executable),
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
         text=True, encoding="utf-8", start_new_session=True,
+        # Whatever the terminal's is, which takes what this process says.
+        env=os.environ | {"PYTHONIOENCODING": "utf-8"},
     ) as process:  # fmt: skip
         try:
             for line in filter(str.strip, process.stderr):
@@ -176,12 +178,3 @@ def run(
     error = next((line for line in reversed(lines) if line.startswith("error: ")), lines[-1])
     note = f"{name}: exit code {process.returncode}, {error.removeprefix('error: ')}"
     return Standing(None, None, note, shlex.join(command(module, folder, wanted, "--force")))
-
-
-def _read(file: Path) -> dict[str, Any] | None:
-    """None where there is none, or none that can be read."""
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, Mapping) else None
