@@ -123,7 +123,7 @@ def from_keras(
         copied.
       config: `layer.get_config()`, or a list of them, one for each layer; from a file, what
         `layer_config` takes out of it. That of `RNN([cell, cell])` parts their weights.
-      activation: f of `SimpleRNN`s, where no config names it; tanh unless told.
+      activation: f of each `SimpleRNN`, where no config names it; tanh unless told.
       reset_after: of a GRU without biases, whose weights do not tell; else None.
       merge: of `Bidirectional`, where there is no config; `jnp.add` for
         `merge_mode="sum"`, `jnp.multiply` for "mul".
