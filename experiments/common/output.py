@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Part = dict[str, np.ndarray]
+LARGEST = 2**26  # bytes of a JSON file that is read; those of runs are far smaller
 
 
 class UsageError(Exception):
@@ -110,7 +111,9 @@ def read_json(file: Path) -> dict[str, Any] | None:
     """The object in a file; None where there is none, or none that can be read."""
     try:
         # To open a pipe waits for whoever writes to it, and a device has no end.
-        found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+        if not file.is_file() or file.stat().st_size > LARGEST:
+            return None
+        found = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None

@@ -160,10 +160,12 @@ def test_what_is_no_list_of_files_is_not_taken_for_one(
     assert contents(tmp_path) == before
 
 
-def test_a_pipe_or_a_device_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_pipe_or_a_device_is_not_waited_for_nor_what_is_huge_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "endless").symlink_to("/dev/zero")
-    for name in ("pipe", "endless", "nowhere", "."):
+    (tmp_path / "huge").touch()
+    os.truncate(tmp_path / "huge", 2**40)  # takes no room
+    for name in ("pipe", "endless", "huge", "nowhere", "."):
         assert read_json(tmp_path / name) is None
 
 

@@ -211,6 +211,20 @@ def test_members_that_damage_hides_are_missed(tmp_path):
     assert hidden
 
 
+def test_a_zip_whose_end_says_that_it_is_empty_is_refused(tmp_path):
+    """Eight zeros over the number of members and the size of their list."""
+    path = make(tmp_path / "a.npz", ARRAYS)
+    broken = bytearray(path.read_bytes())
+    broken[-14:-6] = bytes(8)
+    path.write_bytes(broken)
+    with zipfile.ZipFile(path) as file:
+        assert file.namelist() == []
+    with pytest.raises(ValueError, match="expected some members, got 0"):
+        files.read(path)
+    files.write(path, {})
+    same(files.read(path), {})
+
+
 def test_an_archive_may_have_a_comment(tmp_path):
     path = make(tmp_path / "a.npz", ARRAYS)
     with zipfile.ZipFile(path, "a") as file:
