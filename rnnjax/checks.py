@@ -57,11 +57,9 @@ def kind_of(value: Any) -> str:
     name = getattr(value, "__qualname__", None)
     if callable(value) and name is not None:
         return f"the function {name}"
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return f"a {type(value).__name__}"
-    return (
-        repr(value) if isinstance(value, str | int | float | None) else f"a {type(value).__name__}"
-    )
+    if isinstance(value, str | int | float | None):
+        return repr(value)
+    return f"a {type(value).__name__}"
 
 
 def _remedy(value: Any, kind: str) -> str:

@@ -27,8 +27,6 @@ from rnnjax.diagnostics.adjoints import Loss, check_loss
 from rnnjax.tree import combine, describe, floating, rest
 from rnnjax.unroll import unroll
 
-_PROGRAMS = 4  # that are kept for a loss
-
 
 class Fitted(NamedTuple):
     """What training leaves.
@@ -315,10 +313,9 @@ def stream(
 
 def _check_optimizer(optimizer: Any) -> optax.GradientTransformationExtraArgs:
     if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
-        remedy = "call what makes one, as `optax.adam(1e-3)`"
         raise TypeError(
             "optimizer: expected an optax.GradientTransformation, got "
-            f"{kind_of(optimizer)}; {remedy}"
+            f"{kind_of(optimizer)}; call what makes one, as `optax.adam(1e-3)`"
         )
     return optax.with_extra_args_support(optimizer)
 
@@ -428,8 +425,11 @@ def _check_repeats(name: str, function: Callable[[Any], Any], argument: Any) -> 
     raise ValueError(f"{begins}, got {changed}; {remedy}")
 
 
-_Programs = list[tuple[ClosedJaxpr, Callable[..., Any]]]
-_compiled_for: weakref.WeakKeyDictionary[Any, _Programs] = weakref.WeakKeyDictionary()
+# For a loss, what was compiled of each program as written, the one last asked for at the end.
+_compiled_for: weakref.WeakKeyDictionary[Any, dict[str, tuple[ClosedJaxpr, Callable[..., Any]]]] = (
+    weakref.WeakKeyDictionary()
+)
+_KEPT = 4
 
 
 def _compiled(loss: Loss, function: Callable[..., Any], *arguments: Any) -> Callable[..., Any]:
@@ -444,21 +444,27 @@ def _compiled(loss: Loss, function: Callable[..., Any], *arguments: Any) -> Call
     program, shapes = jax.make_jaxpr(function, return_shape=True)(*arguments)
     structure = jax.tree.structure(shapes)
     try:
-        known = _compiled_for.setdefault(loss, [])
+        known = _compiled_for.setdefault(loss, {})
     except TypeError:  # It has no hash, or cannot be held weakly.
-        known = []
-    flat = next((run for before, run in known if _alike(before, program)), None)
-    if flat is None:
-        flat = jax.jit(jaxpr_as_fun(program))
-        known.append((program, flat))
-        del known[:-_PROGRAMS]
+        known = {}
+    text = str(program)
+    found = known.pop(text, None)
+    if found is None or not _same_constants(found[0], program):
+        found = program, jax.jit(jaxpr_as_fun(program))
+    known[text] = found
+    for forgotten in list(known)[:-_KEPT]:
+        del known[forgotten]
+    flat = found[1]
     return lambda *args: jax.tree.unflatten(structure, flat(*jax.tree.leaves(args)))
 
 
 def _alike(first: ClosedJaxpr, second: ClosedJaxpr) -> bool:
     """Whether two programs are plainly the same: as written, and in the arrays they hold."""
-    if str(first) != str(second):
-        return False
+    return str(first) == str(second) and _same_constants(first, second)
+
+
+def _same_constants(first: ClosedJaxpr, second: ClosedJaxpr) -> bool:
+    """Whether two programs that are written alike hold the same arrays."""
     pairs = zip(_constants(first), _constants(second), strict=True)
     return all(a is b or _equal(a, b) for a, b in pairs)
 

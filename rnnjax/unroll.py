@@ -269,7 +269,6 @@ def prepare(
         _check_state(state, start, batch)
     check_batch(cell.feature_axes, "inputs", inputs, batch, of, time=1)
 
-    own = cell
     if mask is not None:
         cell, inputs = masked(cell, batched), (_fill(inputs, mask), mask)
     if resets is not None:
@@ -278,8 +277,7 @@ def prepare(
             resets = jnp.concatenate([resets[1:], jnp.zeros_like(resets[:1])])
         cell, inputs = resetting(cell, start, batched), (inputs, resets)
     inputs, mask = _turn((inputs, mask), reverse)
-    with blamed_on_params(own, params):
-        _check_step(cell, params, state, inputs, batch)
+    _check_step(cell, params, state, inputs, batch)
     if probes is not None:
         _check_probes(probes, state, length)
         cell, inputs = probed(cell), (inputs, _turn(probes, reverse))

@@ -75,9 +75,10 @@ class _Recipe:
 class Made:
     """A function that a factory made: as good as the function, but for what it equals."""
 
+    __wrapped__: Callable[..., Any]
+
     def __init__(self, function: Callable[..., Any], recipe: _Recipe, field: str | None) -> None:
         functools.update_wrapper(self, function)
-        self.__wrapped__ = function
         self._recipe, self._field = recipe, field
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

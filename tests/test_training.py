@@ -208,12 +208,12 @@ def test_an_update_that_is_not_finite_is_not_made():
 
 def test_a_failure_in_a_later_chunk_has_its_own_numbers(tmp_path):
     """The loss and the gradient's norm of that step, and none of another's."""
-    rates = lambda count: jnp.where(count == 3, jnp.nan, 0.0)  # noqa: E731
+    optimizer = optax.sgd(lambda count: jnp.where(count == 3, jnp.nan, 0.0))
     path = tmp_path / "metrics.jsonl"
     given = {"steps": 6, "key": jax.random.key(0), "chunk": 2}
     plain = training.fit(loss, start(), sample, optax.sgd(0.0), **given)
     with pytest.raises(training.NonFiniteError, match="training step 3"):
-        training.fit(loss, start(), sample, optax.sgd(rates), metrics=path, **given)
+        training.fit(loss, start(), sample, optimizer, metrics=path, **given)
     last = json.loads(path.read_text().splitlines()[-1])
     assert (last["step"], last["loss"]) == (3, float(plain.losses[3]))
 

@@ -137,7 +137,7 @@ def test_a_cell_out_of_pickle_computes_the_same(cell: str) -> None:
     chex.assert_trees_all_equal(rnnjax.unroll(again, weights, x), rnnjax.unroll(made, params, x))
 
 
-def test_what_does_not_pickle_says_what_it_is() -> None:
+def test_a_module_of_linen_does_not_pickle() -> None:
     """Cells of linen hold functions that linen itself cannot pickle."""
     with pytest.raises(pickle.PicklingError):
         pickle.dumps(linen_gru())

@@ -32,7 +32,6 @@ from rnnjax.interop.arrays import (
     to_numpy,
 )
 from rnnjax.interop.weights import other_size
-from rnnjax.layers import Directions
 from rnnjax.tree import describe
 
 SUFFIXES = ("", "_reverse")
@@ -98,16 +97,14 @@ def from_torch(
     )
     module = _check(found, f"{FROM_MODULE} {elsewhere or ''}".rstrip())
 
-    def take(k: int) -> Params:
-        places = [f"_l{k}{suffix}" for suffix in module.suffixes]
-        parts = [
-            _from_entries({n.removesuffix(p): a for n, a in found.items() if n.endswith(p)})
-            for p in places
-        ]
-        return Directions(*parts) if len(parts) == 2 else parts[0]
+    def take(place: str) -> Params:
+        return _from_entries(
+            {n.removesuffix(place): a for n, a in found.items() if n.endswith(place)}
+        )
 
-    layers = tuple(take(k) for k in range(module.layers))
-    return load(layers if len(layers) > 1 else layers[0], activation=activation, dropout=dropout)
+    layers = [[take(f"_l{k}{suffix}") for suffix in module.suffixes] for k in range(module.layers)]
+    params = nest(layers, stacked=module.layers > 1)
+    return load(params, activation=activation, dropout=dropout)
 
 
 def to_torch(params: Params) -> dict[str, np.ndarray]:
