@@ -413,10 +413,18 @@ def _solve_linear(gap: Linear, rhs: Path, axes: Batch, linearise: Linearise) -> 
         back = jax.tree.map(lambda j: _earlier(j)[::-1], J.adjoint())
         return turned(solve(back, lambda v: turned(transposed(turned(v))), turned(rhs)))
 
-    # Its transpose wants every leaf to be linear. A leaf that does not itself read what is
-    # differentiated is a plain zero, and becomes linear with the others.
-    rhs = lax.optimization_barrier(rhs)
-    return lax.custom_linear_solve(gap, rhs, partial(solve, J), solve_back)
+    return lax.custom_linear_solve(gap, _linear_together(rhs), partial(solve, J), solve_back)
+
+
+def _linear_together(path: Path) -> Path:
+    """The same numbers, every leaf linear if one is, as the transpose of a solve wants them.
+
+    A leaf that does not itself read what is differentiated is a plain zero. The sum of no
+    numbers is zero too, and linear in them.
+    """
+    sums = [jnp.real(v[:0]).astype(jnp.float32).sum() for v in jax.tree.leaves(path)]
+    nothing = jnp.stack(sums).sum()
+    return jax.tree.map(lambda v: v + nothing.astype(v.dtype), path)
 
 
 def _jacobians(
