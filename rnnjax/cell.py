@@ -13,7 +13,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from rnnjax.checks import as_int, kind_of
+from rnnjax.checks import as_int, check_arrays, check_function, kind_of
 from rnnjax.tree import as_arrays, describe
 from rnnjax.values import by_value
 
@@ -91,13 +91,15 @@ def step(cell: Cell, params: Params, state: State, x: Inputs) -> State:
       ValueError: x and the state have not the same batch axes.
     """
     check_cell(cell)
+    for name, tree in {"params": params, "state": state, "x": x}.items():
+        check_arrays(name, tree)
     params, state, x = as_arrays((params, state, x))
     with blamed_on_params(cell, params):
         # `start` need not be asked where all axes but the last agree: nothing is broadcast.
-        if len({jnp.shape(leaf)[:-1] for leaf in jax.tree.leaves((state, x))}) > 1:
-            batch = batch_of_state(batched_axes(cell, params), state)
-            if batch is not None:
-                check_batch(cell.feature_axes, "x", x, batch, "state", time=0)
+        if state is None or len({jnp.shape(leaf)[:-1] for leaf in jax.tree.leaves((state, x))}) > 1:
+            batch = batch_of_state(batched_axes(cell, params), state) or ()
+            check_state(state, jax.eval_shape(lambda p: cell.start(p, batch), params), batch)
+            check_batch(cell.feature_axes, "x", x, batch, "state", time=0)
         return advance(cell, params, build_kernel(cell, params), state, cell.project(params, x))
 
 
@@ -174,6 +176,24 @@ def advance(
             "dtypes that `start` gives, with the batch axes of the inputs"
         )
     return after
+
+
+def check_state(state: State, start: State, batch: Batch) -> None:
+    """Refuses a state that is not like the one a cell starts with.
+
+    Args:
+      state: what came.
+      start: `cell.start(params, batch)`, or its shapes.
+      batch: B, for the error.
+
+    Raises:
+      TypeError: another structure, other shapes or dtypes.
+    """
+    if signature(state) != signature(start):
+        raise TypeError(
+            f"state: expected {describe(start)} for batch axes {batch}, got {describe(state)}; "
+            "begin with `cell.start(params, batch_shape)` or with a final state"
+        )
 
 
 def batched_axes(cell: Cell, params: Params) -> State:
@@ -283,11 +303,21 @@ def _by_name(feature_axes: Any, name: str, inputs: Inputs) -> list[_Leaf]:
         _Leaf(
             name + jax.tree_util.keystr(path),
             jnp.shape(leaf),
-            None if own is None else as_int("feature_axes", own),
+            None if own is None else _as_axes(own),
         )
         for (path, leaf), own in zip(leaves, jax.tree.leaves(axes, is_leaf=unsaid), strict=True)
         if leaf is not None
     ]
+
+
+def _as_axes(count: int) -> int:
+    count = as_int("feature_axes", count)
+    if count < 0:
+        raise ValueError(
+            f"feature_axes: expected at least 0, got {count}; count the axes of one x_t that come "
+            "after those of the batch"
+        )
+    return count
 
 
 def signature(state: State) -> Any:
@@ -316,7 +346,16 @@ def from_step(
 
     Returns:
       A cell without a kernel: all its work is done in `update`.
+
+    Raises:
+      TypeError: one of them is no function of so many arguments.
     """
+    remedy = "pass a pure function"
+    check_function("step", step, "params, state, x", remedy)
+    check_function("init", init, "key", remedy)
+    check_function("start", start, "params, batch_shape", remedy)
+    if output is not None:
+        check_function("output", output, "state", remedy)
     return Cell(
         init=init,
         start=start,

@@ -4,12 +4,15 @@ A number that is nearly whole, or a word that is merely not empty, would be take
 answer that was never given.
 """
 
+import inspect
 import operator
 import os
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
 
 def as_int(name: str, value: Any) -> int:
@@ -37,6 +40,31 @@ def as_bool(name: str, value: Any) -> bool:
     raise TypeError(f"{name}: expected True or False, got {value!r}; {_remedy(value, 'a bool')}")
 
 
+def as_number(name: str, value: Any) -> float:
+    """A real number, of numpy or JAX as well.
+
+    Raises:
+      TypeError: it is none, or not known yet; a boolean is none.
+    """
+    if _is_array(value) and np.ndim(value) == 0 and jnp.result_type(value) != jnp.bool_:
+        try:
+            return float(value)
+        except (TypeError, jax.errors.ConcretizationTypeError):
+            pass
+    raise TypeError(f"{name}: expected a number, got {value!r}; {_remedy(value, 'a float')}")
+
+
+def as_text(name: str, value: Any) -> str:
+    """A string.
+
+    Raises:
+      TypeError: it is none.
+    """
+    if isinstance(value, str):
+        return value
+    raise TypeError(f"{name}: expected a string, got {kind_of(value)}; {_remedy(value, 'a str')}")
+
+
 def as_path(name: str, value: Any) -> str:
     """The path of a file.
 
@@ -50,16 +78,111 @@ def as_path(name: str, value: Any) -> str:
     raise TypeError(f"{name}: expected a path, got {value!r}; pass a str or a pathlib.Path")
 
 
+def check_function(name: str, value: Any, arguments: str, remedy: str) -> None:
+    """Refuses what cannot be called with these arguments, and perhaps others by name.
+
+    Args:
+      name: of the option.
+      value: what came.
+      arguments: as they are written, "key, shape, dtype".
+      remedy: what to pass instead.
+
+    Raises:
+      TypeError: it is no function, or one of fewer or more arguments.
+    """
+    try:
+        parameters = inspect.signature(value).parameters.values()
+        asked = {p.name: None for p in parameters if p.kind is p.KEYWORD_ONLY}
+        inspect.signature(value).bind(*arguments.split(","), **asked)
+        return
+    except TypeError:
+        pass
+    except ValueError:  # A function of another language need not tell what it takes.
+        if not isinstance(value, type):
+            return
+    raise TypeError(f"{name}: expected a function of ({arguments}), got {kind_of(value)}; {remedy}")
+
+
+def check_arrays(name: str, tree: Any) -> None:
+    """Refuses a pytree that holds anything but arrays and numbers.
+
+    Raises:
+      TypeError: naming the first leaf that is neither.
+    """
+    if all(map(_is_array, jax.tree.leaves(tree))):
+        return
+    for path, leaf in jax.tree.leaves_with_path(tree):
+        if not _is_array(leaf):
+            raise TypeError(
+                f"{name}{jax.tree_util.keystr(path)}: expected an array, got {kind_of(leaf)}; "
+                "pass arrays of numbers"
+            )
+
+
+def check_batch_shape(batch_shape: Any) -> None:
+    """Refuses what is no tuple of sizes; each of them may be symbolic.
+
+    Raises:
+      TypeError: it is none.
+    """
+    if not isinstance(batch_shape, tuple | list):
+        raise TypeError(
+            f"batch_shape: expected the sizes of the batch axes, got {batch_shape!r}; pass a tuple "
+            "as (16,), or () for one sequence"
+        )
+
+
+def check_key(name: str, key: Any) -> None:
+    """Refuses what no random numbers are drawn from.
+
+    Raises:
+      TypeError: it is no key of `jax.random`.
+    """
+    kinds = (jax.dtypes.prng_key, jnp.uint32)
+    if _is_array(key) and any(jnp.issubdtype(jnp.result_type(key), kind) for kind in kinds):
+        return
+    raise TypeError(f"{name}: expected a key, got {kind_of(key)}; pass jax.random.key(seed)")
+
+
+def as_floating_dtype(name: str, dtype: DTypeLike) -> DTypeLike:
+    """A dtype of real numbers with a point.
+
+    Raises:
+      TypeError: it is none.
+    """
+    try:
+        if dtype is not None and jnp.issubdtype(dtype, jnp.floating):
+            return dtype
+        came = kind_of(None if dtype is None else jnp.dtype(dtype))
+    except TypeError:
+        came = kind_of(dtype)
+    raise TypeError(f"{name}: expected a floating dtype, got {came}; pass one such as jnp.float32")
+
+
 def kind_of(value: Any) -> str:
     """What came, in a few words: a function by its name, a type by its own, else as it prints."""
     if isinstance(value, type):
         return f"the type {value.__name__}"
+    if isinstance(value, np.dtype):
+        return str(value)
     name = getattr(value, "__qualname__", None)
     if callable(value) and name is not None:
         return f"the function {name}"
     if isinstance(value, str | int | float | None):
         return repr(value)
     return f"a {type(value).__name__}"
+
+
+def _is_array(value: Any) -> bool:
+    """Whether JAX takes it for an array of numbers."""
+    if isinstance(value, bool | int | float | complex | jax.Array):
+        return True
+    kind = getattr(getattr(value, "dtype", None), "kind", None)
+    if kind is not None:
+        return kind not in "OSUMm"
+    return not isinstance(value, type) and (
+        hasattr(value, "__jax_array__") or hasattr(value, "__array__")
+    )
 
 
 def _remedy(value: Any, kind: str) -> str:

@@ -11,7 +11,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, get_abstract_mesh
 from jax.sharding import PartitionSpec as P
 
 from rnnjax.cell import Params
-from rnnjax.checks import as_int
+from rnnjax.checks import as_int, check_function, kind_of
 from rnnjax.tree import describe
 
 Axes = tuple[int | None, ...]
@@ -47,10 +47,17 @@ def over_devices(
       `(params, batch, **options) -> scalar`.
 
     Raises:
+      TypeError: the loss is no function, or the mesh none.
       ValueError: from the result, where the leaves do not fit `in_axes`, or agree on a B
         that the number of devices divides.
-      TypeError: likewise, where an axis is neither an integer nor None.
+      TypeError: from the result, where an axis is neither an integer nor None.
     """
+    check_function("loss", loss, "params, batch", "pass the loss itself")
+    if not isinstance(mesh, Mesh):
+        raise TypeError(
+            f"mesh: expected a Mesh, got {kind_of(mesh)}; make one, as "
+            '`jax.make_mesh((jax.device_count(),), ("batch",))`'
+        )
     # Outside `jit`, shard_map would run operation by operation, which no custom reverse rule
     # with symbolic zeros stands. A partial can be hashed, whatever the loss is; the same one
     # at every call is compiled once.

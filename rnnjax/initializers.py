@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax.nn.initializers import Initializer, orthogonal
 
-from rnnjax.checks import as_int
+from rnnjax.checks import as_int, as_number, check_function
 from rnnjax.tree import at_least_float32, describe
 from rnnjax.values import by_value
 
@@ -32,12 +32,9 @@ def checked(name: str, init: Initializer) -> Initializer:
       An initialiser that raises TypeError where it draws anything else.
 
     Raises:
-      TypeError: `init` is not a function.
+      TypeError: `init` is not a function of `(key, shape, dtype)`.
     """
-    if not callable(init):
-        raise TypeError(
-            f"{name}: expected an initialiser such as jax.nn.initializers.zeros, got {init!r}"
-        )
+    _check_initializer(name, init)
 
     def draw(
         key: chex.PRNGKey, shape: Any, dtype: Any = float, out_sharding: Any = None
@@ -68,10 +65,14 @@ def by_gate(init: Initializer, gates: int) -> Initializer:
       An initialiser for shapes `[K, G * H]`.
 
     Raises:
-      TypeError: `gates` is not a whole number.
-      ValueError: from the initialiser, where the last axis does not divide into `gates`.
+      TypeError: `gates` is not a whole number, or `init` no initialiser.
+      ValueError: `gates` is below one; from the initialiser, where the last axis does not
+        divide into them.
     """
+    _check_initializer("init", init)
     gates = as_int("gates", gates)
+    if gates < 1:
+        raise ValueError(f"gates: expected at least 1, got {gates}")
 
     def draw(
         key: chex.PRNGKey, shape: Any, dtype: Any = float, out_sharding: Any = None
@@ -96,8 +97,10 @@ def scaled_identity(scale: float = 1.0) -> Initializer:
     """Scale · I (Le, Jaitly and Hinton 2015, section 2: ReLU with the identity).
 
     Raises:
-      ValueError: the shape asked for is not square.
+      TypeError: `scale` is not a number.
+      ValueError: from the initialiser, where the shape asked for is not square.
     """
+    scale = as_number("scale", scale)
 
     def draw(
         key: chex.PRNGKey, shape: Any, dtype: Any = float, out_sharding: Any = None
@@ -129,12 +132,13 @@ def chrono(longest: float, *, forget: int, remember: int | None = None) -> Initi
       A bias initialiser for shapes `[G, H]`; the other rows are zero.
 
     Raises:
-      TypeError: a row is not a whole number.
-      ValueError: `longest` is below 2, or a gate is not a row of the shape asked for.
+      TypeError: a row is not a whole number, or `longest` not a number.
+      ValueError: `longest` is below 2; from the initialiser, where a gate is not a row of
+        the shape asked for.
     """
     rows = [as_int("forget", forget)]
     rows += [] if remember is None else [as_int("remember", remember)]
-    if longest < 2:
+    if not as_number("longest", longest) >= 2:
         raise ValueError(
             f"longest: expected at least 2 steps, got {longest}; pass the lag of the longest "
             "dependency to be learned"
@@ -154,3 +158,9 @@ def chrono(longest: float, *, forget: int, remember: int | None = None) -> Initi
         return bias if remember is None else bias.at[remember].set(-b_forget)
 
     return draw
+
+
+def _check_initializer(name: str, init: Any) -> None:
+    check_function(
+        name, init, "key, shape, dtype", "pass an initialiser such as jax.nn.initializers.zeros"
+    )

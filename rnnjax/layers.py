@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from rnnjax import folds
 from rnnjax.cell import Batch, Cell, Inputs, Params, State, check_cell
-from rnnjax.checks import as_bool, kind_of
+from rnnjax.checks import as_bool, as_number, check_arrays, check_function, check_key, kind_of
 from rnnjax.folds.sequence import Fold, check_fold
 from rnnjax.tree import carries_gradient, describe, serializable
 from rnnjax.unroll import unroll
@@ -145,11 +145,7 @@ def bidirectional(
     """
     _check_layer("forward", forward)
     _check_layer("backward", backward)
-    if not callable(merge):
-        raise TypeError(
-            f"merge: expected a function of the outputs of both directions, got {kind_of(merge)}; "
-            "pass one such as jnp.add"
-        )
+    check_function("merge", merge, "forward, backward", "pass one such as jnp.add")
 
     def init(key: chex.PRNGKey) -> Directions:
         first, second = jax.random.split(key)
@@ -222,7 +218,7 @@ def stack(*layers: Layer, dropout: float = 0.0) -> Layer:
 
     Raises:
       ValueError: no layer, or a rate outside [0, 1].
-      TypeError: one of them is no layer.
+      TypeError: one of them is no layer, or the rate not a number.
     """
     if not layers:
         raise ValueError("layers: expected at least one, got none")
@@ -277,7 +273,7 @@ def dropout(layer: Layer, rate: float) -> Layer:
 
     Raises:
       ValueError: a rate outside [0, 1].
-      TypeError: no layer.
+      TypeError: no layer, or a rate that is not a number.
     """
     _check_layer("layer", layer)
     _check_rate("rate", rate)
@@ -309,14 +305,18 @@ def drop(tree: Any, rate: float, *, key: chex.PRNGKey | None) -> Any:
 
     Raises:
       ValueError: a rate outside [0, 1].
+      TypeError: the rate is not a number, `tree` holds other things than arrays, or `key`
+        is no key.
     """
     _check_rate("rate", rate)
+    check_arrays("tree", tree)
     if key is None or rate == 0:
         return tree
+    check_key("key", key)
     keep = 1.0 - float(rate)
     # At rate 1 all are dropped; divided by zero, they would leave NaN in the gradient.
     scale = keep or 1.0
-    leaves, structure = jax.tree.flatten(tree)
+    leaves, structure = jax.tree.flatten(jax.tree.map(jnp.asarray, tree))
     dropped = [
         jnp.where(jax.random.bernoulli(k, keep, x.shape), x / scale, jnp.zeros_like(x))
         if carries_gradient(x) else x
@@ -409,7 +409,7 @@ def _check_layer(name: str, layer: Any) -> None:
 
 
 def _check_rate(name: str, rate: float) -> None:
-    if not 0 <= rate <= 1:
+    if not 0 <= as_number(name, rate) <= 1:
         raise ValueError(
             f"{name}: expected a rate from 0 to 1, got {rate}; it is the share that is dropped"
         )

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 import jax
 
-from rnnjax.cell import Batch, Cell
-from rnnjax.checks import as_int
+from rnnjax.cell import Batch, Cell, check_cell
+from rnnjax.checks import as_int, as_number, check_batch_shape, kind_of
 from rnnjax.folds.blocked import Cost, blocked, default_size, default_store, relative_time
 from rnnjax.folds.checkpointed import SMALL_BLOCK, checkpointed, held, nested
 from rnnjax.folds.sequence import Fold
@@ -36,7 +36,7 @@ def plan(
     batch_shape: Batch,
     length: int,
     *,
-    budget_bytes: int | None = None,
+    budget_bytes: float | None = None,
     device: jax.Device | None = None,
 ) -> Plan:
     """The fastest fold whose gradient fits the memory.
@@ -59,14 +59,23 @@ def plan(
       A `Plan`.
 
     Raises:
-      TypeError: `length` or a batch axis is not a whole number.
+      TypeError: no cell, `length` or a batch axis is not a whole number, `budget_bytes` not
+        a number, or `device` not a device.
       ValueError: `length` is below one, or no fold fits the budget.
     """
+    check_cell(cell)
     length = as_int("length", length)
+    check_batch_shape(batch_shape)
     batch_shape = tuple(as_int("batch_shape", size) for size in batch_shape)
     if length < 1:
         raise ValueError(f"length: expected at least 1 step, got {length}")
-    if budget_bytes is None:
+    if device is not None and not hasattr(device, "memory_stats"):
+        raise TypeError(
+            f"device: expected a device, got {kind_of(device)}; pass one of jax.devices()"
+        )
+    if budget_bytes is not None:
+        as_number("budget_bytes", budget_bytes)
+    else:
         stats = (device or jax.devices()[0]).memory_stats() or {}
         budget_bytes = stats.get("bytes_limit")
     params = jax.eval_shape(cell.init, jax.random.key(0))

@@ -20,8 +20,18 @@ import optax
 from jax import lax
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
-from rnnjax.cell import Cell, Inputs, Params, State, signature
-from rnnjax.checks import as_bool, as_int, as_path, kind_of
+from rnnjax.cell import Cell, Inputs, Params, State, check_cell, signature
+from rnnjax.checks import (
+    as_bool,
+    as_int,
+    as_number,
+    as_path,
+    as_text,
+    check_arrays,
+    check_function,
+    check_key,
+    kind_of,
+)
 from rnnjax.diagnostics import adjoints, gradient_report
 from rnnjax.diagnostics.adjoints import Loss, check_loss
 from rnnjax.tree import combine, describe, floating, rest
@@ -125,13 +135,16 @@ def fit(
     steps, chunk = as_int("steps", steps), as_int("chunk", chunk)
     quiet = as_bool("quiet", quiet)
     metrics = None if metrics is None else as_path("metrics", metrics)
-    kinds = (jax.dtypes.prng_key, jnp.uint32)
-    if not any(jnp.issubdtype(jnp.result_type(key), kind) for kind in kinds):
-        raise TypeError(f"key: expected jax.random.key(seed), got {describe(key)}")
+    description = as_text("description", description)
+    check_key("key", key)
+    check_arrays("params", params)
+    check_function("sample", sample, "key", "pass one that draws a batch")
+    if monitor is not None:
+        check_function("monitor", monitor, "params", "pass one that gives named scalars")
     if steps < 1 or chunk < 1:
         raise ValueError(f"steps, chunk: expected at least 1 of each, got {steps} and {chunk}")
     if clip is not None:
-        if not clip > 0:
+        if not as_number("clip", clip) > 0:
             raise ValueError(f"clip: expected a norm above zero, got {clip}; None does not clip")
         clipped = optax.chain(optax.clip_by_global_norm(clip), optimizer)
         optimizer = optax.with_extra_args_support(clipped)
@@ -275,6 +288,8 @@ def stream(
         state it returns differs from the one it was given.
     """
     optimizer = _check_optimizer(optimizer)
+    check_arrays("params", params)
+    check_arrays("state", state)
     fixed, moving = rest(params), floating(params)
     state = jax.tree.map(jnp.asarray, state)
     optimizer_state = optimizer.init(moving)
@@ -372,7 +387,13 @@ def gradient_monitor(
 
     Returns:
       `params -> {"rate": ..., "horizon": ...}`, medians over the batch.
+
+    Raises:
+      TypeError: no cell, inputs that are no arrays, or a `select` that is no function.
     """
+    check_cell(cell)
+    check_arrays("inputs", inputs)
+    check_function("select", select, "params", "pass one such as `lambda params: params['cell']`")
 
     def monitor(params: Params) -> dict[str, jax.Array]:
         report = gradient_report(cell, select(params), inputs, mask=mask, resets=resets)

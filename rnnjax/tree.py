@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import export
 
+from rnnjax.checks import kind_of
+
 Tree = Any
 Tuple = TypeVar("Tuple", bound=type[tuple[Any, ...]])
 
@@ -65,7 +67,10 @@ def describe(tree: Tree) -> str:
 
 class _Described:
     def __init__(self, leaf: Any) -> None:
-        self.text = f"{jnp.result_type(leaf)}[{','.join(map(str, jnp.shape(leaf)))}]"
+        try:
+            self.text = f"{jnp.result_type(leaf)}[{','.join(map(str, jnp.shape(leaf)))}]"
+        except TypeError:
+            self.text = kind_of(leaf)
 
     def __repr__(self) -> str:
         return self.text

@@ -22,11 +22,12 @@ from rnnjax.cell import (
     blamed_on_params,
     check_batch,
     check_cell,
+    check_state,
     leading_axes,
     signature,
     step,
 )
-from rnnjax.checks import as_bool, as_int
+from rnnjax.checks import as_bool, as_int, as_text, check_arrays
 from rnnjax.folds.sequence import Fold, check_fold, length_of, vary_together
 from rnnjax.once import once
 from rnnjax.tree import describe, floating
@@ -156,7 +157,7 @@ def trajectory(
 @contextlib.contextmanager
 def _named(name: str) -> Iterator[None]:
     """Names what profiles and errors tell of."""
-    if not name:
+    if not as_text("name", name):
         yield
         return
     try:
@@ -193,8 +194,13 @@ def check_lengths(lengths: jax.Array, length: int, *, name: str) -> jax.Array:
     Those that are not known are held within what int32 can tell, not within T.
     """
     known = not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(lengths))
+    check_arrays(name, lengths)
     # By numpy: JAX would cut known values down to int32, and inside `jit` make tracers of them.
-    values: Any = np.asarray(lengths) if known else jnp.asarray(lengths)
+    convert: Any = np.asarray if known else jnp.asarray
+    try:
+        values = convert(lengths)
+    except ValueError:  # Lists of different lengths.
+        values = np.array(lengths, object)
     if not jnp.issubdtype(values.dtype, jnp.integer):
         raise TypeError(
             f"{name}: expected integers [B], got "
@@ -247,6 +253,9 @@ def prepare(
     """Checks the arguments of `unroll` and turns them into those of a fold."""
     check_cell(cell)
     reverse = as_bool("reverse", reverse)
+    given = {"params": params, "inputs": inputs, "state": state, "probes": probes}
+    for argument, tree in given.items():
+        check_arrays(argument, tree)
     inputs = jax.tree.map(jnp.asarray, inputs)
     length = length_of(inputs)
     mask = _check_flags("mask", mask, inputs)
@@ -258,15 +267,15 @@ def prepare(
     with blamed_on_params(cell, params):
         batched = batched_axes(cell, params)
     batch = _batch_shape(cell, batched, inputs, state, mask, resets)
-    given = {"mask": mask, "resets": resets, "state": state}
-    of = next((name for name, value in given.items() if value is not None), "other inputs")
+    telling = {"mask": mask, "resets": resets, "state": state}
+    of = next((name for name, value in telling.items() if value is not None), "other inputs")
     start = jax.tree.map(jnp.asarray, cell.start(params, batch))
     start = vary_together(start, params, inputs, state)[0]
     if state is None:
         state = start
     else:
         state = jax.tree.map(jnp.asarray, state)
-        _check_state(state, start, batch)
+        check_state(state, start, batch)
     check_batch(cell.feature_axes, "inputs", inputs, batch, of, time=1)
 
     if mask is not None:
@@ -322,6 +331,7 @@ def _check_flags(name: str, flags: jax.Array | None, inputs: Inputs) -> jax.Arra
             f"{name}: expected one array of booleans [T, B], got {describe(flags)}; all leaves of "
             "the state follow it"
         )
+    check_arrays(name, flags)
     flags = jnp.asarray(flags)
     if flags.dtype != jnp.bool_:
         raise TypeError(
@@ -356,14 +366,6 @@ def _batch_shape(
     if state is not None:
         return batch_of_state(batched, state) or ()
     return leading_axes(cell.feature_axes, inputs)[1:]
-
-
-def _check_state(state: State, start: State, batch: Batch) -> None:
-    if signature(state) != signature(start):
-        raise TypeError(
-            f"state: expected {describe(start)} for batch axes {batch}, got {describe(state)}; "
-            "begin with `cell.start(params, batch_shape)` or with a final state"
-        )
 
 
 def _check_step(cell: Cell, params: Params, state: State, inputs: Inputs, batch: Batch) -> None:

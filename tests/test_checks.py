@@ -146,7 +146,9 @@ def test_what_is_drawn_is_what_was_asked_for(name: str, make: Callable[..., Any]
     ):
         with pytest.raises(TypeError, match=rf"^{name}: expected float32\[.* as asked for, got"):
             make(2, 3, **{name: wrong}).init(key)
-    with pytest.raises(TypeError, match=f"^{name}: expected an initialiser such as .* got 0.1"):
+    with pytest.raises(
+        TypeError, match=rf"^{name}: expected a function of \(key, shape, dtype\), got 0.1; pass an"
+    ):
         make(2, 3, **{name: 0.1})
     # Of numpy, or in a precision that JAX does not have at the moment.
     with jax.enable_x64(False):

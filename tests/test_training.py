@@ -314,7 +314,7 @@ def test_losses_that_cannot_be_trained(wrong, message):
 
 
 def test_a_key_is_a_key():
-    with pytest.raises(TypeError, match=r"key: expected jax.random.key\(seed\), got"):
+    with pytest.raises(TypeError, match=r"key: expected a key, got 0; pass jax.random.key\(seed\)"):
         fit(key=0)
 
 

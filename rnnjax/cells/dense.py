@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from rnnjax.cell import Batch
-from rnnjax.checks import as_int
+from rnnjax.checks import as_floating_dtype, as_int, check_batch_shape
 from rnnjax.tree import at_least_float32, describe
 
 
@@ -27,11 +27,7 @@ def zeros(batch_shape: Batch, size: int, weights: jax.Array) -> jax.Array:
     Raises:
       TypeError: `batch_shape` is no tuple.
     """
-    if not isinstance(batch_shape, tuple | list):
-        raise TypeError(
-            f"batch_shape: expected the sizes of the batch axes, got {batch_shape!r}; pass a tuple "
-            "as (16,), or () for one sequence"
-        )
+    check_batch_shape(batch_shape)
     return jnp.zeros((*batch_shape, size), state_dtype(weights))
 
 
@@ -91,6 +87,5 @@ def check_sizes(input_size: int, hidden_size: int, dtype: DTypeLike) -> tuple[in
             "input_size, hidden_size: expected at least 0 and at least 1, got "
             f"{input_size} and {hidden_size}"
         )
-    if not jnp.issubdtype(dtype, jnp.floating):
-        raise TypeError(f"dtype: expected a floating dtype, got {jnp.dtype(dtype)}")
+    as_floating_dtype("dtype", dtype)
     return input_size, hidden_size

@@ -17,6 +17,7 @@ from jax.typing import DTypeLike
 
 from rnnjax.cell import Batch, Cell
 from rnnjax.cells.dense import affine, check_sizes, state_dtype, zeros
+from rnnjax.checks import check_function
 from rnnjax.initializers import by_gate, checked
 from rnnjax.tree import serializable
 from rnnjax.values import by_value
@@ -68,8 +69,7 @@ def elman(
         initialiser not a function.
     """
     input_size, hidden_size = check_sizes(input_size, hidden_size, dtype)
-    if not callable(activation):
-        raise TypeError(f"activation: expected a function such as jnp.tanh, got {activation!r}")
+    check_function("activation", activation, "x", "pass one such as jnp.tanh")
     kernel_init = checked("kernel_init", kernel_init)
     input_init = checked("input_init", input_init)
     bias_init = checked("bias_init", bias_init)

@@ -19,6 +19,7 @@ from jax.typing import DTypeLike
 
 from rnnjax.cell import Batch, Cell
 from rnnjax.cells.dense import affine, check_sizes, zeros
+from rnnjax.checks import as_number
 from rnnjax.initializers import by_gate, checked
 from rnnjax.tree import at_least_float32, serializable
 from rnnjax.values import by_value
@@ -80,10 +81,12 @@ def lru(
     Raises:
       ValueError: a size that no cell can have, radii not 0 <= r_min < r_max <= 1, or a
         phase that is not positive.
-      TypeError: a size is not a whole number, `dtype` not floating, or an initialiser not a
-        function.
+      TypeError: a size is not a whole number, a radius or the phase not a number, `dtype`
+        not floating, or an initialiser not a function.
     """
     input_size, hidden_size = check_sizes(input_size, hidden_size, dtype)
+    r_min, r_max = as_number("r_min", r_min), as_number("r_max", r_max)
+    max_phase = as_number("max_phase", max_phase)
     if not 0 <= r_min < r_max <= 1 or not max_phase > 0:
         raise ValueError(
             "r_min, r_max, max_phase: expected 0 <= r_min < r_max <= 1 and a positive phase, got "

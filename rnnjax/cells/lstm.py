@@ -19,7 +19,7 @@ from jax.typing import DTypeLike
 
 from rnnjax.cell import Batch, Cell
 from rnnjax.cells.dense import affine, check_sizes, state_dtype, zeros
-from rnnjax.checks import as_int
+from rnnjax.checks import as_int, as_number
 from rnnjax.initializers import by_gate, checked
 from rnnjax.tree import serializable
 from rnnjax.values import by_value
@@ -86,8 +86,8 @@ def lstm(
 
     Raises:
       ValueError: a size that no cell can have.
-      TypeError: a size is not a whole number, `dtype` not floating, or an initialiser not a
-        function.
+      TypeError: a size is not a whole number, `forget_bias` not a number, `dtype` not
+        floating, or an initialiser not a function.
     """
     input_size, hidden_size = check_sizes(input_size, hidden_size, dtype)
     if projection_size is not None:
@@ -97,6 +97,7 @@ def lstm(
                 f"projection_size: expected at least 1, got {projection_size}; None projects "
                 "nothing"
             )
+    forget_bias = as_number("forget_bias", forget_bias)
     shown = hidden_size if projection_size is None else projection_size
     kernel_init = checked("kernel_init", kernel_init)
     input_init = checked("input_init", input_init)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from rnnjax import folds
 from rnnjax.cell import Cell, Inputs, Params, State
+from rnnjax.checks import check_arrays, kind_of
 from rnnjax.folds.sequence import Fold
 from rnnjax.tree import combine, describe, floating, rest
 from rnnjax.unroll import Trajectory, trajectory, unroll
@@ -77,11 +78,13 @@ def adjoints(loss: Loss, params: Params, *args: Any) -> Adjoints:
       `Adjoints`, with one entry per call of `unroll`, in the order of the calls.
 
     Raises:
-      TypeError: the loss takes no `unroll`, or is not a floating scalar.
+      TypeError: the loss takes no `unroll`, or is not a floating scalar, or `params` holds
+        other things than arrays.
       ValueError: the loss never calls `unroll`.
     """
+    check_takes_unroll("loss", loss)
+    check_arrays("params", params)
     fixed = rest(params)
-
     names: list[str] = []
 
     def run(moving: Params, probes: tuple[State, ...] | None) -> tuple[jax.Array, Any]:
@@ -90,7 +93,6 @@ def adjoints(loss: Loss, params: Params, *args: Any) -> Adjoints:
         names[:] = recorder.names
         return value, (tuple(recorder.states), tuple(recorder.reversed))
 
-    _check_signature(loss)
     value, (shapes, _) = jax.eval_shape(lambda p: run(p, None), floating(params))
     _check_scalar(value)
     if not shapes:
@@ -124,17 +126,30 @@ def check_loss(loss: Loss, params: Params, *args: Any) -> None:
     Raises:
       TypeError: it takes no `unroll`, or is not a floating scalar.
     """
-    _check_signature(loss)
+    check_takes_unroll("loss", loss)
     _check_scalar(jax.eval_shape(lambda p, a: loss(p, *a, unroll=unroll), params, args))
 
 
-def _check_signature(loss: Loss) -> None:
-    kinds = inspect.signature(loss).parameters.values()
-    if not any(p.name == "unroll" or p.kind is p.VAR_KEYWORD for p in kinds):
-        raise TypeError(
-            f"loss: expected a parameter named unroll, got {inspect.signature(loss)}; write "
-            "`def loss(params, batch, unroll=rnnjax.unroll)` and call that one"
-        )
+def check_takes_unroll(name: str, model: Any) -> None:
+    """Refuses what is no function, and one that takes no `unroll`.
+
+    Raises:
+      TypeError: naming what came.
+    """
+    try:
+        signature = inspect.signature(model)
+    except (TypeError, ValueError):
+        came = kind_of(model)
+    else:
+        kinds = signature.parameters.values()
+        named = any(p.name == "unroll" or p.kind is p.VAR_KEYWORD for p in kinds)
+        if named and any(p.kind not in (p.KEYWORD_ONLY, p.VAR_KEYWORD) for p in kinds):
+            return
+        came = str(signature)
+    raise TypeError(
+        f"{name}: expected a parameter named unroll, got {came}; write "
+        f"`def {name}(params, batch, unroll=rnnjax.unroll)` and call that one"
+    )
 
 
 def _check_scalar(value: Any) -> None:

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from rnnjax.checks import as_number, check_arrays
 from rnnjax.tree import at_least_float32, describe
 
 
@@ -23,9 +24,10 @@ def norm_bound(kernel: jax.Array, *, slope: float = 1.0) -> jax.Array:
       A scalar.
 
     Raises:
-      TypeError: the kernel is not an array.
+      TypeError: the kernel is not an array, or the slope not a number.
       ValueError: the kernel is not a square matrix, or the slope is negative.
     """
+    check_arrays("kernel", kernel)
     if not hasattr(kernel, "ndim"):
         raise TypeError(
             f"kernel: expected W_hh [H, H], got {describe(kernel)}; pass the matrix, as params.W_hh"
@@ -34,6 +36,7 @@ def norm_bound(kernel: jax.Array, *, slope: float = 1.0) -> jax.Array:
         raise ValueError(
             f"kernel: expected W_hh [H, H], got {kernel.shape}; a gated cell has no such bound"
         )
-    if slope < 0:
+    slope = as_number("slope", slope)
+    if not slope >= 0:
         raise ValueError(f"slope: expected the supremum of |f'|, at least 0, got {slope}")
     return jnp.multiply(slope, jnp.linalg.norm(kernel.astype(at_least_float32(kernel.dtype)), 2))

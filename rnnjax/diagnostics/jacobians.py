@@ -10,6 +10,7 @@ from jax import lax
 
 from rnnjax import folds
 from rnnjax.cell import Cell, Inputs, Params, State
+from rnnjax.checks import check_function
 from rnnjax.diagnostics.steps import states_before, step_pullback, vector_pullback
 from rnnjax.folds.sequence import Fold
 from rnnjax.once import once
@@ -107,6 +108,7 @@ def jacobian_product_spectrum(
     Raises:
       As `step_jacobians`.
     """
+    check_function("block", block, "state", "pass one such as `lambda state: state.h`")
     run = prepare(cell, params, inputs, state, mask=mask, resets=resets)
     final, before = states_before(run, params, fold)
     rows = to_vectors(block(final), run.batch)

@@ -11,8 +11,8 @@ from jax import lax
 
 from rnnjax import folds
 from rnnjax.cell import Cell, Inputs, Params, State
-from rnnjax.checks import as_int
-from rnnjax.diagnostics.adjoints import distinct
+from rnnjax.checks import as_int, check_arrays
+from rnnjax.diagnostics.adjoints import check_takes_unroll, distinct
 from rnnjax.diagnostics.steps import states_before, step_pullback, vector_pullback
 from rnnjax.folds.sequence import Fold
 from rnnjax.once import once
@@ -121,9 +121,7 @@ def gradient_report(
       TypeError: `directions` is not a whole number.
       ValueError: `directions` is below one.
     """
-    directions = as_int("directions", directions)
-    if directions < 1:
-        raise ValueError(f"directions: expected at least 1, got {directions}")
+    directions = _as_directions(directions)
     run = prepare(cell, params, inputs, state, mask=mask, resets=resets, reverse=reverse)
     final, before = states_before(run, params, fold)
     outputs = to_vectors(cell.output(final), run.batch)
@@ -189,8 +187,12 @@ def gradient_reports(
       it ("1/forward" in a `rnnjax.layers.stack`), else "unroll 0" and so on.
 
     Raises:
-      As `gradient_report`; ValueError if the model never calls the `unroll` given.
+      As `gradient_report`; TypeError if the model takes no `unroll`, ValueError if it never
+      calls the one given.
     """
+    check_takes_unroll("model", model)
+    check_arrays("params", params)
+    directions = _as_directions(directions)
     names, reports = [], []
 
     def reporting(
@@ -212,6 +214,13 @@ def gradient_reports(
             "`layer.apply(params, inputs, unroll=unroll)`"
         )
     return dict(zip(distinct(names), reports, strict=True))
+
+
+def _as_directions(directions: int) -> int:
+    directions = as_int("directions", directions)
+    if directions < 1:
+        raise ValueError(f"directions: expected at least 1, got {directions}")
+    return directions
 
 
 def _summary(log_norms: jax.Array, lags: jax.Array) -> GradientReport:

@@ -15,9 +15,9 @@ import jax
 from jax.export import is_symbolic_dim
 
 from rnnjax.cell import Cell, Inputs, Params, State
-from rnnjax.checks import as_int
+from rnnjax.checks import as_int, as_number
 from rnnjax.folds.blocked import blocked
-from rnnjax.folds.sequence import Fold, in_pieces, length_of, scan_wide, vary_together
+from rnnjax.folds.sequence import Fold, check_fold, in_pieces, length_of, scan_wide, vary_together
 from rnnjax.tree import count_bytes
 from rnnjax.values import by_value
 
@@ -29,7 +29,7 @@ _FACTORS = 1024  # how far a length is searched for factors
 def checkpointed(
     *,
     segments: int | None = None,
-    budget_bytes: int | None = None,
+    budget_bytes: float | None = None,
     fold: Fold = blocked(size=SMALL_BLOCK, store=False),
 ) -> Fold:
     """Folds segment by segment, with an exact gradient that keeps O(√T) states.
@@ -57,7 +57,7 @@ def checkpointed(
       `(cell, params, inputs, state) -> (final_state, states)`.
 
     Raises:
-      TypeError: `segments` is not a whole number.
+      TypeError: `segments` is not a whole number, `budget_bytes` not a number, or no fold.
       ValueError: both `segments` and `budget_bytes` are given, `segments` is below
         one, or `budget_bytes` is too small for the sequence however it is cut (where
         the fold is called); one of them is given and the shapes are symbolic.
@@ -73,6 +73,10 @@ def checkpointed(
     segments = None if segments is None else as_int("segments", segments)
     if segments is not None and segments < 1:
         raise ValueError(f"segments: expected at least 1, got {segments}; None takes about √T")
+
+    if budget_bytes is not None:
+        as_number("budget_bytes", budget_bytes)
+    check_fold(fold)
 
     def run(cell: Cell, params: Params, inputs: Inputs, state: State) -> tuple[State, State]:
         length = length_of(inputs)
@@ -113,7 +117,7 @@ def checkpointed(
     return run
 
 
-def _cut(length: int, state_bytes: int, budget_bytes: int) -> list[int]:
+def _cut(length: int, state_bytes: int, budget_bytes: float) -> list[int]:
     """The fewest nested sizes of segments that hold no more states than the budget.
 
     Raises:

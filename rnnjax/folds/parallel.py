@@ -28,10 +28,14 @@ from rnnjax.cell import (
     Params,
     State,
     advance,
+    batch_of_state,
     batched_axes,
+    blamed_on_params,
     build_kernel,
+    check_cell,
+    check_state,
 )
-from rnnjax.checks import as_int
+from rnnjax.checks import as_int, as_number, check_arrays, check_function
 from rnnjax.folds.sequence import Fold, length_of, vary_together
 from rnnjax.once import once, when_known
 from rnnjax.tree import carries_gradient, describe
@@ -211,11 +215,12 @@ def parallel(
 
     Raises:
       ValueError: `tolerance` is not positive, or `max_iterations` below one.
-      TypeError: `max_iterations` is not a whole number; from the fold, for a state with
-        leaves that `newton` refuses.
+      TypeError: `tolerance` is not a number, `max_iterations` not a whole one, or
+        `linearise` not a function; from the fold, for a state with leaves that `newton`
+        refuses.
       FloatingPointError: from the fold, where it did not converge.
     """
-    max_iterations = _check_options(tolerance, max_iterations)
+    max_iterations = _check_options(tolerance, max_iterations, linearise)
 
     def fold(cell: Cell, params: Params, inputs: Inputs, state: State) -> tuple[State, State]:
         solution = newton(
@@ -262,10 +267,13 @@ def newton(
 
     Raises:
       ValueError: `tolerance` is not positive, `max_iterations` below one, or T symbolic.
-      TypeError: `max_iterations` is not a whole number, or a leaf of the state carries no
-        gradient or belongs to no member of the batch.
+      TypeError: no cell, parameters of another, options as in `parallel`, or a leaf of the
+        state carries no gradient or belongs to no member of the batch.
     """
-    max_iterations = _check_options(tolerance, max_iterations)
+    max_iterations = _check_options(tolerance, max_iterations, linearise)
+    check_cell(cell)
+    for name, tree in {"params": params, "inputs": inputs, "state": state}.items():
+        check_arrays(name, tree)
     length = length_of(inputs)
     if is_symbolic_dim(length):
         raise ValueError(
@@ -273,9 +281,10 @@ def newton(
             "depends on it; export with another fold, which gives the same states"
         )
     params, inputs, state = vary_together(params, inputs, state)
-    axes = (length, *_batch_of(cell, params, state))
+    with blamed_on_params(cell, params):
+        axes = (length, *_batch_of(cell, params, state))
+        kernel, drives = build_kernel(cell, params), cell.project(params, inputs)
     tolerance = _default_tolerance(state) if tolerance is None else tolerance
-    kernel, drives = build_kernel(cell, params), cell.project(params, inputs)
 
     def follow(states: Path) -> Path:
         before = _later(states, state)
@@ -493,7 +502,10 @@ def _default_tolerance(path: Path) -> float:
 
 def _batch_of(cell: Cell, params: Params, state: State) -> Batch:
     """B, of a state whose every leaf begins with it and has a derivative."""
-    leaves, own = jax.tree.leaves(state), jax.tree.leaves(batched_axes(cell, params))
+    batched = batched_axes(cell, params)
+    batch = batch_of_state(batched, state) or ()
+    check_state(state, jax.eval_shape(lambda p: cell.start(p, batch), params), batch)
+    leaves, own = jax.tree.leaves(state), jax.tree.leaves(batched)
     pairs = list(zip(leaves, own, strict=True))
     batches = {jnp.shape(leaf)[: jnp.ndim(leaf) - axes] for leaf, axes in pairs}
     fit = all(axes >= 0 and carries_gradient(leaf) for leaf, axes in pairs)
@@ -506,9 +518,12 @@ def _batch_of(cell: Cell, params: Params, state: State) -> Batch:
     return batches.pop()
 
 
-def _check_options(tolerance: float | None, max_iterations: int | None) -> int | None:
-    """`max_iterations`, if both are what they should be."""
-    if tolerance is not None and not tolerance > 0:
+def _check_options(
+    tolerance: float | None, max_iterations: int | None, linearise: Linearise
+) -> int | None:
+    """`max_iterations`, if all are what they should be."""
+    check_function("linearise", linearise, "push, path, axes", "pass one such as folds.dense")
+    if tolerance is not None and not as_number("tolerance", tolerance) > 0:
         raise ValueError(
             f"tolerance: expected a positive number, got {tolerance}; leave it out for 16 units "
             "in the last place"

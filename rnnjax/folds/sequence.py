@@ -1,6 +1,5 @@
 """What every fold asks of its arguments."""
 
-import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -10,7 +9,7 @@ from jax import lax
 from jax.export import is_symbolic_dim
 
 from rnnjax.cell import Cell, Inputs, Params, State
-from rnnjax.checks import kind_of
+from rnnjax.checks import check_function
 from rnnjax.folds.closures import hoist
 from rnnjax.tree import at_least_float32, carries_gradient
 
@@ -24,18 +23,8 @@ def check_fold(fold: Any) -> None:
     Raises:
       TypeError: naming what came, and what to do with it.
     """
-    try:
-        inspect.signature(fold).bind(None, None, None, None)
-    except TypeError:
-        pass
-    except ValueError:  # A function of another language need not tell.
-        return
-    else:
-        return
-    raise TypeError(
-        f"fold: expected a function of (cell, params, inputs, state), got {kind_of(fold)}; call "
-        "what makes folds, as `rnnjax.folds.scan()`"
-    )
+    remedy = "call what makes folds, as `rnnjax.folds.scan()`"
+    check_function("fold", fold, "cell, params, inputs, state", remedy)
 
 
 def length_of(inputs: Inputs) -> int:

@@ -10,7 +10,7 @@ from jax.export import is_symbolic_dim
 from rnnjax.cell import Cell, Inputs, Params, State
 from rnnjax.checks import as_int
 from rnnjax.folds.blocked import blocked
-from rnnjax.folds.sequence import Fold, in_pieces, length_of, scan_wide, vary_together
+from rnnjax.folds.sequence import Fold, check_fold, in_pieces, length_of, scan_wide, vary_together
 from rnnjax.values import by_value
 from rnnjax.wrappers import cut
 
@@ -39,7 +39,7 @@ def truncated(
       `(cell, params, inputs, state) -> (final_state, states)`.
 
     Raises:
-      TypeError: `window` is not a whole number.
+      TypeError: `window` is not a whole number, or no fold.
       ValueError: `window` is below one.
 
     Williams and Peng, An efficient gradient-based algorithm for on-line training of
@@ -49,6 +49,8 @@ def truncated(
     window = as_int("window", window)
     if window < 1:
         raise ValueError(f"window: expected at least 1 step, got {window}")
+
+    check_fold(fold)
 
     def run(cell: Cell, params: Params, inputs: Inputs, state: State) -> tuple[State, State]:
         length = length_of(inputs)
