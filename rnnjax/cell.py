@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from rnnjax.checks import as_int, check_arrays, check_function, kind_of
 from rnnjax.tree import as_arrays, describe
-from rnnjax.values import by_value
+from rnnjax.values import by_value, written
 
 Params = Any
 State = Any
@@ -72,6 +72,9 @@ class Cell(NamedTuple):
     def __hash__(self) -> int:
         """Of the functions: a cell is a static argument, and `feature_axes` may be a dict."""
         return hash(self[:-1])
+
+    def __repr__(self) -> str:
+        return written(self)
 
 
 def step(cell: Cell, params: Params, state: State, x: Inputs) -> State:

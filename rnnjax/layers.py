@@ -18,7 +18,7 @@ from rnnjax.checks import as_bool, as_number, check_arrays, check_function, chec
 from rnnjax.folds.sequence import Fold, check_fold
 from rnnjax.tree import carries_gradient, describe, serializable
 from rnnjax.unroll import unroll
-from rnnjax.values import by_value
+from rnnjax.values import by_value, written
 from rnnjax.wrappers import blank
 
 Unroll = Callable[..., tuple[State, Any]]
@@ -67,6 +67,9 @@ class Layer(NamedTuple):
     def __hash__(self) -> int:
         """Of the functions, as a cell's."""
         return hash(self[:-1])
+
+    def __repr__(self) -> str:
+        return written(self)
 
 
 @serializable

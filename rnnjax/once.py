@@ -7,8 +7,7 @@ that was made before, with cells and folds that are equal, need not be compiled 
 
 import contextlib
 import functools
-import types
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any, ParamSpec, TypeVar
 
@@ -17,10 +16,14 @@ import numpy as np
 from jax.extend.core import get_opaque_trace_state
 from jax.tree_util import Partial
 
-from rnnjax.values import Made
+from rnnjax.reading import contents
+from rnnjax.values import fixed
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
+
+# Programs that each function keeps, the ones last used.
+_KEPT = 128
 
 # The checks that wait for values, and the trace in which they wait.
 _waiting: ContextVar[tuple[list[Partial], Any] | None] = ContextVar("waiting", default=None)
@@ -31,8 +34,8 @@ def once(*options: str) -> Callable[[Callable[Arguments, Result]], Callable[Argu
 
     Inside the caller's `jit` it is part of that. The function is pure, takes pytrees and gives
     a pytree of arrays. Arrays among its arguments are traced; all else, cells and folds among
-    it, is compared by value. Where that has no hash, or closes over what is being traced, the
-    function is called as it is.
+    it, is compared by value, and so is what functions among it read from outside. Where that
+    cannot be told, or is being traced, the function is called as it is.
 
     Args:
       *options: names of arguments that are never to be traced; an array there is the
@@ -40,27 +43,30 @@ def once(*options: str) -> Callable[[Callable[Arguments, Result]], Callable[Argu
     """
 
     def decorate(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-        def run(fixed: Any, arrays: list[Any]) -> tuple[Result, list[Partial]]:
-            structure, _, values = fixed
-            leaves = [v if a is None else a for a, v in zip(arrays, values, strict=True)]
-            args, kwargs = jax.tree.unflatten(structure, leaves)
-            with _waiters() as checks:
-                return function(*args, **kwargs), checks
+        @functools.lru_cache(_KEPT)
+        def compiled(told: _Told) -> Callable[[list[Any]], tuple[Result, list[Partial]]]:
+            def run(arrays: list[Any]) -> tuple[Result, list[Partial]]:
+                pairs = zip(arrays, told.values, strict=True)
+                args, kwargs = jax.tree.unflatten(
+                    told.structure, [v if a is None else a for a, v in pairs]
+                )
+                with _waiters() as checks:
+                    return function(*args, **kwargs), checks
 
-        run.__name__ = function.__name__  # which profiles show
-        compiled = jax.jit(run, static_argnums=0)
+            run.__name__ = function.__name__  # which profiles show
+            return jax.jit(run)
 
         @functools.wraps(function)
         def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+            if any(name in kwargs and _is_array(kwargs[name]) for name in options):
+                return function(*args, **kwargs)
             leaves, structure = jax.tree.flatten((args, kwargs))
             arrays = [leaf if _is_array(leaf) else None for leaf in leaves]
-            values = tuple(None if _is_array(leaf) else leaf for leaf in leaves)
-            fixed = structure, tuple(map(type, values)), values  # True equals 1, and is not 1.
-            told = [kwargs[name] for name in options if name in kwargs]
-            if not _has_hash(fixed) or any(map(_is_array, told)) or _holds_tracer(values, set()):
+            try:
+                told = _Told(structure, [None if _is_array(leaf) else leaf for leaf in leaves])
+            except TypeError:
                 return function(*args, **kwargs)
-            result: Result
-            result, checks = compiled(fixed, arrays)
+            result, checks = compiled(told)(arrays)
             for check in checks:
                 when_known(check.func, *check.args)
             return result
@@ -68,6 +74,25 @@ def once(*options: str) -> Callable[[Callable[Arguments, Result]], Callable[Argu
         return call
 
     return decorate
+
+
+class _Told:
+    """What a call is told besides arrays; equal to another that is told the same.
+
+    Raises:
+      TypeError: it may change unseen.
+    """
+
+    def __init__(self, structure: Any, values: list[Any]) -> None:
+        self.structure, self.values = structure, values
+        self.key = structure, fixed(values), contents(values)
+        self.hash = hash(self.key)
+
+    def __eq__(self, other: Any) -> bool:
+        return isinstance(other, _Told) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return self.hash
 
 
 def when_known(check: Callable[..., None], *values: Any) -> None:
@@ -95,46 +120,8 @@ def _waiters() -> Iterator[list[Partial]]:
         _waiting.reset(token)
 
 
-def _has_hash(value: Any) -> bool:
-    try:
-        hash(value)
-    except TypeError:
-        return False
-    return True
-
-
 def _is_array(leaf: Any) -> bool:
     # A scalar of numpy is an option as often as not, as a number of Python is.
     return isinstance(leaf, jax.Array) or (
         isinstance(leaf, np.ndarray) and leaf.dtype.kind not in "OSUMm"
     )
-
-
-def _holds_tracer(value: Any, seen: set[int]) -> bool:
-    """Whether a function, or any in a collection, closes over what is being traced.
-
-    What is kept must not, for it would outlive its trace.
-    """
-    if isinstance(value, jax.core.Tracer):
-        return True
-    if id(value) in seen:
-        return False
-    seen.add(id(value))
-    parts: Iterable[Any] = ()
-    if isinstance(value, tuple | list):
-        parts = value
-    elif isinstance(value, dict):
-        parts = value.values()
-    elif isinstance(value, functools.partial):
-        parts = (value.func, value.args, value.keywords)
-    elif isinstance(value, types.FunctionType):
-        parts = (*_contents(value), value.__defaults__, value.__kwdefaults__)
-    elif isinstance(value, Made):
-        parts = (value.__wrapped__,)
-    return any(_holds_tracer(part, seen) for part in parts)
-
-
-def _contents(function: types.FunctionType) -> Iterator[Any]:
-    for cell in function.__closure__ or ():
-        with contextlib.suppress(ValueError):  # It is not filled yet.
-            yield cell.cell_contents

@@ -5,15 +5,19 @@ again for each, and nothing could pickle them. What a factory here gives remembe
 how it was made: by which factory, of which arguments.
 """
 
+import dataclasses
 import functools
 import importlib
 import inspect
 import operator
+import threading
 import types
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Hashable
 from typing import Any, ParamSpec, TypeVar
 
 import jax
+import numpy as np
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -23,7 +27,8 @@ def by_value(factory: Callable[Arguments, Result]) -> Callable[Arguments, Result
     """A factory whose results are equal where it was given equal arguments.
 
     They hash accordingly, and pickle as the factory and what it was given. The factory
-    stands at the top of a module, and what it gives depends on its arguments alone.
+    stands at the top of a module, and what it gives depends on its arguments alone. Where
+    an argument may change (an object without a hash), each result equals itself alone.
 
     Args:
       factory: gives a function, or a NamedTuple some of whose fields are functions.
@@ -33,10 +38,44 @@ def by_value(factory: Callable[Arguments, Result]) -> Callable[Arguments, Result
     @functools.wraps(factory)
     def make(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         made = factory(*args, **kwargs)
-        remembering: Result = _remembering(made, _Recipe(make, signature, args, kwargs))
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        recipe = _Recipe(make, args, kwargs, tuple(bound.arguments.values()))
+        remembering: Result = _remembering(made, recipe)
         return remembering
 
     return make
+
+
+def fixed(value: Any) -> Hashable:
+    """A key that is equal for two values only if they are the same, and stay so.
+
+    True, 1 and 1.0 differ, as 0.0 and -0.0 do. A function is itself alone.
+
+    Raises:
+      TypeError: it may change: it has no hash, nor has what it holds.
+    """
+    if isinstance(value, float):
+        return type(value), value.hex()
+    if isinstance(value, complex):
+        return type(value), value.real.hex(), value.imag.hex()
+    if isinstance(value, np.generic):
+        return type(value), value.tobytes()
+    if isinstance(value, jax.Array):
+        if isinstance(value, jax.core.Tracer):
+            raise TypeError("what is being traced has no value")
+        return type(value), value.aval, np.asarray(value).tobytes()
+    if isinstance(value, tuple | list):
+        return type(value), *map(fixed, value)
+    if isinstance(value, dict):
+        return type(value), frozenset((fixed(key), fixed(part)) for key, part in value.items())
+    if isinstance(value, functools.partial):
+        return type(value), fixed(value.func), fixed(value.args), fixed(value.keywords)
+    hash(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = dataclasses.fields(value)
+        return type(value), *(fixed(getattr(value, field.name)) for field in fields)
+    return type(value), value
 
 
 class _Recipe:
@@ -45,31 +84,30 @@ class _Recipe:
     def __init__(
         self,
         factory: Callable[..., Any],
-        signature: inspect.Signature,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
+        bound: tuple[Any, ...],
     ) -> None:
-        self.factory, self.args, self.kwargs = factory, args, kwargs
-        bound = signature.bind(*args, **kwargs)
-        bound.apply_defaults()
-        self.bound = tuple(bound.arguments.values())
-        self.hash = hash((factory.__qualname__, *map(_hash, self.bound)))
-
-    def __eq__(self, other: Any) -> bool:
-        if not isinstance(other, _Recipe):
-            return NotImplemented
-        return self is other or (
-            self.factory is other.factory
-            and self.hash == other.hash
-            and all(map(_equal, self.bound, other.bound))
-        )
-
-    def __hash__(self) -> int:
-        return self.hash
+        self.factory, self.args, self.kwargs, self.bound = factory, args, kwargs, bound
 
     def __repr__(self) -> str:
         given = [*map(repr, self.args), *(f"{name}={v!r}" for name, v in self.kwargs.items())]
         return f"{self.factory.__name__}({', '.join(given)})"
+
+
+_recipes: weakref.WeakValueDictionary[Hashable, _Recipe] = weakref.WeakValueDictionary()
+_lock = threading.Lock()
+
+
+def _known(recipe: _Recipe) -> _Recipe:
+    """The one that stands for all like it: comparing nested layers takes no time."""
+    try:
+        key = recipe.factory, fixed(recipe.bound)
+        hash(key)
+    except TypeError:
+        return recipe
+    with _lock:
+        return _recipes.setdefault(key, recipe)
 
 
 class Made:
@@ -88,7 +126,7 @@ class Made:
     def __eq__(self, other: Any) -> bool:
         if not isinstance(other, Made):
             return NotImplemented
-        return self._field == other._field and self._recipe == other._recipe
+        return self._field == other._field and self._recipe is other._recipe
 
     def __hash__(self) -> int:
         return hash((self._recipe, self._field))
@@ -109,27 +147,43 @@ class Made:
         return _again, (recipe.factory, args, kwargs, self._field)
 
 
-class _Named:
-    """Stands in a pickle for a function that is found by its name."""
+class _Call:
+    """Stands in a pickle for what a call gives."""
 
-    def __init__(self, module: str, name: str) -> None:
-        self.place = module, name
+    def __init__(self, function: Callable[..., Any], *args: Any) -> None:
+        self.function, self.args = function, args
 
     def __reduce__(self) -> Any:
-        return _find, self.place
+        return self.function, self.args
 
 
 def _find(module: str, name: str) -> Any:
     return operator.attrgetter(name)(importlib.import_module(module))
 
 
+def _partial(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return functools.partial(function, *args, **kwargs)
+
+
+def written(made: Any) -> str:
+    """A NamedTuple of functions as the call that gives it, or field by field where none does."""
+    for recipe in {value._recipe for value in made if isinstance(value, Made)}:
+        if recipe.factory(*recipe.args, **recipe.kwargs) == made:
+            return repr(recipe)
+    fields = (f"{name}={value!r}" for name, value in made._asdict().items())
+    return f"{type(made).__name__}({', '.join(fields)})"
+
+
 def _by_name(value: Any) -> Any:
     """`jax.nn.relu` and `jnp.tanh`, which pickle takes for other functions than they wrap."""
+    if isinstance(value, functools.partial):
+        kwargs = {name: _by_name(part) for name, part in value.keywords.items()}
+        return _Call(_partial, _by_name(value.func), tuple(map(_by_name, value.args)), kwargs)
     if isinstance(value, types.FunctionType) or not callable(value):
         return value
     try:
-        place = value.__module__, value.__qualname__
-        return _Named(*place) if _find(*place) is value else value
+        place = value.__module__, getattr(value, "__qualname__", None) or value.__name__
+        return _Call(_find, *place) if _find(*place) is value else value
     except (ImportError, AttributeError):
         return value
 
@@ -143,34 +197,14 @@ def _again(
 
 def _remembering(made: Any, recipe: _Recipe) -> Any:
     if isinstance(made, types.FunctionType):
-        return Made(made, recipe, None)
+        return Made(made, _known(recipe), None)
     # What it took from another cell or layer, it took as it was.
     taken = {id(part) for given in recipe.bound if isinstance(given, tuple) for part in given}
+    known = _known(recipe)
     return made._replace(
         **{
-            field: Made(value, recipe, field)
+            field: Made(value, known, field)
             for field, value in made._asdict().items()
             if isinstance(value, types.FunctionType | Made) and id(value) not in taken
         }
     )
-
-
-def _hash(value: Any) -> int:
-    """Of what has one; arrays and mutable things have none, and only equality tells."""
-    try:
-        return hash(value)
-    except TypeError:
-        return 0
-
-
-def _equal(first: Any, second: Any) -> bool:
-    """Whether they are surely the same, and will stay so."""
-    if first is second:
-        return True
-    try:
-        if isinstance(first, jax.Array) and isinstance(second, jax.Array):
-            same = first.shape == second.shape and first.dtype == second.dtype
-            return same and bool((first == second).all())
-        return bool(first == second)
-    except Exception:  # Of tracers nobody knows, and arrays of numpy may be written into.
-        return False

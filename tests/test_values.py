@@ -1,8 +1,11 @@
 """What people do with cells, folds and layers: compare, keep, send, and call once more."""
 
 import copy
+import dataclasses
 import gc
 import pickle
+import types
+import weakref
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -231,6 +234,164 @@ def test_a_cell_of_a_trace_is_not_kept() -> None:
     with jax.checking_leaks():
         got = jax.vmap(jax.grad(loss))(weights)
     laws.assert_close(got, jnp.stack([jax.grad(loss)(weight) for weight in weights]))
+
+
+@dataclasses.dataclass
+class Leaky:
+    """A step as an object, whose leak may be set anew."""
+
+    leak: float
+
+    def __call__(self, params: Any, state: jax.Array, x: jax.Array) -> jax.Array:
+        """h_t = leak h_{t-1} + x_t."""
+        return self.leak * state + x
+
+    def step(self, params: Any, state: jax.Array, x: jax.Array) -> jax.Array:
+        """The same, as a method."""
+        return self.leak * state + x
+
+
+class Number:
+    """What JAX takes for an array, and may change."""
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+    def __jax_array__(self) -> jax.Array:
+        """A sequence of one step, all entries its value now."""
+        return jnp.full((1, 1, 3), self.value)
+
+
+def reading(where: str) -> tuple[Any, Callable[[float], None]]:
+    """A step that reads its leak from outside, and what sets the leak anew."""
+    module = types.ModuleType("settings")
+    held: Any = {"array": np.zeros(()), "list": [0.0], "object": Leaky(0.0), "module": module}
+    leak = 0.0
+
+    def closed(params: Any, state: jax.Array, x: jax.Array) -> jax.Array:
+        return leak * state + x
+
+    def set_closed(value: float) -> None:
+        nonlocal leak
+        leak = value
+
+    namespace: dict[str, Any] = {"settings": module, "helper": closed}
+    exec("def step(params, state, x): return leak * state + x", namespace)
+    exec("def by_helper(params, state, x): return helper(params, state, x)", namespace)
+    exec("def by_module(params, state, x): return settings.leak * state + x", namespace)
+
+    def set_module(value: float) -> None:
+        module.leak = value  # type: ignore[attr-defined]
+
+    ways: dict[str, tuple[Any, Callable[[float], None]]] = {
+        "closure": (closed, set_closed),
+        "partial": (partial(lambda own, *args: own(*args), closed), set_closed),
+        "global": (namespace["step"], lambda value: namespace.update(leak=value)),
+        "helper": (namespace["by_helper"], set_closed),
+        "module": (namespace["by_module"], set_module),
+        "array": (lambda p, s, x: held["array"] * s + x, held["array"].fill),
+        "list": (lambda p, s, x: held["list"][0] * s + x, lambda v: held["list"].insert(0, v)),
+        "object": (held["object"], lambda value: setattr(held["object"], "leak", value)),
+        "method": (held["object"].step, lambda value: setattr(held["object"], "leak", value)),
+    }
+    return ways[where]
+
+
+@pytest.mark.parametrize(
+    "where",
+    ["closure", "partial", "global", "helper", "module", "array", "list", "object",
+     "method"],
+)  # fmt: skip
+def test_what_a_step_reads_counts_as_it_is_now(where: str) -> None:
+    """Compiled before, it would read what was there then."""
+    step, set_to = reading(where)
+    cell = rnnjax.from_step(step, init=nothing, start=zeros)
+    for leak in (0.5, 0.25, 0.5):
+        set_to(leak)
+        final, _ = rnnjax.unroll(cell, None, jnp.ones((2, 1, 3)))
+        laws.assert_close(final, jnp.full((1, 3), 1 + leak))
+
+
+def test_arrays_that_are_not_of_jax_count_as_they_are_now() -> None:
+    """Their object is the same, and what they hold is not."""
+    given = Number(0.5)
+    cell = rnnjax.from_step(lambda p, s, x: s / 2 + x, init=nothing, start=zeros)
+    for given.value in (0.5, 0.25):
+        final, _ = rnnjax.unroll(cell, None, given)
+        laws.assert_close(final, jnp.full((1, 3), given.value))
+
+
+def test_what_may_change_equals_itself_alone() -> None:
+    """As a function does; numbers of other types or signs are other numbers."""
+    one, two = (rnnjax.from_step(Leaky(0.5), init=nothing, start=zeros) for _ in range(2))
+    assert one == one
+    assert one != two
+    assert initializers.scaled_identity(1) != initializers.scaled_identity(1.0)
+    assert initializers.scaled_identity(0.0) != initializers.scaled_identity(-0.0)
+    cell = rnnjax.from_step(lambda p, s, x: jnp.copysign(x, p), init=nothing, start=zeros)
+    for zero, sign in ((0.0, 1), (-0.0, -1)):
+        final, _ = rnnjax.unroll(cell, zero, jnp.ones((1, 1, 3)))
+        laws.assert_close(final, jnp.full((1, 3), float(sign)))
+
+
+@pytest.mark.parametrize(
+    "hold",
+    [
+        lambda weight: Leaky(weight),
+        lambda weight: Leaky(weight).step,
+        lambda weight: jax.jit(lambda p, s, x: weight * s + x),
+        lambda weight: jax.tree_util.Partial(lambda w, p, s, x: w * s + x, weight),
+        lambda weight: partial(lambda w, p, s, x: w * s + x, weight),
+    ],
+    ids=["object", "method", "jitted", "Partial", "partial"],
+)
+def test_whatever_holds_what_is_traced_is_not_kept(hold: Callable[[Any], Any]) -> None:
+    """In whichever way a step reaches it."""
+
+    def run(weight: jax.Array) -> jax.Array:
+        cell = rnnjax.from_step(hold(weight), init=nothing, start=zeros)
+        return rnnjax.unroll(cell, None, jnp.ones((2, 1, 3)))[1].sum()
+
+    with jax.checking_leaks():
+        jax.vmap(run)(jnp.ones(2))
+    assert jax.grad(run)(0.5) == jax.grad(run)(0.7) == 3
+
+
+def test_only_the_last_programs_are_kept() -> None:
+    """And with them what their cells closed over."""
+    kept = []
+    for place in range(200):
+        weight = jnp.full((1, 3), float(place))
+        kept.append(weakref.ref(weight))
+        cell = rnnjax.from_step(
+            lambda p, s, x, weight=weight: weight * s + x, init=nothing, start=zeros
+        )
+        rnnjax.step_jacobians(cell, None, jnp.ones((1, 1, 3)))
+    del weight, cell
+    gc.collect()
+    assert 0 < sum(ref() is not None for ref in kept) <= 128
+
+
+def test_a_layer_prints_as_the_call_that_makes_it() -> None:
+    """However deep; compared, each part is looked at once."""
+
+    def nested(depth: int) -> layers.Layer:
+        layer = layers.recurrent(cells.gru(3, 3))
+        for _ in range(depth):
+            layer = layers.stack(layers.bidirectional(layer, layer, merge=jnp.add))
+        return layer
+
+    assert repr(nested(0)) == "recurrent(gru(3, 3))"
+    assert repr(layers.residual(nested(0))) == "residual(recurrent(gru(3, 3)))"
+    assert repr(nested(0)._replace(causal=False)).startswith("Layer(init=gru(3, 3).init, ")
+    assert nested(40) == nested(40)
+    assert pickle.loads(pickle.dumps(nested(2))) == nested(2)
+
+
+def test_an_activation_with_an_option_pickles() -> None:
+    """A partial of a function that pickle would take for another."""
+    cell = cells.elman(3, 4, activation=partial(jax.nn.leaky_relu, negative_slope=0.1))
+    assert pickle.loads(pickle.dumps(cell)).init == cell.init
 
 
 @pytest.mark.slow

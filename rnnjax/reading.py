@@ -1,0 +1,131 @@
+"""What functions read besides their arguments: constants, globals, what they close over.
+
+JAX compiles a function with what it read when it was traced. Who calls it again without
+`jit` means what it reads now.
+"""
+
+import functools
+import hashlib
+import os
+import sysconfig
+import types
+from collections.abc import Hashable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from rnnjax.values import Made, fixed
+
+# The functions in here depend on their arguments alone.
+_LIBRARIES = tuple(
+    os.path.join(path, "")
+    for path in (
+        sysconfig.get_paths()["stdlib"],
+        os.path.dirname(os.path.dirname(jax.__file__)),
+        os.path.dirname(__file__),
+    )
+)
+
+
+def contents(value: Any) -> Hashable:
+    """A key that changes where a function in `value` comes to read something else.
+
+    Args:
+      value: a function, or what holds functions: a tuple, list or dict.
+
+    Raises:
+      TypeError: they read what is being traced, or an object that may change unseen.
+    """
+    return _contents(value, set())
+
+
+def _contents(value: Any, seen: set[int]) -> Hashable:
+    if isinstance(value, jax.core.Tracer):
+        raise TypeError("what is being traced must not be kept: it would outlive its trace")
+    if isinstance(value, jax.Array | np.ufunc | type | types.ModuleType):
+        return _Same(value)
+    if isinstance(value, np.generic):
+        return fixed(value)
+    if isinstance(value, np.ndarray):
+        if value.dtype.hasobject:
+            raise TypeError("an array of objects may change unseen")
+        # It may be written into.
+        digest = hashlib.sha256(np.ascontiguousarray(value).data).digest()
+        return value.shape, value.dtype, digest
+    parts = _parts(value)
+    if parts is None:
+        own: Any = type(value).__hash__
+        array = hasattr(value, "__array__") or hasattr(value, "__jax_array__")
+        if value is not None and (array or own in (None, object.__hash__)):
+            raise TypeError(f"a {type(value).__name__} may change unseen")
+        return fixed(value)
+    # All fields of what one factory made read the same.
+    place = id(value._recipe) if isinstance(value, Made) else id(value)
+    if place in seen:
+        return None
+    seen.add(place)
+    return type(value), *(_contents(part, seen) for part in parts)
+
+
+def _parts(value: Any) -> Any:
+    """What a function or a collection consists of; None for anything else."""
+    if isinstance(value, tuple | list):
+        return value
+    if isinstance(value, dict):
+        return [*value, *value.values()]
+    if isinstance(value, Made):
+        return value._recipe.bound
+    if isinstance(value, types.FunctionType):
+        code = value.__code__
+        return [_Same(value)] if _is_library(code.co_filename) else [code, *_read_by(value)]
+    if isinstance(value, types.MethodType):
+        return value.__func__, value.__self__
+    if isinstance(value, functools.partial):
+        return value.func, value.args, value.keywords
+    if callable(value) and hasattr(value, "__wrapped__"):
+        # Compiled by `jax.jit`, or with derivatives of its own.
+        names = ("__wrapped__", "fwd", "bwd", "jvp")
+        return [getattr(value, name) for name in names if hasattr(value, name)]
+    return None
+
+
+def _read_by(function: types.FunctionType) -> Iterator[Any]:
+    for cell in function.__closure__ or ():
+        try:
+            yield cell.cell_contents
+        except ValueError:  # It is not filled yet.
+            yield None
+    yield function.__defaults__
+    yield function.__kwdefaults__
+    names = _names(function.__code__)
+    for name in names:
+        value = function.__globals__.get(name)
+        yield value
+        if isinstance(value, types.ModuleType) and not _is_library(value.__dict__.get("__file__")):
+            yield {name: vars(value)[name] for name in names if name in vars(value)}
+
+
+@functools.cache
+def _names(code: types.CodeType) -> tuple[str, ...]:
+    """The globals and attributes that a function names, and those defined in it."""
+    inner = (_names(part) for part in code.co_consts if isinstance(part, types.CodeType))
+    return tuple(dict.fromkeys([*code.co_names, *(name for names in inner for name in names)]))
+
+
+@functools.cache
+def _is_library(path: str | None) -> bool:
+    return path is not None and path.startswith(_LIBRARIES)
+
+
+class _Same:
+    """Equal to itself alone."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __eq__(self, other: Any) -> bool:
+        return isinstance(other, _Same) and self.value is other.value
+
+    def __hash__(self) -> int:
+        return id(self.value)
