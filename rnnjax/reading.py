@@ -5,7 +5,6 @@ JAX compiles a function with what it read when it was traced. Who calls it again
 """
 
 import functools
-import hashlib
 import os
 import sysconfig
 import types
@@ -15,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from rnnjax.values import Made, fixed
+from rnnjax.values import Made, Same, fixed, snapshot
 
 # The functions in here depend on their arguments alone.
 _LIBRARIES = tuple(
@@ -44,15 +43,13 @@ def _contents(value: Any, seen: set[int]) -> Hashable:
     if isinstance(value, jax.core.Tracer):
         raise TypeError("what is being traced must not be kept: it would outlive its trace")
     if isinstance(value, jax.Array | np.ufunc | type | types.ModuleType):
-        return _Same(value)
+        return Same(value)
     if isinstance(value, np.generic):
         return fixed(value)
     if isinstance(value, np.ndarray):
         if value.dtype.hasobject:
             raise TypeError("an array of objects may change unseen")
-        # It may be written into.
-        digest = hashlib.sha256(np.ascontiguousarray(value).data).digest()
-        return value.shape, value.dtype, digest
+        return snapshot(value)
     parts = _parts(value)
     if parts is None:
         own: Any = type(value).__hash__
@@ -78,7 +75,7 @@ def _parts(value: Any) -> Any:
         return value._recipe.bound
     if isinstance(value, types.FunctionType):
         code = value.__code__
-        return [_Same(value)] if _is_library(code.co_filename) else [code, *_read_by(value)]
+        return [Same(value)] if _is_library(code.co_filename) else [code, *_read_by(value)]
     if isinstance(value, types.MethodType):
         return value.__func__, value.__self__
     if isinstance(value, functools.partial):
@@ -116,16 +113,3 @@ def _names(code: types.CodeType) -> tuple[str, ...]:
 @functools.cache
 def _is_library(path: str | None) -> bool:
     return path is not None and path.startswith(_LIBRARIES)
-
-
-class _Same:
-    """Equal to itself alone."""
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-    def __eq__(self, other: Any) -> bool:
-        return isinstance(other, _Same) and self.value is other.value
-
-    def __hash__(self) -> int:
-        return id(self.value)

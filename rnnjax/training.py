@@ -2,7 +2,6 @@
 
 import contextlib
 import inspect
-import itertools
 import json
 import math
 import sys
@@ -18,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
-from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
+from jax.extend.core import jaxpr_as_fun
 
 from rnnjax.cell import Cell, Inputs, Params, State, check_cell, signature
 from rnnjax.checks import (
@@ -34,6 +33,7 @@ from rnnjax.checks import (
 )
 from rnnjax.diagnostics import adjoints, gradient_report
 from rnnjax.diagnostics.adjoints import Loss, check_loss
+from rnnjax.programs import Fingerprint
 from rnnjax.tree import combine, describe, floating, rest
 from rnnjax.unroll import unroll
 
@@ -424,15 +424,19 @@ def _check_repeats(name: str, function: Callable[[Any], Any], argument: Any) -> 
         else "compute it from the parameters and from what does not change"
     )
     first, shapes = trace()
+    begun = Fingerprint(first)
     try:
         second, again = trace()
     except StopIteration as error:
         raise ValueError(f"{begins}, got an iterator that has come to its end; {remedy}") from error
-    # What a callback gives is read at every step, and programs that are alike give the same.
-    if first.effects or (signature(shapes) == signature(again) and _alike(first, second)):
+    now, alike = Fingerprint(second), signature(shapes) == signature(again)
+    # What a callback gives is read at every step.
+    if first.effects or (alike and begun == now):
         return shapes
     changed = f"{describe(shapes)}, then {describe(again)}"
-    if signature(shapes) == signature(again):
+    if now.changed_since(begun):
+        changed = f"{describe(shapes)} out of an array of numpy that was written into in between"
+    elif alike:
         results = (jaxpr_as_fun(program)(*jax.tree.leaves(argument)) for program in (first, second))
         places = [place for place, _ in jax.tree_util.tree_leaves_with_path(shapes)]
         different = [
@@ -446,8 +450,8 @@ def _check_repeats(name: str, function: Callable[[Any], Any], argument: Any) -> 
     raise ValueError(f"{begins}, got {changed}; {remedy}")
 
 
-# For a loss, what was compiled of each program as written, the one last asked for at the end.
-_compiled_for: weakref.WeakKeyDictionary[Any, dict[str, tuple[ClosedJaxpr, Callable[..., Any]]]] = (
+# For a loss, what was compiled of each program, the one last asked for at the end.
+_compiled_for: weakref.WeakKeyDictionary[Any, dict[Any, Callable[..., Any]]] = (
     weakref.WeakKeyDictionary()
 )
 _KEPT = 4
@@ -457,7 +461,7 @@ def _compiled(loss: Loss, function: Callable[..., Any], *arguments: Any) -> Call
     """`function` compiled, or what was compiled of it for this loss when it was called before.
 
     It is traced anew, so that what the caller's functions read from outside counts as it is
-    now, and only a program that is the same to the letter is run again.
+    now, and only the very same program is run again.
     """
     options: Any = jax.config
     if options.jax_disable_jit:
@@ -468,32 +472,13 @@ def _compiled(loss: Loss, function: Callable[..., Any], *arguments: Any) -> Call
         known = _compiled_for.setdefault(loss, {})
     except TypeError:  # It has no hash, or cannot be held weakly.
         known = {}
-    text = str(program)
-    found = known.pop(text, None)
-    if found is None or not _same_constants(found[0], program):
-        found = program, jax.jit(jaxpr_as_fun(program))
-    known[text] = found
+    places = [x.sharding for x in jax.tree.leaves(arguments) if isinstance(x, jax.Array)]
+    key = Fingerprint(program), *places
+    flat = known.pop(key, None) or jax.jit(jaxpr_as_fun(program))
+    known[key] = flat
     for forgotten in list(known)[:-_KEPT]:
-        del known[forgotten]
-    flat = found[1]
+        known.pop(forgotten, None)
     return lambda *args: jax.tree.unflatten(structure, flat(*jax.tree.leaves(args)))
-
-
-def _alike(first: ClosedJaxpr, second: ClosedJaxpr) -> bool:
-    """Whether two programs are plainly the same: as written, and in the arrays they hold."""
-    return str(first) == str(second) and _same_constants(first, second)
-
-
-def _same_constants(first: ClosedJaxpr, second: ClosedJaxpr) -> bool:
-    """Whether two programs that are written alike hold the same arrays."""
-    pairs = zip(_constants(first), _constants(second), strict=True)
-    return all(a is b or _equal(a, b) for a, b in pairs)
-
-
-def _constants(program: ClosedJaxpr) -> list[Any]:
-    inner = jax.tree.leaves([equation.params for equation in program.jaxpr.eqns])
-    parts = (_constants(part) for part in inner if isinstance(part, ClosedJaxpr))
-    return [*program.consts, *itertools.chain.from_iterable(parts)]
 
 
 def _equal(first: Any, second: Any) -> bool:

@@ -250,6 +250,65 @@ def test_a_second_fit_compiles_nothing(compilations):
     np.testing.assert_allclose(run(0)[0], 2 * first[0])
 
 
+def reread():
+    """What a loss reads from outside, and what makes other numbers of it, by name."""
+    held = {"array": np.ones(2), "jax": jnp.zeros(2), "scale": 1.0}
+
+    def by_callback(value):
+        shape = jax.ShapeDtypeStruct((2,), jnp.float64)
+        return lambda w: jax.pure_callback(lambda w: np.asarray(w) * value, shape, w)
+
+    held["call"] = by_callback(1.0)
+
+    def donate():
+        held["jax"] = jax.jit(lambda x: x + 4, donate_argnums=0)(held["jax"])
+
+    return {
+        "an array of numpy": (lambda w: w * held["array"], lambda: held["array"].fill(5)),
+        "a callback": (lambda w: held["call"](w), lambda: held.update(call=by_callback(5.0))),
+        "a sign": (
+            lambda w: w * jnp.where(jnp.signbit(held["jax"]), 5.0, 1.0),
+            lambda: held.update(jax=-held["jax"]),
+        ),
+        "what is donated": (lambda w: w * (held["jax"] + 1), donate),
+    }
+
+
+@pytest.mark.parametrize("name", ["an array of numpy", "a callback", "a sign", "what is donated"])
+def test_what_a_loss_reads_counts_as_it_is_now(name):
+    """Though the program looks the same when it is written out."""
+    read, change = reread()[name]
+
+    def reading(params, batch, unroll=rnnjax.unroll):
+        return read(jax.lax.stop_gradient(params)).sum() + 0 * params.sum()
+
+    def run():
+        given = {"steps": 1, "key": jax.random.key(0), "quiet": True}
+        return training.fit(reading, jnp.ones(2), lambda key: (), optax.sgd(0.1), **given).losses
+
+    assert run() == 2
+    change()
+    assert run() == 10
+
+
+def test_meshes_that_print_alike_are_others():
+    """The loss of each fit runs on the devices that it names."""
+    devices = jax.devices()
+    if len(devices) < 4:
+        pytest.skip("needs four devices")
+    spec = jax.sharding.PartitionSpec("x")
+
+    def placed(params, batch, unroll=rnnjax.unroll):
+        sharding = jax.sharding.NamedSharding(mesh, spec)
+        return (jax.lax.with_sharding_constraint(params, sharding) ** 2).sum()
+
+    for some in (devices[:2], devices[2:4]):
+        mesh = jax.sharding.Mesh(np.array(some), ("x",))
+        given = {"steps": 1, "key": jax.random.key(0), "quiet": True}
+        found = training.fit(placed, jnp.ones(2), lambda key: (), optax.sgd(0.1), **given)
+        assert found.params.sharding.device_set == set(some)
+
+
 def test_nothing_goes_to_the_device_unasked():
     given = (loss, start(), sample, optax.adam(1e-2))
     key = jax.random.key(0)
@@ -345,7 +404,7 @@ def of_the_host():
     files = (np.full(SHAPE, float(i)) for i in itertools.count())
     single = iter([0.0])
     rows = jnp.arange(99.0)[:, None, None]
-    lengths = iter(range(12, 0, -1))
+    lengths, buffer = iter(range(12, 0, -1)), np.zeros(SHAPE)
     return {
         "a generator": (lambda key: (rng.normal(size=SHAPE), drawn(key)), r"in \[0\] of \(float64"),
         "an iterator": (lambda key: {"x": next(files)}, r"in \['x'\] of {'x': float64"),
@@ -358,6 +417,10 @@ def of_the_host():
         "lengths": (
             lambda key: drawn(key)[: next(lengths)],
             r"float64\[12,8,1\], then float64\[11",
+        ),
+        "a buffer": (
+            lambda key: drawn(key) + rng.random(out=buffer),
+            r"an array of numpy that was written into in between",
         ),
         "an inner jit": (
             lambda key: jax.jit(lambda k: drawn(k) + next(files))(key),
