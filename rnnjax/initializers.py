@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax.nn.initializers import Initializer, orthogonal
 
-from rnnjax.checks import as_int, as_number, check_function
+from rnnjax.checks import as_int, as_number, as_text, check_function
 from rnnjax.tree import at_least_float32, describe
 from rnnjax.values import by_value
 
@@ -34,7 +34,7 @@ def checked(name: str, init: Initializer) -> Initializer:
     Raises:
       TypeError: `init` is not a function of `(key, shape, dtype)`.
     """
-    _check_initializer(name, init)
+    _check_initializer(as_text("name", name), init)
 
     def draw(
         key: chex.PRNGKey, shape: Any, dtype: Any = float, out_sharding: Any = None

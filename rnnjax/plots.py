@@ -18,7 +18,7 @@ except ImportError as error:
         "rnnjax.plots needs matplotlib; install it with: pip install 'rnnjax[experiments]'"
     ) from error
 
-from rnnjax.checks import as_int
+from rnnjax.checks import as_int, as_number, check_arrays, kind_of
 from rnnjax.diagnostics import GradientReport
 from rnnjax.tree import describe, floating
 
@@ -30,7 +30,16 @@ def gradient_norms(ax: Axes, report: GradientReport, **line: Any) -> None:
       ax: axes to draw on.
       report: of one network, batched or not.
       **line: passed on to `Axes.plot`.
+
+    Raises:
+      TypeError: no axes, or no report.
     """
+    _check_axes(ax)
+    if not isinstance(report, GradientReport):
+        raise TypeError(
+            f"report: expected a GradientReport, got {kind_of(report)}; pass what "
+            "`rnnjax.gradient_report` gives"
+        )
     norms, lags = (np.asarray(x) for x in (report.log_norms, report.lags))
     norms = (norms - norms[-1:]).reshape(len(norms), -1)
     by_lag = np.full_like(norms, np.nan)
@@ -53,19 +62,24 @@ def adjoint_norms(ax: Axes, adjoint: Any, *, batch_axes: int | None = None, **li
       **line: passed on to `Axes.plot`.
 
     Raises:
+      TypeError: no axes, or leaves that are no arrays.
       ValueError: the batch axes are not told and cannot be known, or the leaves have not
         the same.
     """
+    _check_axes(ax)
+    check_arrays("adjoint", adjoint)
     leaves = [np.abs(np.asarray(leaf)) for leaf in jax.tree.leaves(floating(adjoint))]
     if batch_axes is None and any(leaf.ndim != 3 for leaf in leaves):
         raise ValueError(
-            f"batch_axes: expected to be told how many axes of {describe(adjoint)} belong to the "
-            "batch, since not every leaf is [T, B, H]; pass batch_axes=1 for leaves [T, B, ...], "
-            "0 for [T, ...]"
+            "batch_axes: expected to be told how many axes belong to the batch, since not every "
+            f"leaf is [T, B, H], got None for {describe(adjoint)}; pass batch_axes=1 for leaves "
+            "[T, B, ...], 0 for [T, ...]"
         )
     axes = 2 if batch_axes is None else 1 + as_int("batch_axes", batch_axes)
+    if axes < 1:
+        raise ValueError(f"batch_axes: expected at least 0, got {batch_axes}; B has so many axes")
     begins = {leaf.shape[:axes] for leaf in leaves}
-    if axes < 1 or {len(begin) for begin in begins} != {axes} or len(begins) > 1:
+    if {len(begin) for begin in begins} != {axes} or len(begins) > 1:
         raise ValueError(
             f"adjoint: expected leaves that begin with time and the same {axes - 1} axes of the "
             f"batch, got {describe(adjoint)}; pass one entry of `Adjoints.adjoints`, and as "
@@ -88,9 +102,16 @@ def spectrum(ax: Axes, log_singular_values: jax.Array, *, most: int = 8, **line:
       log_singular_values: `[T + 1, B, S]`, of `jacobian_product_spectrum`.
       most: how many to draw.
       **line: passed on to `Axes.plot`.
+
+    Raises:
+      TypeError: no axes, no array, or no whole number.
+      ValueError: too few axes of the array, or `most` below one.
     """
+    _check_axes(ax)
     most = as_int("most", most)
-    values = np.asarray(log_singular_values)
+    if most < 1:
+        raise ValueError(f"most: expected at least 1, got {most}; pass how many are to be drawn")
+    values = _array("log_singular_values", log_singular_values, "[T + 1, B, S]", 2)
     values = np.median(values.reshape(len(values), -1, values.shape[-1])[::-1, :, :most], axis=1)
     shades = np.linspace(1.0, 0.25, values.shape[-1])
     for column, shade in zip(values.T, shades, strict=True):
@@ -105,8 +126,13 @@ def jacobian_norms(ax: Axes, jacobians: jax.Array, **line: Any) -> None:
       ax: axes to draw on.
       jacobians: `[T, B, S, S]`, of `step_jacobians`.
       **line: passed on to `Axes.plot`.
+
+    Raises:
+      TypeError: no axes, or no array.
+      ValueError: too few axes of the array.
     """
-    norms = np.linalg.norm(np.asarray(jacobians), 2, axis=(-2, -1))
+    _check_axes(ax)
+    norms = np.linalg.norm(_array("jacobians", jacobians, "[T, B, S, S]", 3), 2, axis=(-2, -1))
     _curve(ax, norms.reshape(len(norms), math.prod(norms.shape[1:])), **line)
     ax.set(xlabel="time (steps)", ylabel="‖J_t‖₂")
 
@@ -119,9 +145,33 @@ def bound(ax: Axes, norm_bound: jax.Array, longest: int, **line: Any) -> None:
       norm_bound: of `rnnjax.norm_bound`.
       longest: the last lag.
       **line: passed on to `Axes.plot`.
+
+    Raises:
+      TypeError: no axes, no number, or a lag that is not whole.
     """
-    slope = math.log10(float(norm_bound)) if norm_bound > 0 else -math.inf
+    _check_axes(ax)
+    number, longest = as_number("norm_bound", norm_bound), as_int("longest", longest)
+    slope = math.log10(number) if number > 0 else -math.inf
     ax.plot([0, longest], [0, longest * slope], **{"linestyle": ":", "color": "0.3", **line})
+
+
+def _check_axes(ax: Any) -> None:
+    if not isinstance(ax, Axes):
+        raise TypeError(
+            f"ax: expected axes of matplotlib, got {kind_of(ax)}; make them by "
+            "`figure, ax = plt.subplots()`, and of several pass one"
+        )
+
+
+def _array(name: str, value: Any, shape: str, least: int) -> np.ndarray:
+    """`value` as an array of so many axes at least, of which B may have none."""
+    if not jax.tree_util.all_leaves([value]):
+        raise TypeError(f"{name}: expected one array {shape}, got {describe(value)}; pass it alone")
+    check_arrays(name, value)
+    array = np.asarray(value)
+    if array.ndim < least:
+        raise ValueError(f"{name}: expected {shape}, got {array.shape}; time comes first")
+    return array
 
 
 def _curve(ax: Axes, members: np.ndarray, **line: Any) -> None:

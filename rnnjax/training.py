@@ -284,8 +284,8 @@ def stream(
     Raises:
       NonFiniteError: the loss, a gradient or an update turned non-finite; its step
         counts windows, and its time index steps of that window.
-      TypeError: the loss takes no `unroll`, its value is no floating scalar, or the
-        state it returns differs from the one it was given.
+      TypeError: the loss takes no `unroll`, its value is no floating scalar, the state it
+        returns differs from the one it was given, or a window holds other things than arrays.
     """
     optimizer = _check_optimizer(optimizer)
     check_arrays("params", params)
@@ -315,7 +315,8 @@ def stream(
             lambda m: checked(combine(m, fixed), given, unroll), optimizer, moving, optimizer_state
         )
 
-    for step, window in enumerate(windows):
+    for step, window in enumerate(_iterable(windows)):
+        check_arrays("windows", window)
         given = state, window
         if step == 0:
             check_loss(value, params, given)
@@ -326,8 +327,19 @@ def stream(
         yield Streamed(combine(moving, fixed), optimizer_state, state, scalar)
 
 
+def _iterable(windows: Iterable[Any]) -> Iterable[Any]:
+    try:
+        return iter(windows)
+    except TypeError as error:
+        raise TypeError(
+            f"windows: expected an iterable of windows, got {kind_of(windows)}; pass a list or a "
+            "generator"
+        ) from error
+
+
 def _check_optimizer(optimizer: Any) -> optax.GradientTransformationExtraArgs:
-    if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
+    duck = hasattr(optimizer, "init") and hasattr(optimizer, "update")
+    if not duck or isinstance(optimizer, Cell):
         raise TypeError(
             "optimizer: expected an optax.GradientTransformation, got "
             f"{kind_of(optimizer)}; call what makes one, as `optax.adam(1e-3)`"

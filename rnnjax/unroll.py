@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.export import is_symbolic_dim
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from rnnjax import folds
 from rnnjax.cell import (
@@ -28,7 +30,7 @@ from rnnjax.cell import (
     step,
 )
 from rnnjax.checks import as_bool, as_int, as_text, check_arrays
-from rnnjax.folds.sequence import Fold, check_fold, length_of, vary_together
+from rnnjax.folds.sequence import Fold, check_fold, length_of, spread_over, vary_together
 from rnnjax.once import once
 from rnnjax.tree import describe, floating
 from rnnjax.wrappers import blank, masked, probed, resetting
@@ -183,7 +185,7 @@ def lengths_to_mask(lengths: jax.Array, length: int, *, name: str = "lengths") -
       ValueError: a length is negative or above T, where their values are known.
     """
     steps: Any = length if is_symbolic_dim(length) else as_int("length", length)
-    lengths = check_lengths(lengths, steps, name=name)
+    lengths = check_lengths(lengths, steps, name=as_text("name", name))
     times = jnp.arange(steps, dtype=jnp.int32).reshape(steps, *(1,) * lengths.ndim)
     return times < lengths[None]
 
@@ -270,7 +272,7 @@ def prepare(
     telling = {"mask": mask, "resets": resets, "state": state}
     of = next((name for name, value in telling.items() if value is not None), "other inputs")
     start = jax.tree.map(jnp.asarray, cell.start(params, batch))
-    start = vary_together(start, params, inputs, state)[0]
+    start = _spread(vary_together(start, params, inputs, state)[0], batched, inputs, batch)
     if state is None:
         state = start
     else:
@@ -291,6 +293,16 @@ def prepare(
         _check_probes(probes, state, length)
         cell, inputs = probed(cell), (inputs, _turn(probes, reverse))
     return Run(cell, inputs, state, mask, batch)
+
+
+def _spread(start: State, batched: State, inputs: Inputs, batch: Batch) -> State:
+    """`start` over the same devices as the inputs, where their types name them."""
+    found = spread_over(inputs, 1, len(batch))
+    if found is None:
+        return start
+    mesh, axes = found
+    place = {True: NamedSharding(mesh, P(*axes)), False: NamedSharding(mesh, P())}
+    return jax.tree.map(lambda own, s: jax.reshard(s, place[own >= 0]), batched, start)
 
 
 def _turn(tree: Any, reverse: bool) -> Any:
@@ -370,7 +382,14 @@ def _batch_shape(
 
 def _check_step(cell: Cell, params: Params, state: State, inputs: Inputs, batch: Batch) -> None:
     """One abstract step, so that what does not fit is named before anything is folded."""
-    x = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), inputs)
+
+    def first(leaf: jax.Array) -> jax.ShapeDtypeStruct:
+        told = jax.typeof(leaf).sharding
+        axes = tuple(told.spec)[1:]
+        sharding = NamedSharding(told.mesh, P(*axes)) if any(axes) else None
+        return jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype, sharding=sharding)
+
+    x = jax.tree.map(first, inputs)
     try:
         jax.eval_shape(lambda p, s, x: step(cell, p, s, x), params, state, x)
     except (TypeError, ValueError) as error:

@@ -59,8 +59,8 @@ def from_vectors(vectors: jax.Array, like: Any, batch: Batch) -> Any:
     return combine(jax.tree.unflatten(structure, restored), rest(like))
 
 
-def for_every_member(rows: jax.Array, batch: Batch) -> jax.Array:
-    """`[R, S]` as `[R, B, S]`, the same rows for every member."""
+def for_every_member(rows: jax.Array, like: jax.Array) -> jax.Array:
+    """`[R, S]` as `[R, B, S]`, the same rows for every member of `like` `[B, S]`."""
     count, size = rows.shape
-    spread = rows.reshape(count, *(1,) * len(batch), size)
-    return jnp.broadcast_to(spread, (count, *batch, size))
+    # A sum, not a broadcast: it lies over the devices as `like` does, where types tell of them.
+    return rows.reshape(count, *(1,) * (like.ndim - 1), size) + jnp.zeros_like(like)[None]

@@ -102,6 +102,20 @@ def test_automatic_sharding(cell: str, fold: str) -> None:
 
 
 @pytest.mark.parametrize(("cell", "fold"), laws.dear(PAIRS))
+def test_explicit_axes(cell: str, fold: str) -> None:
+    """Types that name the devices: the start is as spread as the inputs, and so is all after it."""
+    mesh = jax.make_mesh((4,), ("data",), axis_types=(AxisType.Explicit,))
+    args, flags, weights, gradient = expected(cell, FOLDS[fold].window)
+    given = ((args.closed, args.params), args.inputs, flags, weights)
+    places = jax.tree.map(partial(NamedSharding, mesh), SPREAD, is_leaf=lambda s: isinstance(s, P))
+    with jax.set_mesh(mesh):
+        same, spread = jax.jit(partial(gradient_of, cell, FOLDS[fold].fold))(
+            *jax.device_put(given, places)
+        )
+    laws.assert_close([*same, *spread], gradient.args)
+
+
+@pytest.mark.parametrize(("cell", "fold"), laws.dear(PAIRS))
 def test_shard_map(cell: str, fold: str) -> None:
     """One sum over the devices, of all gradients together, after the loops; a learned start.
 

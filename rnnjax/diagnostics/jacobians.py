@@ -60,7 +60,7 @@ def step_jacobians(
         pullback = step_pullback(run.cell, params, state, x, run.batch)
         vectors = to_vectors(state, run.batch)
         eye = jnp.eye(vectors.shape[-1], dtype=vectors.dtype)
-        rows = jax.vmap(pullback)(for_every_member(eye, run.batch))
+        rows = jax.vmap(pullback)(for_every_member(eye, vectors))
         return jnp.moveaxis(rows, 0, -2)
 
     return jax.vmap(jacobian)(before, run.inputs)

@@ -131,7 +131,7 @@ def gradient_report(
     if directions < H:
         noise = jax.random.normal(jax.random.key(0), (H, directions), outputs.dtype)
         rows = jnp.linalg.qr(noise)[0].T * math.sqrt(H / directions)
-    rows = for_every_member(rows, run.batch)
+    rows = for_every_member(rows, outputs)
 
     def rescaled(rows: jax.Array, log_norm: jax.Array) -> tuple[jax.Array, jax.Array]:
         largest = jnp.abs(rows).max(axis=(0, -1))

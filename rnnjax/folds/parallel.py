@@ -110,10 +110,10 @@ def dense(push: Linear, path: Path, axes: Batch) -> Dense:
       path: an example of v, leaves `[T, B, ...]`.
       axes: `(T, *B)`.
     """
-    size = to_vectors(path, axes).shape[-1]
-    eye = jnp.eye(size, dtype=to_vectors(path, axes).dtype)
+    vectors = to_vectors(path, axes)
+    eye = jnp.eye(vectors.shape[-1], dtype=vectors.dtype)
     columns = jax.vmap(lambda v: to_vectors(push(from_vectors(v, path, axes)), axes))(
-        for_every_member(eye, axes)
+        for_every_member(eye, vectors)
     )
     return Dense(jnp.moveaxis(columns, 0, -1))
 
@@ -133,7 +133,7 @@ def diagonal(push: Linear, path: Path, axes: Batch) -> Diagonal:
       axes: `(T, *B)`.
     """
     leaves, structure = jax.tree.flatten(path)
-    numbers, count = [], 0
+    numbers, count, first = [], 0, tuple(range(len(axes)))
     for leaf in leaves:
         own = leaf.shape[len(axes) :]
         numbers.append(jnp.arange(count, count + math.prod(own)).reshape(own))
@@ -142,7 +142,7 @@ def diagonal(push: Linear, path: Path, axes: Batch) -> Diagonal:
     def scaled(weights: Callable[[jax.Array], jax.Array]) -> tuple[Path, Path]:
         """A direction, by a function of an entry's number, and the product with it."""
         drawn = [
-            jnp.broadcast_to(weights(number).astype(leaf.dtype), leaf.shape)
+            jnp.zeros_like(leaf) + jnp.expand_dims(weights(number).astype(leaf.dtype), first)
             for number, leaf in zip(numbers, leaves, strict=True)
         ]
         direction = jax.tree.unflatten(structure, drawn)
@@ -299,7 +299,9 @@ def newton(
         # custom_root gives its by-products tangents, which only floating numbers have.
         return states, _Report(*(leaf.astype(report.residual.dtype) for leaf in report))
 
-    guess = jax.tree.map(lambda s: jnp.zeros((length, *s.shape), s.dtype), state)
+    guess = jax.tree.map(
+        lambda s: jnp.zeros_like(jnp.broadcast_to(s[None], (length, *s.shape))), state
+    )
     states, report = lax.custom_root(
         lambda states: _minus(states, follow(states)),
         vary_together(guess, state)[0],
@@ -356,13 +358,14 @@ def _iterate(
         scale = lax.cummax(_size(after, axes), axis=0)
         met = (finite & (error <= tolerance * scale)).astype(jnp.int32)
         solved = lax.cumprod(met, axis=0)
-        following = _later(solved, jnp.ones_like(solved, shape=axes[1:])) > solved
+        count = solved.sum(0, dtype=jnp.int32)
+        following = _later(solved, jnp.ones_like(count)) > solved
         relative = jnp.where(error == 0, error, error / scale)
         return _Report(
-            solved=solved.sum(0, dtype=jnp.int32),
+            solved=count,
             finite=jnp.all(finite | ~following, axis=0),
             residual=relative.max(0, initial=0),
-            iterations=jnp.zeros_like(solved, shape=axes[1:]),
+            iterations=jnp.zeros_like(count),
         )
 
     def going(now: _Report) -> jax.Array:
@@ -373,9 +376,7 @@ def _iterate(
         held = _first(now.solved, length)
         J = jacobians(states, held)
         delta = _choose(held, zero, _scan_linear(J, _choose(held, zero, _minus(after, states))))
-        moved = J(
-            _later(delta, jax.tree.map(lambda d: jnp.zeros_like(d, shape=d.shape[1:]), delta))
-        )
+        moved = J(_later(delta, jax.tree.map(lambda d: jnp.zeros_like(d.sum(0)), delta)))
         better = jax.tree.map(jnp.add, after, moved)
         for plain in (after, states):
             better = jax.tree.map(lambda a, b: jnp.where(jnp.isfinite(a), a, b), better, plain)
@@ -396,7 +397,7 @@ def _solve_linear(gap: Linear, rhs: Path, axes: Batch, linearise: Linearise) -> 
     Turns are repeated only where `linearise` is not exact.
     """
     even = jnp.arange(axes[0]) % 2 == 0
-    nothing = jnp.zeros(axes, bool)
+    nothing = jnp.zeros_like(_size(rhs, axes), bool)
     J = _jacobians(linearise, lambda v: _minus(v, gap(v)), rhs, axes, nothing)
     J = lax.stop_gradient(J)
 

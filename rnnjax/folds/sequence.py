@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.export import is_symbolic_dim
+from jax.sharding import AxisType
 
 from rnnjax.cell import Cell, Inputs, Params, State
 from rnnjax.checks import check_function
@@ -160,6 +161,25 @@ def vary_together(*trees: Any) -> Any:
         return lax.pcast(leaf, missing, to="varying") if missing else leaf
 
     return jax.tree.map(cast, trees)
+
+
+def spread_over(tree: Any, time: int, batch: int) -> tuple[Any, tuple[Any, ...]] | None:
+    """The mesh that the types of a batch name, and the axes of it that its axes lie over.
+
+    Args:
+      tree: arrays, as one of them tells.
+      time: how many axes come before those of the batch.
+      batch: how many axes it has.
+
+    Returns:
+      None where no type names a mesh: its axes are not explicit, or the batch is not spread.
+    """
+    for leaf in jax.tree.leaves(tree):
+        sharding = jax.typeof(leaf).sharding
+        axes = tuple(sharding.spec)[time : time + batch]
+        if AxisType.Explicit in sharding.mesh.axis_types and any(axes):
+            return sharding.mesh, axes
+    return None
 
 
 def _varying(leaf: Any) -> frozenset[str]:

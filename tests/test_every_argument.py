@@ -1,0 +1,329 @@
+"""Every argument of every public function, given what is wrong for it.
+
+Each error names the argument, what was expected and what came.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from matplotlib import pyplot as plt
+
+import rnnjax
+from rnnjax import cells, folds, initializers, layers, plots, training
+
+T, B, D, H = 5, 2, 3, 4
+KEY = jax.random.key(0)
+CELL = cells.gru(D, H)
+LAYER = layers.recurrent(CELL)
+PARAMS, X = CELL.init(KEY), jnp.ones((T, B, D))
+STATE = CELL.start(PARAMS, (B,))
+
+# Nothing that any argument expects, but for those that `TAKEN` lists.
+WRONG: dict[str, Any] = {
+    "None": None,
+    "word": "wrong",
+    "half": 2.5,
+    "negative": -1,
+    "True": True,
+    "list": [1, 2],
+    "pair": (1, 2),
+    "object": object(),
+    "function": lambda: None,
+    "type": int,
+    "array": np.ones((7,) * 5, np.float32),
+    "words": np.array(["a"]),
+    "dict": {"a": 1.0},
+    "cell": CELL,
+    "layer": LAYER,
+    "params": cells.lstm(D, H).init(KEY),
+    "factory": folds.scan,
+    "nan": float("nan"),
+}
+
+
+class Call(NamedTuple):
+    """A call that is right.
+
+    Attributes:
+      function: takes every argument by name.
+      given: the arguments.
+      use: what is done with the result, where an argument shows only then.
+    """
+
+    function: Callable[..., Any]
+    given: dict[str, Any]
+    use: Callable[[Any], Any] = lambda result: result
+
+
+def loss(params: Any, x: Any, unroll: Any = rnnjax.unroll) -> jax.Array:
+    """The mean of the outputs."""
+    return unroll(CELL, params, x)[1].mean()
+
+
+def window_loss(params: Any, state: Any, x: Any, unroll: Any = rnnjax.unroll) -> Any:
+    """The same of a window."""
+    state, outputs = unroll(CELL, params, x, state)
+    return outputs.mean(), state
+
+
+def bare_step(params: Any, state: Any, x: Any) -> Any:
+    """h_t = tanh(h_{t-1} W + x_t)."""
+    return jnp.tanh(state @ params + x)
+
+
+def run(cell: rnnjax.Cell) -> Any:
+    """A cell over inputs as wide as its parameters say."""
+    return rnnjax.unroll(cell, cell.init(KEY), X)
+
+
+def over(*left_out: str, **more: Any) -> dict[str, Any]:
+    """What takes a cell over a sequence."""
+    given = {"cell": CELL, "params": PARAMS, "inputs": X, "state": None, "mask": None,
+             "resets": None, "reverse": False, "fold": folds.scan(), **more}  # fmt: skip
+    return {name: value for name, value in given.items() if name not in left_out}
+
+
+def sizes(*left_out: str, **more: Any) -> dict[str, Any]:
+    """What makes a cell."""
+    ways = jax.nn.initializers
+    given = {"input_size": D, "hidden_size": H, "kernel_init": ways.orthogonal(),
+             "input_init": ways.lecun_normal(), "bias_init": ways.zeros, "dtype": jnp.float32,
+             **more}  # fmt: skip
+    return {name: value for name, value in given.items() if name not in left_out}
+
+
+def fold_calls() -> Iterator[tuple[Any, Call]]:
+    """Of everything that makes folds."""
+    newton = {"tolerance": None, "max_iterations": None, "linearise": folds.dense}
+    for make, given in (
+        (folds.blocked, {"size": None, "store": None}),
+        (folds.checkpointed, {"segments": None, "budget_bytes": None, "fold": folds.scan()}),
+        (folds.parallel, newton),
+        (folds.scan, {"unroll": 1}),
+        (folds.truncated, {"window": 2, "fold": folds.scan()}),
+    ):
+        yield make, Call(make, given, lambda fold: rnnjax.unroll(CELL, PARAMS, X, fold=fold))
+    begin = {"cell": CELL, "params": PARAMS, "inputs": X, "state": STATE}
+    yield folds.newton, Call(folds.newton, {**begin, **newton})
+
+
+def cell_calls() -> Iterator[tuple[Any, Call]]:
+    """Of everything that makes cells."""
+    yield cells.elman, Call(cells.elman, sizes(activation=jnp.tanh), run)
+    yield cells.gru, Call(cells.gru, sizes(reset_after=True), run)
+    yield cells.lstm, Call(cells.lstm, sizes(projection_size=None, forget_bias=1.0), run)
+    radii = {"r_min": 0.0, "r_max": 1.0, "max_phase": 6.0}
+    yield cells.lru, Call(cells.lru, sizes("kernel_init", **radii), run)
+    yield cells.min_gru, Call(cells.min_gru, sizes("kernel_init"), run)
+    bare = {
+        "step": bare_step,
+        "init": lambda key: jnp.eye(D),
+        "start": lambda params, batch: jnp.zeros((*batch, D)),
+        "output": None,
+        "feature_axes": None,
+    }
+    yield rnnjax.from_step, Call(rnnjax.from_step, bare, run)
+
+
+def initializer_calls() -> Iterator[tuple[Any, Call]]:
+    """Of everything that makes initialisers."""
+    orthogonal = jax.nn.initializers.orthogonal()
+    for make, given in (
+        (initializers.by_gate, {"init": orthogonal, "gates": 2}),
+        (initializers.checked, {"name": "init", "init": orthogonal}),
+        (initializers.chrono, {"longest": 10.0, "forget": 0, "remember": None}),
+        (initializers.scaled_identity, {"scale": 1.0}),
+    ):
+        yield make, Call(make, given, lambda init: init(KEY, (8, 8), jnp.float32))
+
+
+def layer_calls() -> Iterator[tuple[Any, Call]]:
+    """Of everything that makes layers, and of what they do."""
+    same = layers.recurrent(cells.gru(D, D))
+
+    def apply(layer: layers.Layer) -> Any:
+        return layer.apply(layer.init(KEY), X, key=KEY)
+
+    for make, given in (
+        (layers.recurrent, {"cell": CELL, "fold": folds.scan()}),
+        (layers.bidirectional, {"forward": LAYER, "backward": LAYER, "merge": jnp.add}),
+        (layers.backward, {"layer": LAYER}),
+        (layers.dropout, {"layer": LAYER, "rate": 0.1}),
+    ):
+        yield make, Call(make, given, apply)
+    yield layers.residual, Call(layers.residual, {"layer": same})
+    yield layers.stack, Call(partial(layers.stack, LAYER), {"dropout": 0.1}, apply)
+    yield layers.drop, Call(layers.drop, {"tree": X, "rate": 0.1, "key": KEY})
+    yield layers.streaming, Call(layers.streaming, {"layer": LAYER})
+
+
+def recurrence_calls() -> Iterator[tuple[Any, Call]]:
+    """Of what runs and measures recurrences."""
+    yield rnnjax.unroll, Call(rnnjax.unroll, over(probes=None, name=""))
+    yield rnnjax.states, Call(rnnjax.states, over(probes=None))
+    yield (
+        rnnjax.step,
+        Call(rnnjax.step, {"cell": CELL, "params": PARAMS, "state": STATE, "x": X[0]}),
+    )
+    yield rnnjax.gradient_report, Call(rnnjax.gradient_report, over(directions=2))
+    yield rnnjax.step_jacobians, Call(rnnjax.step_jacobians, over("reverse"))
+    spectrum = rnnjax.jacobian_product_spectrum
+    yield spectrum, Call(spectrum, over("reverse", block=lambda state: state))
+
+    def reports(model: Any, params: Any, directions: Any) -> Any:
+        return rnnjax.gradient_reports(model, params, X, directions=directions)
+
+    model = {"model": LAYER.apply, "params": PARAMS, "directions": 2}
+    yield rnnjax.gradient_reports, Call(reports, model)
+
+    def adjoints(loss: Any, params: Any) -> Any:
+        return rnnjax.adjoints(loss, params, X)
+
+    yield rnnjax.adjoints, Call(adjoints, {"loss": loss, "params": PARAMS})
+    lengths = {"lengths": jnp.array([1, 2]), "length": T, "name": "lengths"}
+    yield rnnjax.lengths_to_mask, Call(rnnjax.lengths_to_mask, lengths)
+    yield rnnjax.norm_bound, Call(rnnjax.norm_bound, {"kernel": jnp.eye(3), "slope": 1.0})
+    budget = {"budget_bytes": None, "device": None}
+    planned = {"cell": CELL, "batch_shape": (2,), "length": 10, **budget}
+    yield rnnjax.plan, Call(rnnjax.plan, planned)
+    mesh = jax.make_mesh((1,), ("batch",))
+    spread = {"loss": loss, "mesh": mesh, "in_axes": None}
+    yield rnnjax.over_devices, Call(rnnjax.over_devices, spread, lambda mean: mean(PARAMS, X))
+
+
+def training_calls() -> Iterator[tuple[Any, Call]]:
+    """Of what trains and draws."""
+    options = {"steps": 2, "key": KEY, "chunk": 100, "clip": None, "monitor": None,
+               "metrics": None, "description": "training", "quiet": True}  # fmt: skip
+    begin = {"params": PARAMS, "optimizer": optax.sgd(1e-3)}
+    yield (
+        training.fit,
+        Call(training.fit, {"loss": loss, "sample": lambda key: X, **begin, **options}),
+    )
+    run = {"loss": window_loss, "state": STATE, "windows": [X], **begin}
+    yield training.stream, Call(training.stream, run, list)
+    watched = {"cell": CELL, "inputs": X, "select": lambda params: params, "mask": None}
+    watched |= {"resets": None}
+    watch = training.gradient_monitor
+    yield watch, Call(watch, watched, lambda monitor: monitor(PARAMS))
+
+
+def plot_calls() -> Iterator[tuple[Any, Call]]:
+    """Of what draws."""
+    _, ax = plt.subplots()
+    found = rnnjax.adjoints(loss, PARAMS, X)
+    for draw, given in (
+        (plots.gradient_norms, {"report": rnnjax.gradient_report(CELL, PARAMS, X)}),
+        (plots.adjoint_norms, {"adjoint": found.adjoints[0], "batch_axes": None}),
+        (plots.spectrum, {"log_singular_values": jnp.zeros((T, B, H)), "most": 8}),
+        (plots.jacobian_norms, {"jacobians": jnp.zeros((T, B, H, H))}),
+        (plots.bound, {"norm_bound": 0.9, "longest": 5}),
+    ):
+        yield draw, Call(draw, {"ax": ax, **given})
+
+
+# Arguments of which an error says what is wrong in words of what they are handed to.
+ALIASES: dict[tuple[str, str], str] = {
+    ("step", "x"): "inputs",
+    ("from_step", "feature_axes"): "inputs",
+    ("stream", "windows"): "inputs",
+    ("stream", "state"): "loss",
+    ("adjoint_norms", "adjoint"): "batch_axes",
+}
+# Of `WRONG`, what an argument takes rightly: by its name, or by function and name.
+TAKEN: dict[str | tuple[str, str], str] = {
+    "cell": "cell",
+    "layer": "layer",
+    "forward": "layer",
+    "backward": "layer",
+    ("residual", "layer"): "layer",
+    **dict.fromkeys(["state", "mask", "resets", "probes", "output", "size", "segments"], "None"),
+    **dict.fromkeys(["budget_bytes", "device", "max_iterations", "projection_size"], "None"),
+    **dict.fromkeys(["monitor", "feature_axes", "remember", "batch_axes"], "None"),
+    ("step", "state"): "",
+    ("newton", "state"): "",
+    ("drop", "key"): "None",
+    ("drop", "tree"): "None half negative True list pair array dict params nan",
+    ("lengths_to_mask", "lengths"): "list pair",
+    "batch_shape": "list pair",
+    "reverse": "True",
+    "reset_after": "True",
+    "quiet": "True",
+    "store": "None True",
+    "name": "word",
+    "description": "word",
+    "metrics": "None word",
+    "clip": "None half",
+    "tolerance": "None half",
+    "max_phase": "half",
+    "slope": "half",
+    "longest": "half",
+    ("bound", "longest"): "negative",
+    "scale": "half negative nan",
+    "forget_bias": "half negative nan",
+    "norm_bound": "half negative nan",
+    "in_axes": "None negative",
+    "log_singular_values": "array",
+    "jacobians": "array",
+}
+CALLS: dict[Any, Call] = {
+    function: call
+    for calls in (cell_calls, fold_calls, initializer_calls, layer_calls, recurrence_calls,
+                  training_calls, plot_calls)
+    for function, call in calls()
+}  # fmt: skip
+
+
+# Public functions that are no doors: of arrays that a layer hands them.
+INNER = {layers.concatenate}
+MODULES = [rnnjax, cells, folds, initializers, layers, training, plots]
+
+
+def test_every_public_function_has_a_row() -> None:
+    """Other than types, and what other libraries own."""
+    public = {
+        member
+        for module in MODULES
+        for member in (getattr(module, name) for name in module.__all__)
+        if inspect.isfunction(member) and member.__module__.startswith("rnnjax")
+    }
+    assert public - INNER - {folds.dense, folds.diagonal} == CALLS.keys()
+
+
+@pytest.mark.parametrize("function", CALLS, ids=lambda function: function.__name__)
+def test_each_argument_is_told_by_name(
+    function: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is wrong is refused, and nothing else is."""
+    monkeypatch.chdir(tmp_path)
+    call, name = CALLS[function], function.__name__
+    call.use(call.function(**call.given))
+    unclear, taken = [], {}
+    for argument in call.given:
+        taken[argument] = []
+        told = (argument, ALIASES.get((name, argument), argument))
+        for kind, value in WRONG.items():
+            try:
+                call.use(call.function(**{**call.given, argument: value}))
+                taken[argument].append(kind)
+            except Exception as error:
+                words = "\n".join([str(error), *getattr(error, "__notes__", [])])
+                begins = words.split(":")[0]
+                if not any(one in begins for one in told) or not {"expected", "got"} <= set(
+                    words.replace(",", "").split()
+                ):
+                    unclear.append(f"{argument}={kind}: {type(error).__name__}: {words[:300]}")
+    assert not unclear, "\n".join(unclear)
+    rightly = {
+        argument: TAKEN.get((name, argument), TAKEN.get(argument, "")).split()
+        for argument in call.given
+    }
+    assert taken == rightly
