@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from rnnjax import folds
 from rnnjax.cell import Batch, Cell, Inputs, Params, State, check_cell
-from rnnjax.checks import as_bool, as_number, check_arrays, check_function, check_key, kind_of
+from rnnjax.checks import as_bool, as_number, check_arrays, check_function, kind_of, split_key
 from rnnjax.folds.sequence import Fold, check_fold
 from rnnjax.tree import carries_gradient, describe, serializable
 from rnnjax.unroll import unroll
@@ -151,7 +151,7 @@ def bidirectional(
     check_function("merge", merge, "forward, backward", "pass one such as jnp.add")
 
     def init(key: chex.PRNGKey) -> Directions:
-        first, second = jax.random.split(key)
+        first, second = split_key(key, 2)
         return Directions(forward.init(first), backward.init(second))
 
     def start(params: Directions, batch_shape: Batch) -> Directions:
@@ -231,7 +231,7 @@ def stack(*layers: Layer, dropout: float = 0.0) -> Layer:
     count = len(layers)
 
     def init(key: chex.PRNGKey) -> tuple[Params, ...]:
-        keys = jax.random.split(key, count)
+        keys = split_key(key, count)
         return tuple(layer.init(k) for layer, k in zip(layers, keys, strict=True))
 
     def start(params: tuple[Params, ...], batch_shape: Batch) -> tuple[State, ...]:
@@ -315,7 +315,6 @@ def drop(tree: Any, rate: float, *, key: chex.PRNGKey | None) -> Any:
     check_arrays("tree", tree)
     if key is None or rate == 0:
         return tree
-    check_key("key", key)
     keep = 1.0 - float(rate)
     # At rate 1 all are dropped; divided by zero, they would leave NaN in the gradient.
     scale = keep or 1.0
@@ -323,7 +322,7 @@ def drop(tree: Any, rate: float, *, key: chex.PRNGKey | None) -> Any:
     dropped = [
         jnp.where(jax.random.bernoulli(k, keep, x.shape), x / scale, jnp.zeros_like(x))
         if carries_gradient(x) else x
-        for x, k in zip(leaves, jax.random.split(key, len(leaves)), strict=True)
+        for x, k in zip(leaves, split_key(key, len(leaves)), strict=True)
     ]  # fmt: skip
     return jax.tree.unflatten(structure, dropped)
 
@@ -419,7 +418,7 @@ def _check_rate(name: str, rate: float) -> None:
 
 
 def _keys(key: chex.PRNGKey | None, count: int) -> Any:
-    return [None] * count if key is None else jax.random.split(key, count)
+    return [None] * count if key is None else split_key(key, count)
 
 
 def _states(state: Any, count: int) -> Any:
