@@ -361,12 +361,12 @@ class Streaming(NamedTuple):
     """A layer one step at a time; the same numbers as over the whole sequence.
 
     Attributes:
-      init: `(params, batch_shape) -> state`, a pytree of arrays that can be saved as any.
+      start: `(params, batch_shape) -> state`, a pytree of arrays that can be saved as any.
       step: `(params, state, x, *, mask=None, resets=None) -> (state, outputs)`: x
         `[B, D]`, outputs `[B, H]`; the flags `[B]`, as in `rnnjax.unroll`.
     """
 
-    init: Callable[[Params, Batch], State]
+    start: Callable[[Params, Batch], State]
     step: Callable[..., tuple[State, Any]]
 
 

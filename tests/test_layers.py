@@ -145,7 +145,7 @@ def test_a_sequence_may_be_split_and_the_state_saved(tmp_path: Any) -> None:
 def test_a_stream_gives_the_numbers_of_the_whole_sequence() -> None:
     params = drawn(UPWARD)
     stream = layers.streaming(UPWARD)
-    step, state, outputs = jax.jit(stream.step), stream.init(params, (3,)), []
+    step, state, outputs = jax.jit(stream.step), stream.start(params, (3,)), []
     for t in range(T):
         state, y = step(params, state, X[t], mask=MASK[t], resets=RESETS[t])
         outputs.append(y)
@@ -164,14 +164,14 @@ def test_a_stream_gives_the_numbers_of_the_whole_sequence() -> None:
 def test_flags_of_one_step(name: str, flags: Any, error: type[Exception], message: str) -> None:
     params, stream = drawn(UPWARD), layers.streaming(UPWARD)
     with pytest.raises(error, match=f"{name}: {re.escape(message.format(name))}"):
-        stream.step(params, stream.init(params, (3,)), X[0], **{name: flags})
+        stream.step(params, stream.start(params, (3,)), X[0], **{name: flags})
 
 
 def test_a_stream_of_one_sequence() -> None:
     params, stream = drawn(UPWARD), layers.streaming(UPWARD)
-    state = stream.step(params, stream.init(params, ()), X[0, 0])[0]
+    state = stream.step(params, stream.start(params, ()), X[0, 0])[0]
     again, y = stream.step(params, state, X[1, 0], resets=np.bool_(True))
-    assert_close((again, y), stream.step(params, stream.init(params, ()), X[1, 0]))
+    assert_close((again, y), stream.step(params, stream.start(params, ()), X[1, 0]))
 
 
 def running_sum(params: Any, x: Any, state: Any = None, *, reverse: bool = False, **_: Any) -> Any:
