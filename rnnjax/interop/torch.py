@@ -76,8 +76,8 @@ def from_torch(
 
     Raises:
       ValueError: an entry is missing, too much, or of a shape or dtype that does not fit;
-        all are named. An activation for an LSTM or a GRU; a dropout for one layer, or
-        outside [0, 1].
+        all are named. A prefix without its dot. An activation for an LSTM or a GRU; a
+        dropout for one layer, or outside [0, 1].
       TypeError: `arrays` is no mapping, as a module is not, or an entry no array of numbers.
     """
     check_mapping("arrays", arrays, FROM_MODULE)
@@ -95,6 +95,11 @@ def from_torch(
         for own in ("weight_hh_l0", "weight_hh")
         if name.endswith(f".{own}")
     )
+    if f"{prefix}." in elsewhere:
+        raise ValueError(
+            f"prefix: expected all that stands before the names, one of {elsewhere}, got "
+            f"{prefix!r}; end it with the dot"
+        )
     module = _check(found, f"{FROM_MODULE} {elsewhere or ''}".rstrip())
 
     def take(place: str) -> Params:
