@@ -23,6 +23,22 @@ from rnnjax.unroll import check_flags, unroll
 from rnnjax.values import by_value, written
 from rnnjax.wrappers import blank
 
+__all__ = [
+    "Apply",
+    "Layer",
+    "Directions",
+    "recurrent",
+    "concatenate",
+    "bidirectional",
+    "backward",
+    "stack",
+    "dropout",
+    "drop",
+    "residual",
+    "Streaming",
+    "streaming",
+]
+
 Unroll = Callable[..., tuple[State, Any]]
 
 

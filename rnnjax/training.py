@@ -37,6 +37,16 @@ from rnnjax.programs import Fingerprint
 from rnnjax.tree import combine, describe, floating, rest
 from rnnjax.unroll import unroll
 
+__all__ = [
+    "Fitted",
+    "NonFiniteError",
+    "fit",
+    "WindowLoss",
+    "Streamed",
+    "stream",
+    "gradient_monitor",
+]
+
 
 class Fitted(NamedTuple):
     """What training leaves.

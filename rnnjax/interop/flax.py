@@ -27,6 +27,8 @@ from rnnjax.interop.weights import GATES, check_params, expected_shapes, other_s
 from rnnjax.tree import describe
 from rnnjax.values import by_value
 
+__all__ = ["linen_cell", "nnx_cell", "from_flax", "to_flax"]
+
 FROM_CELL = 'pass variables["params"] of linen, or nnx.state(cell)'
 
 

@@ -16,6 +16,8 @@ from rnnjax.cell import Params
 from rnnjax.checks import check_arrays, check_function
 from rnnjax.tree import describe
 
+__all__ = ["to_names", "from_names"]
+
 
 def to_names(params: Params) -> Any:
     """Parameters in dictionaries by name; what is None has no entry.

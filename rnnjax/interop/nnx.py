@@ -29,6 +29,8 @@ from rnnjax.interop.native import run_native
 from rnnjax.layers import Layer, concatenate
 from rnnjax.tree import carries_gradient, combine
 
+__all__ = ["RNN", "Bidirectional"]
+
 Streams = nnx.Rngs | nnx.RngStream
 Carry = Any
 

@@ -34,6 +34,8 @@ from rnnjax.interop.arrays import (
 from rnnjax.interop.weights import other_size
 from rnnjax.tree import describe
 
+__all__ = ["from_torch", "to_torch", "from_torch_state", "to_torch_state"]
+
 SUFFIXES = ("", "_reverse")
 GATES = {1: "RNN", 3: "GRU", 4: "LSTM"}
 ENTRY = re.compile(r"(weight_ih|weight_hh|weight_hr|bias_ih|bias_hh)_l(\d+)(_reverse)?")
