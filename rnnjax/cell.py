@@ -98,8 +98,10 @@ def step(cell: Cell, params: Params, state: State, x: Inputs) -> State:
         check_arrays(name, tree)
     params, state, x = as_arrays((params, state, x))
     with blamed_on_params(cell, params):
-        # `start` need not be asked where all axes but the last agree: nothing is broadcast.
-        if state is None or len({jnp.shape(leaf)[:-1] for leaf in jax.tree.leaves((state, x))}) > 1:
+        # `start` need not be asked where all axes but the last agree: nothing is broadcast. A
+        # bare tuple may be what is left of another.
+        axes = {jnp.shape(leaf)[:-1] for leaf in jax.tree.leaves((state, x))}
+        if state is None or type(state) in (tuple, list) or len(axes) > 1:
             batch = batch_of_state(batched_axes(cell, params), state) or ()
             check_state(state, jax.eval_shape(lambda p: cell.start(p, batch), params), batch)
             check_batch(cell.feature_axes, "x", x, batch, "state", time=0)
@@ -192,11 +194,18 @@ def check_state(state: State, start: State, batch: Batch) -> None:
     Raises:
       TypeError: another structure, other shapes or dtypes.
     """
-    if signature(state) != signature(start):
-        raise TypeError(
-            f"state: expected {describe(start)} for batch axes {batch}, got {describe(state)}; "
-            "begin with `cell.start(params, batch_shape)` or with a final state"
-        )
+    if signature(state) == signature(start):
+        return
+    remedy = "begin with `cell.start(params, batch_shape)` or with a final state"
+    kind: Any = type(start)
+    fields = getattr(kind, "_fields", ())
+    bare = fields and type(state) in (tuple, list) and len(state) == len(fields)
+    if bare and signature(kind(*state)) == signature(start):
+        remedy = f"write `{kind.__name__}(*state)` if it is {', '.join(fields)}"
+    raise TypeError(
+        f"state: expected {describe(start)} for batch axes {batch}, got {describe(state)}; "
+        f"{remedy}, or make one of torch's by `rnnjax.interop.torch.from_torch_state`"
+    )
 
 
 def batched_axes(cell: Cell, params: Params) -> State:

@@ -9,6 +9,7 @@ import operator
 import os
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -142,6 +143,16 @@ def check_key(name: str, key: Any) -> None:
     if _is_array(key) and any(jnp.issubdtype(jnp.result_type(key), kind) for kind in kinds):
         return
     raise TypeError(f"{name}: expected a key, got {kind_of(key)}; pass jax.random.key(seed)")
+
+
+def split_key(key: chex.PRNGKey, count: int) -> jax.Array:
+    """Keys of one that a caller gave.
+
+    Raises:
+      TypeError: it is no key.
+    """
+    check_key("key", key)
+    return jax.random.split(key, count)
 
 
 def as_floating_dtype(name: str, dtype: DTypeLike) -> DTypeLike:

@@ -5,7 +5,9 @@ of each is taken for many steps at once. Layers nest in any way, and what `unrol
 promises of a cell holds of each: lengths, holes, resets, length zero.
 """
 
-from collections.abc import Callable
+import contextlib
+import re
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol
 
 import chex
@@ -14,12 +16,28 @@ import jax.numpy as jnp
 
 from rnnjax import folds
 from rnnjax.cell import Batch, Cell, Inputs, Params, State, check_cell
-from rnnjax.checks import as_bool, as_number, check_arrays, check_function, check_key, kind_of
+from rnnjax.checks import as_bool, as_number, check_arrays, check_function, kind_of, split_key
 from rnnjax.folds.sequence import Fold, check_fold
 from rnnjax.tree import carries_gradient, describe, serializable
-from rnnjax.unroll import unroll
+from rnnjax.unroll import check_flags, unroll
 from rnnjax.values import by_value, written
 from rnnjax.wrappers import blank
+
+__all__ = [
+    "Apply",
+    "Layer",
+    "Directions",
+    "recurrent",
+    "concatenate",
+    "bidirectional",
+    "backward",
+    "stack",
+    "dropout",
+    "drop",
+    "residual",
+    "Streaming",
+    "streaming",
+]
 
 Unroll = Callable[..., tuple[State, Any]]
 
@@ -151,7 +169,7 @@ def bidirectional(
     check_function("merge", merge, "forward, backward", "pass one such as jnp.add")
 
     def init(key: chex.PRNGKey) -> Directions:
-        first, second = jax.random.split(key)
+        first, second = split_key(key, 2)
         return Directions(forward.init(first), backward.init(second))
 
     def start(params: Directions, batch_shape: Batch) -> Directions:
@@ -171,18 +189,16 @@ def bidirectional(
     ) -> tuple[Directions, Any]:
         reverse = as_bool("reverse", reverse)
         weights, states, keys = _parts("params", params, 2), _states(state, 2), _keys(key, 2)
-        finals, outputs = zip(
-            *(
-                layer.apply(
-                    weights[i], inputs, states[i], mask=mask, resets=resets,
-                    reverse=reverse != turned, key=keys[i], unroll=_within(name, unroll),
-                )
-                for i, (name, layer, turned) in enumerate(
-                    [("forward", forward, False), ("backward", backward, True)]
-                )
-            ),
-            strict=True,
-        )  # fmt: skip
+        done = []
+        for i, (name, layer) in enumerate([("forward", forward), ("backward", backward)]):
+            with _blamed(f".{name}"):
+                done.append(
+                    layer.apply(
+                        weights[i], inputs, states[i], mask=mask, resets=resets,
+                        reverse=reverse != bool(i), key=keys[i], unroll=_within(name, unroll),
+                    )
+                )  # fmt: skip
+        finals, outputs = zip(*done, strict=True)
         return Directions(*finals), blank(mask, merge(*outputs))
 
     axes = backward.feature_axes if forward.feature_axes is None else forward.feature_axes
@@ -231,7 +247,7 @@ def stack(*layers: Layer, dropout: float = 0.0) -> Layer:
     count = len(layers)
 
     def init(key: chex.PRNGKey) -> tuple[Params, ...]:
-        keys = jax.random.split(key, count)
+        keys = split_key(key, count)
         return tuple(layer.init(k) for layer, k in zip(layers, keys, strict=True))
 
     def start(params: tuple[Params, ...], batch_shape: Batch) -> tuple[State, ...]:
@@ -255,10 +271,11 @@ def stack(*layers: Layer, dropout: float = 0.0) -> Layer:
         for i, layer in enumerate(layers):
             if i > 0:
                 inputs = drop(inputs, dropout, key=keys[count + i])
-            final, inputs = layer.apply(
-                weights[i], inputs, states[i], mask=mask, resets=resets, reverse=reverse,
-                key=keys[i], unroll=_within(str(i), unroll),
-            )  # fmt: skip
+            with _blamed(f"[{i}]"):
+                final, inputs = layer.apply(
+                    weights[i], inputs, states[i], mask=mask, resets=resets, reverse=reverse,
+                    key=keys[i], unroll=_within(str(i), unroll),
+                )  # fmt: skip
             finals.append(final)
         return tuple(finals), inputs
 
@@ -315,7 +332,6 @@ def drop(tree: Any, rate: float, *, key: chex.PRNGKey | None) -> Any:
     check_arrays("tree", tree)
     if key is None or rate == 0:
         return tree
-    check_key("key", key)
     keep = 1.0 - float(rate)
     # At rate 1 all are dropped; divided by zero, they would leave NaN in the gradient.
     scale = keep or 1.0
@@ -323,7 +339,7 @@ def drop(tree: Any, rate: float, *, key: chex.PRNGKey | None) -> Any:
     dropped = [
         jnp.where(jax.random.bernoulli(k, keep, x.shape), x / scale, jnp.zeros_like(x))
         if carries_gradient(x) else x
-        for x, k in zip(leaves, jax.random.split(key, len(leaves)), strict=True)
+        for x, k in zip(leaves, split_key(key, len(leaves)), strict=True)
     ]  # fmt: skip
     return jax.tree.unflatten(structure, dropped)
 
@@ -361,12 +377,12 @@ class Streaming(NamedTuple):
     """A layer one step at a time; the same numbers as over the whole sequence.
 
     Attributes:
-      init: `(params, batch_shape) -> state`, a pytree of arrays that can be saved as any.
+      start: `(params, batch_shape) -> state`, a pytree of arrays that can be saved as any.
       step: `(params, state, x, *, mask=None, resets=None) -> (state, outputs)`: x
         `[B, D]`, outputs `[B, H]`; the flags `[B]`, as in `rnnjax.unroll`.
     """
 
-    init: Callable[[Params, Batch], State]
+    start: Callable[[Params, Batch], State]
     step: Callable[..., tuple[State, Any]]
 
 
@@ -393,8 +409,14 @@ def streaming(layer: Layer) -> Streaming:
         mask: jax.Array | None = None,
         resets: jax.Array | None = None,
     ) -> tuple[State, Any]:
-        inputs, flags = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], (x, (mask, resets)))
-        state, outputs = layer.apply(params, inputs, state, mask=flags[0], resets=flags[1])
+        check_arrays("x", x)
+        x = jax.tree.map(jnp.asarray, x)
+        flags = {
+            name: check_flags(name, each, x, time=False)
+            for name, each in {"mask": mask, "resets": resets}.items()
+        }
+        inputs, flags = jax.tree.map(lambda leaf: leaf[None], (x, flags))
+        state, outputs = layer.apply(params, inputs, state, **flags)
         return state, jax.tree.map(lambda y: y[0], outputs)
 
     return Streaming(layer.start, step)
@@ -419,7 +441,7 @@ def _check_rate(name: str, rate: float) -> None:
 
 
 def _keys(key: chex.PRNGKey | None, count: int) -> Any:
-    return [None] * count if key is None else jax.random.split(key, count)
+    return [None] * count if key is None else split_key(key, count)
 
 
 def _states(state: Any, count: int) -> Any:
@@ -430,11 +452,32 @@ def _parts(name: str, parts: Any, count: int) -> Any:
     """`parts`, one for each layer."""
     # A list is what a checkpoint may have made of the tuple.
     if type(parts) not in (tuple, list, Directions) or len(parts) != count:
+        remedy = (
+            "`start` gives, or `rnnjax.interop.torch.from_torch_state(params, state)` of torch's"
+        )
+        if name == "params":
+            remedy = "`init` gives"
+            if isinstance(parts, dict):
+                remedy += (
+                    ", or `rnnjax.interop.names.from_names(layer.init, params)` of arrays by name"
+                )
         raise TypeError(
             f"{name}: expected {count} parts, one for each layer, got {describe(parts)}; pass what "
-            f"the layer's `{'init' if name == 'params' else 'start'}` gives"
+            f"the layer's {remedy}"
         )
     return parts
+
+
+@contextlib.contextmanager
+def _blamed(place: str) -> Iterator[None]:
+    """Lets what is said of a layer's `params` or `state` name its place among those of all."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        found = re.match(r"(params|state)(?=[:.\[])", str(error))
+        if found:
+            error.args = (f"{found[0]}{place}{str(error)[found.end() :]}",)
+        raise
 
 
 def _within(place: str, unroll: Unroll) -> Unroll:

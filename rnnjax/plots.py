@@ -22,6 +22,8 @@ from rnnjax.checks import as_int, as_number, check_arrays, kind_of
 from rnnjax.diagnostics import GradientReport
 from rnnjax.tree import describe, floating
 
+__all__ = ["gradient_norms", "adjoint_norms", "spectrum", "jacobian_norms", "bound"]
+
 
 def gradient_norms(ax: Axes, report: GradientReport, **line: Any) -> None:
     """‖∂h_T/∂s_t‖ over that at lag 0, against lag, with the mark of 1 %.

@@ -7,7 +7,7 @@ import math
 import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial, wraps
+from functools import partial
 from os import PathLike
 from typing import Any, NamedTuple, Protocol
 
@@ -32,10 +32,20 @@ from rnnjax.checks import (
     kind_of,
 )
 from rnnjax.diagnostics import adjoints, gradient_report
-from rnnjax.diagnostics.adjoints import Loss, check_loss
+from rnnjax.diagnostics.adjoints import Loss, check_loss, check_takes_unroll
 from rnnjax.programs import Fingerprint
 from rnnjax.tree import combine, describe, floating, rest
 from rnnjax.unroll import unroll
+
+__all__ = [
+    "Fitted",
+    "NonFiniteError",
+    "fit",
+    "WindowLoss",
+    "Streamed",
+    "stream",
+    "gradient_monitor",
+]
 
 
 class Fitted(NamedTuple):
@@ -101,7 +111,8 @@ def fit(
 
     Args:
       loss: `loss(params, batch, unroll=rnnjax.unroll) -> scalar`, calling the
-        `unroll` it is given; should it turn non-finite, that one tells where.
+        `unroll` it is given; should it turn non-finite, that one tells where. A key, as
+        dropout needs one, is a part of the batch.
       params: any pytree; leaves that are not floating stay as they are.
       sample: `key -> batch`, pure: it is compiled into the loop, and so called no more
         than a few times. It may give one batch whatever the key.
@@ -126,11 +137,13 @@ def fit(
 
     Raises:
       NonFiniteError: the loss, a gradient or an update turned non-finite.
-      TypeError: the loss takes no `unroll` or is not a floating scalar, the key is not
-        a key, the monitor does not give named scalars, or an option is of another kind.
+      TypeError: the loss takes no `unroll`, asks for more than the batch, or is not a
+        floating scalar, the key is not a key, the monitor does not give named scalars, or an
+        option is of another kind.
       ValueError: steps or chunk below one, clip not above zero, or `sample` or `monitor`
         give something else when they are called once more.
     """
+    _check_takes(loss, "params, batch")
     optimizer = _check_optimizer(optimizer)
     steps, chunk = as_int("steps", steps), as_int("chunk", chunk)
     quiet = as_bool("quiet", quiet)
@@ -284,9 +297,11 @@ def stream(
     Raises:
       NonFiniteError: the loss, a gradient or an update turned non-finite; its step
         counts windows, and its time index steps of that window.
-      TypeError: the loss takes no `unroll`, its value is no floating scalar, the state it
-        returns differs from the one it was given, or a window holds other things than arrays.
+      TypeError: the loss takes no `unroll` or asks for more than the state and the window,
+        its value is no floating scalar, the state it returns differs from the one it was
+        given, or a window holds other things than arrays.
     """
+    _check_takes(loss, "params, state, window")
     optimizer = _check_optimizer(optimizer)
     check_arrays("params", params)
     check_arrays("state", state)
@@ -304,8 +319,6 @@ def stream(
             )
         return result
 
-    # With the parameters that `inspect` finds in the caller's own.
-    @wraps(loss)
     def value(params: Params, *given: Any, unroll: Callable[..., Any]) -> jax.Array:
         return checked(params, given[0], unroll)[0]
 
@@ -335,6 +348,19 @@ def _iterable(windows: Iterable[Any]) -> Iterable[Any]:
             f"windows: expected an iterable of windows, got {kind_of(windows)}; pass a list or a "
             "generator"
         ) from error
+
+
+def _check_takes(loss: Any, arguments: str) -> None:
+    """Refuses a loss that takes no `unroll`, or asks for other things than it is given."""
+    check_takes_unroll("loss", loss, arguments)
+    taken = inspect.signature(loss)
+    try:
+        taken.bind(*arguments.split(", "), unroll=unroll)
+    except TypeError:
+        raise TypeError(
+            f"loss: expected a function of ({arguments}, unroll), got {taken}; put what else it "
+            f"needs, such as a key for dropout, into the {arguments.rpartition(' ')[2]}"
+        ) from None
 
 
 def _check_optimizer(optimizer: Any) -> optax.GradientTransformationExtraArgs:

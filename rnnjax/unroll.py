@@ -260,8 +260,8 @@ def prepare(
         check_arrays(argument, tree)
     inputs = jax.tree.map(jnp.asarray, inputs)
     length = length_of(inputs)
-    mask = _check_flags("mask", mask, inputs)
-    resets = _check_flags("resets", resets, inputs)
+    mask = check_flags("mask", mask, inputs)
+    resets = check_flags("resets", resets, inputs)
     if mask is not None and resets is not None and mask.shape != resets.shape:
         raise ValueError(
             f"resets: expected the shape of the mask, {mask.shape}, got {resets.shape}"
@@ -335,26 +335,42 @@ def _fill(inputs: Inputs, mask: jax.Array) -> Inputs:
     return jax.tree.map(fill, inputs)
 
 
-def _check_flags(name: str, flags: jax.Array | None, inputs: Inputs) -> jax.Array | None:
+def check_flags(
+    name: str, flags: jax.Array | None, inputs: Inputs, *, time: bool = True
+) -> jax.Array | None:
+    """A mask or resets as an array, or None where there are none.
+
+    Args:
+      name: "mask" or "resets".
+      flags: `[T, B]`, or `[B]` of one step.
+      inputs: leaves `[T, B, ...]`, or `[B, ...]`.
+      time: whether they are of a sequence.
+
+    Raises:
+      TypeError: no booleans.
+      ValueError: other axes than the inputs have.
+    """
     if flags is None:
         return None
+    axes = "[T, B]" if time else "[B]"
     if not jax.tree_util.all_leaves([flags]) and not isinstance(flags, list):
         raise TypeError(
-            f"{name}: expected one array of booleans [T, B], got {describe(flags)}; all leaves of "
+            f"{name}: expected one array of booleans {axes}, got {describe(flags)}; all leaves of "
             "the state follow it"
         )
     check_arrays(name, flags)
     flags = jnp.asarray(flags)
     if flags.dtype != jnp.bool_:
+        lengths = ", or `rnnjax.lengths_to_mask(lengths, T)` for lengths"
         raise TypeError(
-            f"{name}: expected booleans [T, B], got {describe(flags)}; write `{name} != 0`, or "
-            "`rnnjax.lengths_to_mask(lengths, T)` for lengths"
+            f"{name}: expected booleans {axes}, got {describe(flags)}; write `{name} != 0`"
+            + (lengths if time and name == "mask" else "")
         )
     for leaf in jax.tree.leaves(inputs):
-        if flags.ndim == 0 or leaf.shape[: flags.ndim] != flags.shape:
+        if flags.ndim < time or leaf.shape[: flags.ndim] != flags.shape:
             raise ValueError(
-                f"{name}: expected [T, B], the leading axes of inputs {leaf.shape}, got "
-                f"{flags.shape}; put time first"
+                f"{name}: expected {axes}, the leading axes of inputs {leaf.shape}, got "
+                f"{flags.shape}; {'put time first' if time else 'give one to each sequence'}"
             )
     return flags
 

@@ -99,3 +99,16 @@ def test_the_reference_leaves_no_public_name_out(module):
     reference = "".join(p.read_text(encoding="utf-8") for p in (ROOT / "docs/api").glob("*.md"))
     told = set(re.findall(r"rnnjax[\w.]*", reference))
     assert {f"{module.__name__}.{name}" for name in module.__all__} <= told
+
+
+WHOLE = re.findall(
+    r"automodule:: (\S+)\n   :members:",
+    "".join(p.read_text(encoding="utf-8") for p in (ROOT / "docs/api").glob("*.md")),
+)
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_what_the_reference_takes_whole_says_what_it_offers(name):
+    skip_without(imported(SOURCES[name]))
+    module = importlib.import_module(name)
+    assert all(getattr(module, own).__module__ == name for own in module.__all__)

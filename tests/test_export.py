@@ -113,7 +113,7 @@ def test_streaming_with_an_open_batch() -> None:
     )
     x = jax.ShapeDtypeStruct(export.symbolic_shape("b, 3", scope=scope), jnp.float64)
     call = exported(stream.step, params, state, x)
-    given = stream.init(params, (5,)), np.ones((5, D))
+    given = stream.start(params, (5,)), np.ones((5, D))
     laws.assert_close(call(params, *given), stream.step(params, *given))
 
 

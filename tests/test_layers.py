@@ -144,13 +144,34 @@ def test_a_sequence_may_be_split_and_the_state_saved(tmp_path: Any) -> None:
 
 def test_a_stream_gives_the_numbers_of_the_whole_sequence() -> None:
     params = drawn(UPWARD)
-    init, step = layers.streaming(UPWARD)
-    step, state, outputs = jax.jit(step), init(params, (3,)), []
+    stream = layers.streaming(UPWARD)
+    step, state, outputs = jax.jit(stream.step), stream.start(params, (3,)), []
     for t in range(T):
         state, y = step(params, state, X[t], mask=MASK[t], resets=RESETS[t])
         outputs.append(y)
     assert step._cache_size() == 1
     assert_close((state, jnp.stack(outputs)), UPWARD.apply(params, X, mask=MASK, resets=RESETS))
+
+
+@pytest.mark.parametrize(
+    ("flags", "error", "message"),
+    [
+        (RESETS, ValueError, "expected [B], the leading axes of inputs (3, 3), got (7, 3); give"),
+        (RESETS[0] * 1.0, TypeError, "expected booleans [B], got float64[3]; write `{} != 0`"),
+    ],
+)
+@pytest.mark.parametrize("name", ["mask", "resets"])
+def test_flags_of_one_step(name: str, flags: Any, error: type[Exception], message: str) -> None:
+    params, stream = drawn(UPWARD), layers.streaming(UPWARD)
+    with pytest.raises(error, match=f"{name}: {re.escape(message.format(name))}"):
+        stream.step(params, stream.start(params, (3,)), X[0], **{name: flags})
+
+
+def test_a_stream_of_one_sequence() -> None:
+    params, stream = drawn(UPWARD), layers.streaming(UPWARD)
+    state = stream.step(params, stream.start(params, ()), X[0, 0])[0]
+    again, y = stream.step(params, state, X[1, 0], resets=np.bool_(True))
+    assert_close((again, y), stream.step(params, stream.start(params, ()), X[1, 0]))
 
 
 def running_sum(params: Any, x: Any, state: Any = None, *, reverse: bool = False, **_: Any) -> Any:
@@ -406,7 +427,23 @@ def test_a_stack_in_bfloat16_keeps_states_in_float32() -> None:
         ),
         (
             lambda p: UPWARD.apply(p, X, UPWARD.start(p, (3,))[::-1]),
-            TypeError, "state: expected LSTMState(c=float64[3,5], h=float64[3,4])",
+            TypeError, "state[0]: expected LSTMState(c=float64[3,5], h=float64[3,4])",
+        ),
+        (
+            lambda p: UPWARD.apply(p, X, np.zeros((3, 3, 4))),
+            TypeError, "what the layer's `start` gives, or `rnnjax.interop.torch.from_torch_state(",
+        ),
+        (
+            lambda p: BOTH.apply(drawn(BOTH), X, ((0.0, 0.0), BOTH.start(drawn(BOTH), (3,))[1])),
+            TypeError, "state[0].forward: expected LSTMState(",
+        ),
+        (
+            lambda p: UPWARD.apply((p[0], p[1]._asdict(), p[2]), X),
+            TypeError, "params[1]: expected ",
+        ),
+        (
+            lambda p: UPWARD.apply({str(k): part for k, part in enumerate(p)}, X),
+            TypeError, "`init` gives, or `rnnjax.interop.names.from_names(layer.init, params)` of",
         ),
         (
             lambda p: residual(recurrent(GRU)).apply(drawn(recurrent(GRU)), X),

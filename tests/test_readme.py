@@ -5,8 +5,9 @@ import json
 import re
 import subprocess
 
+import jax
 import pytest
-from pages import ROOT, examples, execute
+from pages import ROOT, examples, execute, jax_as_it_comes
 
 from benchmarks.report import markdown
 
@@ -19,6 +20,11 @@ def test_the_code_runs_in_the_order_it_stands():
     assert printed.count("verdict") == 2
     assert "(100, 16, 32)" in printed
     assert namespace["result"].losses[-1] < 0.5 * namespace["result"].losses[0]
+    loss, params, test = (namespace[name] for name in ("loss", "params", "test"))
+    with jax_as_it_comes():
+        kept, dropped = (loss(params, (*test, key)) for key in (None, jax.random.key(0)))
+    assert kept < 0.5
+    assert dropped != kept
 
 
 def test_the_first_example_is_about_twenty_lines():

@@ -363,6 +363,13 @@ def test_monitors_give_named_scalars(monitor, message):
             lambda params, batch: 0.0,
             r"loss: expected a parameter named unroll, got \(params, batch\)",
         ),
+        (
+            lambda params, batch, key, unroll: 0.0,
+            r"loss: expected a function of \(params, batch, unroll\), got \(params, batch, key, "
+            r"unroll\); put what else it needs, such as a key for dropout, into the batch",
+        ),
+        (lambda params, batch, *, key, unroll: 0.0, r"got \(params, batch, \*, key, unroll\); put"),
+        (lambda params, unroll: 0.0, r"of \(params, batch, unroll\), got \(params, unroll\)"),
         (lambda params, batch, unroll: batch[0], "loss: expected a floating scalar, got float64"),
         (lambda params, batch, unroll: (jnp.ones(()), 1), "and return it alone"),
     ],
@@ -539,7 +546,12 @@ def test_a_stream_tells_where_it_broke():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (lambda p, s, w: (0.0, s), r"a parameter named unroll, got \(p, s, w\)"),
+        (
+            lambda p, s, w: (0.0, s),
+            r"named unroll, got \(p, s, w\); write `def loss\(params, state, window, unroll=rnnjax",
+        ),
+        (None, "a parameter named unroll, got None; write `def loss"),
+        (lambda p, s, w, key, unroll: (0.0, s), r"of \(params, state, window, unroll\).*window$"),
         (lambda p, s, w, unroll: jnp.sum(s), r"loss: expected \(scalar, .*, got float64\[\]; ret"),
         (lambda p, s, w, unroll: (jnp.sum(s), s[:1]), r"got \(float64\[\], float64\[1,4\]\)"),
         (lambda p, s, w, unroll: (s, s), r"a floating scalar, got float64\[8,4\]"),

@@ -518,7 +518,13 @@ BAD = {
         {},
         TypeError,
         "state: expected LSTMState(c=float64[3,4], h=float64[3,4]) for batch axes (3,), got "
-        "(float64[3,4], float64[3,4]); begin with",
+        "(float64[3,4], float64[3,4]); write `LSTMState(*state)` if it is c, h, or make one of",
+    ),
+    "state-of-torch": (
+        (LSTM, LSTM_PARAMS, X, (np.zeros((1, 3, 4)), np.zeros((1, 3, 4)))),
+        {},
+        TypeError,
+        "or make one of torch's by `rnnjax.interop.torch.from_torch_state`",
     ),
     "state-uneven": (
         (LSTM, LSTM_PARAMS, X, cells.LSTMState(np.zeros((3, 4)), np.zeros((2, 4)))),

@@ -136,6 +136,35 @@ def test_no_batch_shape(make: Callable[..., Any], batch_shape: Any) -> None:
         cell.start(cell.init(KEY), batch_shape)
 
 
+def test_a_bare_pair_for_the_state_of_a_step() -> None:
+    pair = tuple(LSTM.start(OTHERS, (2,)))
+    with pytest.raises(TypeError, match=r"state: expected LSTMState\(.*LSTMState\(\*state\)`"):
+        rnnjax.step(LSTM, OTHERS, pair, X[0])
+
+
+def test_resets_are_told_of_resets() -> None:
+    with pytest.raises(TypeError, match="write `resets != 0`") as caught:
+        rnnjax.unroll(CELL, PARAMS, X, resets=jnp.zeros((5, 2)))
+    assert "lengths" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", [0, None, 1.0, jnp.zeros(2)], ids=type)
+@pytest.mark.parametrize("make", [cells.elman, cells.gru, cells.lstm, cells.lru, cells.min_gru])
+def test_no_key_to_draw_weights_with(make: Callable[..., Any], key: Any) -> None:
+    layer = layers.recurrent(make(D, H))
+    for one in (layer, layers.bidirectional(layer, layer), layers.stack(layer, layer)):
+        with pytest.raises(TypeError, match=r"key: expected a key, got .*; pass jax\.random\.key"):
+            one.init(key)
+
+
+@pytest.mark.parametrize("key", [0, 1.0, "dropout", jnp.zeros(2)], ids=type)
+def test_no_key_to_drop_with(key: Any) -> None:
+    other = layers.recurrent(cells.gru(H, H))
+    for one in (layers.dropout(LAYER, 0.5), layers.stack(LAYER, other, dropout=0.5)):
+        with pytest.raises(TypeError, match="key: expected a key, got "):
+            one.apply(one.init(KEY), X, key=key)
+
+
 def test_what_a_step_of_the_users_does_wrong_is_told_as_it_is() -> None:
     """The parameters are not blamed where they are as `init` gives them, or it gives none."""
 

@@ -17,7 +17,7 @@ from jax.typing import DTypeLike
 
 from rnnjax.cell import Batch, Cell
 from rnnjax.cells.dense import affine, check_sizes, state_dtype, zeros
-from rnnjax.checks import check_function
+from rnnjax.checks import check_function, split_key
 from rnnjax.initializers import by_gate, checked
 from rnnjax.tree import serializable
 from rnnjax.values import by_value
@@ -75,7 +75,7 @@ def elman(
     bias_init = checked("bias_init", bias_init)
 
     def init(key: chex.PRNGKey) -> ElmanParams:
-        keys = jax.random.split(key, 3)
+        keys = split_key(key, 3)
         return ElmanParams(
             W_xh=by_gate(input_init, 1)(keys[0], (input_size, hidden_size), dtype),
             W_hh=by_gate(kernel_init, 1)(keys[1], (hidden_size, hidden_size), dtype),

@@ -20,7 +20,7 @@ from jax.typing import DTypeLike
 
 from rnnjax.cell import Batch, Cell
 from rnnjax.cells.dense import add_bias, affine, check_sizes, state_dtype, zeros
-from rnnjax.checks import as_bool
+from rnnjax.checks import as_bool, split_key
 from rnnjax.initializers import by_gate, checked
 from rnnjax.tree import serializable
 from rnnjax.values import by_value
@@ -83,7 +83,7 @@ def gru(
     bias_init = checked("bias_init", bias_init)
 
     def init(key: chex.PRNGKey) -> GRUParams:
-        keys = jax.random.split(key, 3)
+        keys = split_key(key, 3)
         columns = 3 * hidden_size
         return GRUParams(
             W_xh=by_gate(input_init, 3)(keys[0], (input_size, columns), dtype),

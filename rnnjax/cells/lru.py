@@ -19,7 +19,7 @@ from jax.typing import DTypeLike
 
 from rnnjax.cell import Batch, Cell
 from rnnjax.cells.dense import affine, check_sizes, zeros
-from rnnjax.checks import as_number
+from rnnjax.checks import as_number, split_key
 from rnnjax.initializers import by_gate, checked
 from rnnjax.tree import at_least_float32, serializable
 from rnnjax.values import by_value
@@ -96,7 +96,7 @@ def lru(
     bias_init = checked("bias_init", bias_init)
 
     def init(key: chex.PRNGKey) -> LRUParams:
-        keys = jax.random.split(key, 4)
+        keys = split_key(key, 4)
         precise = at_least_float32(dtype)
         # Not 0, whose logarithm is no weight; and the distance from 1, since near it |λ|² itself
         # would be rounded to 1.

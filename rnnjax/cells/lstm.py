@@ -19,7 +19,7 @@ from jax.typing import DTypeLike
 
 from rnnjax.cell import Batch, Cell
 from rnnjax.cells.dense import affine, check_sizes, state_dtype, zeros
-from rnnjax.checks import as_int, as_number
+from rnnjax.checks import as_int, as_number, split_key
 from rnnjax.initializers import by_gate, checked
 from rnnjax.tree import serializable
 from rnnjax.values import by_value
@@ -104,7 +104,7 @@ def lstm(
     bias_init = checked("bias_init", bias_init)
 
     def init(key: chex.PRNGKey) -> LSTMParams:
-        keys = jax.random.split(key, 4)
+        keys = split_key(key, 4)
         columns = 4 * hidden_size
         biases = bias_init(keys[2], (4, hidden_size), dtype)
         return LSTMParams(

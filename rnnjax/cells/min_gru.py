@@ -18,6 +18,7 @@ from jax.typing import DTypeLike
 
 from rnnjax.cell import Batch, Cell
 from rnnjax.cells.dense import affine, check_sizes, zeros
+from rnnjax.checks import split_key
 from rnnjax.initializers import by_gate, checked
 from rnnjax.tree import serializable
 from rnnjax.values import by_value
@@ -67,7 +68,7 @@ def min_gru(
     bias_init = checked("bias_init", bias_init)
 
     def init(key: chex.PRNGKey) -> MinGRUParams:
-        keys = jax.random.split(key, 2)
+        keys = split_key(key, 2)
         columns = 2 * hidden_size
         return MinGRUParams(
             W_xh=by_gate(input_init, 2)(keys[0], (input_size, columns), dtype),

@@ -130,8 +130,13 @@ def check_loss(loss: Loss, params: Params, *args: Any) -> None:
     _check_scalar(jax.eval_shape(lambda p, a: loss(p, *a, unroll=unroll), params, args))
 
 
-def check_takes_unroll(name: str, model: Any) -> None:
+def check_takes_unroll(name: str, model: Any, arguments: str = "params, batch") -> None:
     """Refuses what is no function, and one that takes no `unroll`.
+
+    Args:
+      name: of the argument.
+      model: what came.
+      arguments: what else it takes, as it is written.
 
     Raises:
       TypeError: naming what came.
@@ -148,7 +153,7 @@ def check_takes_unroll(name: str, model: Any) -> None:
         came = str(signature)
     raise TypeError(
         f"{name}: expected a parameter named unroll, got {came}; write "
-        f"`def {name}(params, batch, unroll=rnnjax.unroll)` and call that one"
+        f"`def {name}({arguments}, unroll=rnnjax.unroll)` and call that one"
     )
 
 

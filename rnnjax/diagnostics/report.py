@@ -105,7 +105,9 @@ def gradient_report(
       inputs: leaves `[T, B, ...]`.
       state: s before the first step; `cell.start` unless given.
       mask: `[T, B]`, as in `unroll`; lags count valid steps.
-      resets: `[T, B]`, as in `unroll`; beyond a reset the gradient is zero.
+      resets: `[T, B]`, as in `unroll`; beyond a reset the gradient is zero, its logarithm
+        -inf, and so are rate and gain of a sequence that has one. For the report of one
+        episode, give its steps alone, `inputs[begin:end]`.
       reverse: as in `unroll`; the last output is then that of the first step, and t
         counts from the end of the sequence.
       directions: rows of ∂h_T/∂s_t that are followed: all of them, if the output has
@@ -187,8 +189,9 @@ def gradient_reports(
       it ("1/forward" in a `rnnjax.layers.stack`), else "unroll 0" and so on.
 
     Raises:
-      As `gradient_report`; TypeError if the model takes no `unroll`, ValueError if it never
-      calls the one given.
+      As `gradient_report`, and
+      TypeError: the model takes no `unroll`.
+      ValueError: it never calls the one given.
     """
     check_takes_unroll("model", model)
     check_arrays("params", params)

@@ -22,6 +22,8 @@ from rnnjax.interop.weights import GATES, check_params, matrix_shape, other_size
 from rnnjax.tree import describe
 from rnnjax.values import by_value
 
+__all__ = ["equinox_cell", "from_equinox", "to_equinox"]
+
 Carry = Any
 
 FROM_MODULE = "pass vars(module), and run any other module by `equinox_cell`"

@@ -26,6 +26,8 @@ import numpy as np
 from rnnjax.checks import as_path
 from rnnjax.interop.arrays import to_numpy
 
+__all__ = ["read", "read_config", "write"]
+
 Arrays = dict[str, np.ndarray]
 Chosen = TypeVar("Chosen")
 Content = TypeVar("Content")

@@ -27,6 +27,8 @@ from rnnjax.interop.weights import GATES, check_params, expected_shapes, other_s
 from rnnjax.tree import describe
 from rnnjax.values import by_value
 
+__all__ = ["linen_cell", "nnx_cell", "from_flax", "to_flax"]
+
 FROM_CELL = 'pass variables["params"] of linen, or nnx.state(cell)'
 
 
@@ -290,12 +292,13 @@ def from_flax(cell: Any, tree: Mapping[str, Any]) -> Loaded:
     Raises:
       TypeError: another cell, which is named; it runs by `linen_cell` or `nnx_cell`.
       ValueError: a gate that is no sigmoid, an activation that is no tanh, or a carry that
-        does not begin at zeros; an array that is missing, too much, or of a shape or dtype
-        that does not fit; all are named.
+        does not begin at zeros; a tree of which the cell's own is a part; an array that is
+        missing, too much, or of a shape or dtype that does not fit; all are named.
     """
     layout = _layout(cell)
     kind, names = layout
     found = _flat(tree)
+    _check_level(found, names["W_xh"][0], _title(cell))
     hidden = _hidden_size(cell)
     columns = GATES[kind] * hidden // len(names["W_xh"])
     inputs = getattr(cell, "in_features", other_size(found.get(names["W_xh"][0]), columns, axis=0))
@@ -393,6 +396,18 @@ def _flat(tree: Mapping[str, Any]) -> dict[str, np.ndarray]:
         tree = nnx.to_pure_dict(nnx.filter_state(tree, nnx.Param))
     check_mapping("tree", tree, FROM_CELL)
     return {name: to_numpy(name, array) for name, array in by_name(tree).items()}
+
+
+def _check_level(found: Mapping[str, np.ndarray], first: str, title: str) -> None:
+    """Refuses a tree in which the cell's own is a part, and says which."""
+    above = [name.removesuffix(f"/{first}") for name in found if name.endswith(f"/{first}")]
+    if first in found or not above:
+        return
+    parts = ["".join(f'["{name}"]' for name in place.split("/")) for place in above]
+    raise ValueError(
+        f"tree: expected the weights of {title}, got a tree that has them further in; pass "
+        + " or ".join(f"tree{part}" for part in parts)
+    )
 
 
 def _hidden_size(cell: Any) -> int:

@@ -34,6 +34,8 @@ from rnnjax.interop.foreign import Carry, Foreign, Keys, foreign_cell, spread
 from rnnjax.interop.weights import check_params, matrix_shape, other_size
 from rnnjax.values import by_value
 
+__all__ = ["haiku_cell", "from_haiku", "to_haiku"]
+
 # From i g f o to i f g o, and back.
 LSTM_ORDER = (0, 2, 1, 3)
 

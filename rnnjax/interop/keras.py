@@ -42,6 +42,8 @@ from rnnjax.interop.weights import other_size
 from rnnjax.layers import Directions, Layer, backward, bidirectional, concatenate, recurrent, stack
 from rnnjax.tree import describe
 
+__all__ = ["from_keras", "to_keras", "layer_weights", "layer_config"]
+
 Merge = Callable[[Any, Any], Any]
 
 NAMES = ("kernel", "recurrent_kernel", "bias")

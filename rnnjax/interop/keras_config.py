@@ -7,7 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 KINDS = ("SimpleRNN", "GRU", "LSTM")
-FROM_LAYER = "pass `layer.get_config()`, or what `layer_config` takes out of a file"
+FROM_LAYER = (
+    "pass `layer.get_config()` of the recurrent layer, or what `layer_config` takes out of that of "
+    "a model"
+)
 
 
 class Direction(NamedTuple):
@@ -106,15 +109,19 @@ def _read_direction(config: Any, what: str) -> Direction:
     if kind in (None, "RNN") and "cell" in own:
         kind, cell = _open(own["cell"], what)
         own = {**own, **cell}
+    name = kind
     if kind is None:
+        # All that a layer is called in its own config is its name.
+        name = own.get("name")
         with_gates = "GRU" if "reset_after" in own else "LSTM"
         kind = with_gates if "recurrent_activation" in own else "SimpleRNN"
-    name, kind = kind, kind.removesuffix("Cell")
+        if name is not None and "recurrent_initializer" not in own:
+            kind = "Other"
+    kind = kind.removesuffix("Cell")
     if kind not in KINDS:
         raise ValueError(
             f"{what}: expected that of a SimpleRNN, LSTM, GRU or Bidirectional, got that of "
-            f"{name!r}; convert Keras's own layers and cells one by one, each with its "
-            "`get_weights()` and `get_config()`"
+            f"{name!r}; {FROM_LAYER}, and convert Keras's own layers and cells one by one"
         )
     keys = ["units", "use_bias", "activation"]
     keys += ["recurrent_activation"] if kind != "SimpleRNN" else []

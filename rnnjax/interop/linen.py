@@ -34,6 +34,8 @@ from rnnjax.interop.native import run_native
 from rnnjax.layers import Layer, concatenate
 from rnnjax.tree import combine
 
+__all__ = ["RNN", "Bidirectional"]
+
 
 class RNN(nn.Module):
     """A cell over a sequence: the attributes, the call and the scopes of `flax.linen.RNN`.

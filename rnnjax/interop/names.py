@@ -13,7 +13,10 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax.cell import Params
+from rnnjax.checks import check_arrays, check_function
 from rnnjax.tree import describe
+
+__all__ = ["to_names", "from_names"]
 
 
 def to_names(params: Params) -> Any:
@@ -44,12 +47,15 @@ def from_names(init: Callable[[chex.PRNGKey], Params], named: Any) -> Params:
     """Parameters as `init` gives them, of dictionaries by name; parameters stay as they are.
 
     Args:
-      init: of the cell or layer; only its shapes are asked for.
+      init: of the cell or layer, `net.init`; only its shapes are asked for.
       named: as `to_names` gives it; a part may also be a sequence, and hold None.
 
     Raises:
-      TypeError: a name is missing, one more is there, or an array has another shape.
+      TypeError: `init` is no function of a key; a name is missing, one more is there, or an
+        array has another shape or another kind of numbers.
     """
+    check_function("init", init, "key", "pass that of the cell or layer, as `net.init`")
+    check_arrays("params", named)
     like = jax.eval_shape(init, jax.random.key(0))
     wanted = _by_place(like)
     found = _by_place(named)
@@ -60,8 +66,21 @@ def from_names(init: Callable[[chex.PRNGKey], Params], named: Any) -> Params:
             f"params: expected the names and shapes of {describe(like)}, got {describe(named)}; "
             "pass what `init` gives, as it is or by name"
         )
+    for place, leaf in found.items():
+        dtypes = [jnp.result_type(leaf), wanted[place].dtype]
+        if len({_kind(dtype) for dtype in dtypes}) > 1:
+            raise TypeError(
+                f"params: expected {dtypes[1]} at {'/'.join(place) or 'its place'}, got "
+                f"{dtypes[0]}; pass the numbers that `to_names` gave, in any precision"
+            )
     structure: Any = jax.tree.structure(like)
     return structure.unflatten([found[place] for place in wanted])
+
+
+def _kind(dtype: Any) -> Any:
+    """What a dtype is besides its precision."""
+    kinds = (jnp.floating, jnp.complexfloating, jnp.integer)
+    return next((kind for kind in kinds if jnp.issubdtype(dtype, kind)), dtype)
 
 
 def _by_place(tree: Any) -> dict[tuple[str, ...], Any]:

@@ -29,6 +29,8 @@ from rnnjax.interop.native import run_native
 from rnnjax.layers import Layer, concatenate
 from rnnjax.tree import carries_gradient, combine
 
+__all__ = ["RNN", "Bidirectional"]
+
 Streams = nnx.Rngs | nnx.RngStream
 Carry = Any
 
@@ -130,7 +132,7 @@ class RNN(nnx.Module):
           reverse: with lengths, each sequence backward within its own length.
           keep_order: as for the module.
           rngs: what a Flax cell's carry is drawn with, and a layer's dropout: without it
-            nothing is dropped.
+            nothing is dropped, whatever `model.train()` and `model.eval()` say.
           mask: `[*B, T]`, True at valid steps, besides those that the lengths allow.
           resets: `[*B, T]`; where True, the step begins at the initial carry of the cell.
 
@@ -287,7 +289,13 @@ def _is_variable(node: Any) -> bool:
 
 def _stream(rngs: Any, name: str) -> nnx.RngStream:
     if isinstance(rngs, nnx.Rngs):
-        stream: nnx.RngStream = rngs[name]
+        try:
+            stream: nnx.RngStream = rngs[name]
+        except KeyError:
+            raise TypeError(
+                f"rngs: expected a stream to draw {name} with, got those of {list(rngs)}; pass "
+                f"`rngs=nnx.Rngs({name}=key)`, or nnx.Rngs(key) for any"
+            ) from None
         return stream
     if isinstance(rngs, nnx.RngStream):
         return rngs

@@ -34,6 +34,8 @@ from rnnjax.interop.arrays import (
 from rnnjax.interop.weights import other_size
 from rnnjax.tree import describe
 
+__all__ = ["from_torch", "to_torch", "from_torch_state", "to_torch_state"]
+
 SUFFIXES = ("", "_reverse")
 GATES = {1: "RNN", 3: "GRU", 4: "LSTM"}
 ENTRY = re.compile(r"(weight_ih|weight_hh|weight_hr|bias_ih|bias_hh)_l(\d+)(_reverse)?")
@@ -76,8 +78,8 @@ def from_torch(
 
     Raises:
       ValueError: an entry is missing, too much, or of a shape or dtype that does not fit;
-        all are named. An activation for an LSTM or a GRU; a dropout for one layer, or
-        outside [0, 1].
+        all are named. A prefix without its dot. An activation for an LSTM or a GRU; a
+        dropout for one layer, or outside [0, 1].
       TypeError: `arrays` is no mapping, as a module is not, or an entry no array of numbers.
     """
     check_mapping("arrays", arrays, FROM_MODULE)
@@ -95,6 +97,11 @@ def from_torch(
         for own in ("weight_hh_l0", "weight_hh")
         if name.endswith(f".{own}")
     )
+    if f"{prefix}." in elsewhere:
+        raise ValueError(
+            f"prefix: expected all that stands before the names, one of {elsewhere}, got "
+            f"{prefix!r}; end it with the dot"
+        )
     module = _check(found, f"{FROM_MODULE} {elsewhere or ''}".rstrip())
 
     def take(place: str) -> Params:

@@ -193,6 +193,7 @@ def config(kind, units=4, **changes):
     """What `layer.get_config()` gives, without what is read of no layer."""
     own = {"units": units, "activation": "tanh", "use_bias": True, "go_backwards": False}
     own |= {"return_sequences": True, "dropout": 0.0, "name": kind.lower()}
+    own |= {"recurrent_initializer": "orthogonal"}
     own |= {} if kind == "SimpleRNN" else {"recurrent_activation": "sigmoid"}
     return own | ({"reset_after": True} if kind == "GRU" else {}) | changes
 
@@ -307,12 +308,15 @@ CUSTOM = {"class_name": "function", "config": "swirl", "registered_name": "swirl
             {},
             r"expected activation to be one of \['tanh'.*swirl.*; pass .*`activation=`",
         ),
-        ("lstm", named("GRU") | {"class_name": "ConvLSTM1D"}, {}, "got that of 'ConvLSTM1D'; conv"),
+        ("lstm", named("GRU") | {"class_name": "ConvLSTM1D"}, {}, "got that of 'ConvLSTM1D'; pass"),
+        ("lstm", {"name": "sequential", "layers": []}, {}, "of 'sequential'; pass .* of a model"),
+        ("lstm", {"name": "embedding", "input_dim": 9}, {}, "'embedding'; pass `layer.get_config"),
+        ("relu", {"name": "dense", "units": 4, "activation": "relu"}, {}, "got that of 'dense'"),
         (
             "lstm",
             {"cell": {"class_name": "StackedRNNCells", "config": {"cells": []}}},
             {},
-            "got that of 'StackedRNNCells'; convert Keras's own layers and cells one by one",
+            "got that of 'StackedRNNCells'; .* convert Keras's own layers and cells one by one",
         ),
         ("lstm", both("LSTM"), {}, "expected that of one direction.*got that of a Bidirectional"),
         ("summed", config("SimpleRNN"), {}, "expected that of a Bidirectional.*of one direction"),

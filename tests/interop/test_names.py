@@ -6,6 +6,7 @@ from typing import Any
 
 import chex
 import jax
+import jax.numpy as jnp
 import pytest
 from flax import serialization
 
@@ -58,3 +59,23 @@ def test_the_fields_of_a_cell(cell: Any) -> None:
 def test_other_names_are_refused(named: Any) -> None:
     with pytest.raises(TypeError, match=r"params: expected the names and shapes of Elman.*, got "):
         from_names(cells.elman(3, 4).init, named)
+
+
+@pytest.mark.parametrize("net", [LAYER, cells.elman(3, 4), None, jax.random.key(0)])
+def test_what_is_no_init(net: Any) -> None:
+    with pytest.raises(TypeError, match=r"init: expected a function of \(key\), got .*`net\.init`"):
+        from_names(net, to_names(LAYER.init(KEY)))
+
+
+def test_numbers_of_another_kind() -> None:
+    params = LAYER.init(KEY)
+    narrow = jax.tree.map(lambda p: p.astype(jnp.bfloat16), params)
+    chex.assert_trees_all_equal(from_names(LAYER.init, to_names(narrow)), narrow)
+    named = to_names(params)
+    named["1"]["forward"]["W_hh"] = named["1"]["forward"]["W_hh"].astype(jnp.int32)
+    message = r"params: expected float32 at 1/forward/W_hh, got int32; pass"
+    with pytest.raises(TypeError, match=message):
+        from_names(LAYER.init, named)
+    named["1"]["forward"]["W_hh"] = "weights"
+    with pytest.raises(TypeError, match=r"params\['1'\]\['forward'\]\['W_hh'\]: .*, got 'weights'"):
+        from_names(LAYER.init, named)

@@ -239,6 +239,9 @@ def test_a_layer_trains_in_place_of_a_cell() -> None:
     assert first != second, "dropout draws anew"
     assert all((g != 0).any() for g in jax.tree.leaves(gradient))
     np.testing.assert_array_equal(module(X), module(X))
+    with pytest.raises(TypeError, match=r"rngs: expected a stream to draw dropout with.*'params'"):
+        module(X, rngs=nnx.Rngs(params=0))
+    assert (module(X, rngs=nnx.Rngs(dropout=jax.random.key(2))) != module(X)).any()
 
 
 # Bidirectional ----------------------------------------------------------------------

@@ -84,6 +84,14 @@ def test_live_modules_take_the_weights_back_and_keep_their_own():
         np.testing.assert_allclose(module(inputs)[0].detach().numpy(), before, atol=1e-6)
 
 
+def test_a_prefix_without_its_dot():
+    arrays = {f"rnn.{name}": array for name, array in weights("gru").items()}
+    message = r"prefix: expected .* one of \['rnn.'\], got 'rnn'; end it with the dot"
+    with pytest.raises(ValueError, match=message):
+        from_torch(arrays, prefix="rnn")
+    assert from_torch(arrays, prefix="rnn.").params
+
+
 def test_live_cell_and_prefix():
     torch = pytest.importorskip("torch")
     cell = torch.nn.GRUCell(3, 4)
