@@ -7,7 +7,7 @@ import math
 import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from functools import partial, wraps
 from os import PathLike
 from typing import Any, NamedTuple, Protocol
 
@@ -159,8 +159,7 @@ def fit(
     if clip is not None:
         if not as_number("clip", clip) > 0:
             raise ValueError(f"clip: expected a norm above zero, got {clip}; None does not clip")
-        clipped = optax.chain(optax.clip_by_global_norm(clip), optimizer)
-        optimizer = optax.with_extra_args_support(clipped)
+        optimizer = _clipped(clip, optimizer)
 
     check_loss(loss, params, _check_repeats("sample", sample, key))
     fixed = rest(params)
@@ -328,12 +327,23 @@ def stream(
             lambda m: checked(combine(m, fixed), given, unroll), optimizer, moving, optimizer_state
         )
 
+    before: Any = None
     for step, window in enumerate(_iterable(windows)):
         check_arrays("windows", window)
         given = state, window
         if step == 0:
             check_loss(value, params, given)
-        new, (scalar, after), _, bad = update(moving, optimizer_state, given)
+        try:
+            new, (scalar, after), _, bad = update(moving, optimizer_state, given)
+        except (TypeError, ValueError) as error:
+            if step > 0 and signature(window) != signature(before):
+                error.add_note(
+                    f"windows: expected {describe(before)} as the window before, whose batch the "
+                    f"state has, got {describe(window)}; with another batch, begin another stream "
+                    "at `cell.start(params, batch_shape)` and with these parameters"
+                )
+            raise
+        before = window
         if bad:
             raise _explained(value, combine(moving, fixed), given, step, float(scalar))
         (moving, optimizer_state), state = new, after
@@ -371,6 +381,24 @@ def _check_optimizer(optimizer: Any) -> optax.GradientTransformationExtraArgs:
             f"{kind_of(optimizer)}; call what makes one, as `optax.adam(1e-3)`"
         )
     return optax.with_extra_args_support(optimizer)
+
+
+def _clipped(
+    largest: float, optimizer: optax.GradientTransformationExtraArgs
+) -> optax.GradientTransformationExtraArgs:
+    """The optimizer of a gradient whose global norm is at most `largest`.
+
+    `optax.chain` would hand what an optimizer asks for by name to the clipping as well, and
+    what each of the two takes could not be told.
+    """
+    clip = optax.clip_by_global_norm(largest)
+
+    @wraps(optimizer.update)  # whose parameters are looked at
+    def update(updates: Params, state: Any, params: Params | None = None, **more: Any) -> Any:
+        updates, _ = clip.update(updates, optax.EmptyState())
+        return optimizer.update(updates, state, params, **more)
+
+    return optax.GradientTransformationExtraArgs(optimizer.init, update)
 
 
 def _descend(

@@ -250,6 +250,7 @@ TAKEN: dict[str | tuple[str, str], str] = {
     **dict.fromkeys(["monitor", "feature_axes", "remember", "batch_axes"], "None"),
     ("step", "state"): "",
     ("newton", "state"): "",
+    ("stream", "state"): "",
     ("drop", "key"): "None",
     ("drop", "tree"): "None half negative True list pair array dict params nan",
     ("lengths_to_mask", "lengths"): "list pair",

@@ -312,6 +312,20 @@ def test_bad_options() -> None:
         folds.parallel(max_iterations=0)
 
 
+def test_a_step_without_a_forward_derivative() -> None:
+    """Says so, and which fold needs none."""
+
+    @jax.custom_vjp
+    def tanh(x: jax.Array) -> jax.Array:
+        return jnp.tanh(x)
+
+    tanh.defvjp(lambda x: (jnp.tanh(x), x), lambda x, g: (g / jnp.cosh(x) ** 2,))
+    cell = _two(lambda p, s, x: (tanh(s[0] + p["w"] * x), s[1]), (3,), (3,))
+    x = jnp.ones((4, 2, 3))
+    with pytest.raises(TypeError, match="cell: expected a step with a forward derivative, got"):
+        rnnjax.unroll(cell, {"w": jnp.ones(())}, x, fold=folds.parallel())
+
+
 @pytest.mark.parametrize("mixing", [0.0, 1.0])
 def test_the_diagonal_is_that_of_the_jacobian(mixing: float) -> None:
     """Whether it is all of it, which two products tell, or not."""

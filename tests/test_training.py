@@ -316,6 +316,7 @@ def test_nothing_goes_to_the_device_unasked():
         training.fit(*given, steps=3, key=key, chunk=2, clip=1.0)
 
 
+@pytest.mark.parametrize("clip", [None, 10.0])
 @pytest.mark.parametrize(
     "optimizer",
     [
@@ -325,11 +326,11 @@ def test_nothing_goes_to_the_device_unasked():
     ],
     ids=["lbfgs", "sam", "plateau"],
 )
-def test_optimizers_that_ask_for_more_than_the_gradient(optimizer):
+def test_optimizers_that_ask_for_more_than_the_gradient(optimizer, clip):
     """A line search, a step ahead, and the loss."""
     batch = sample(jax.random.key(0))
     given = (loss, start(), lambda key: batch, optimizer)
-    losses = training.fit(*given, steps=20, key=jax.random.key(1)).losses
+    losses = training.fit(*given, steps=20, key=jax.random.key(1), clip=clip).losses
     assert losses[-1] < 0.95 * losses[0]
 
 
@@ -531,6 +532,20 @@ def test_a_stream_is_one_long_truncated_run(compilations):
     for a, b in zip(jax.tree.leaves(total), jax.tree.leaves(gradient), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
     assert seen[-1].params["tag"] == 7
+
+
+def test_a_stream_of_another_batch_says_how_to_begin_anew():
+    def last(params, state, window, unroll=rnnjax.unroll):
+        state, outputs = unroll(CELL, params, window, state)
+        return (outputs**2).mean(), state
+
+    params = CELL.init(jax.random.key(0))
+    windows = [jnp.ones((4, batch, 1)) for batch in (2, 2, 3)]
+    run = training.stream(last, params, CELL.start(params, (2,)), windows, optax.sgd(0.1))
+    assert next(run).loss >= next(run).loss
+    with pytest.raises(ValueError, match=r"inputs: expected \[T, 2") as caught:
+        next(run)
+    assert "expected float64[4,2,1] as the window before" in "".join(caught.value.__notes__)
 
 
 def test_a_stream_tells_where_it_broke():
