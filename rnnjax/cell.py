@@ -239,6 +239,8 @@ def leading_axes(feature_axes: Any, inputs: Inputs) -> tuple[int, ...]:
       ValueError: they do not agree, or a leaf has fewer axes than `feature_axes` says.
     """
     leaves = _by_name(feature_axes, "inputs", inputs)
+    if not leaves:
+        raise ValueError("inputs: expected at least one array [T, B, ...], got none; pass zeros")
     said = [leaf for leaf in leaves if leaf.axes is not None]
     vectors = [leaf._replace(axes=min(1, len(leaf.shape) - 1)) for leaf in leaves]
     leading = {leaf.name: leaf.leading(time=1) for leaf in said or vectors}

@@ -85,7 +85,7 @@ def check_function(name: str, value: Any, arguments: str, remedy: str) -> None:
     Args:
       name: of the option.
       value: what came.
-      arguments: as they are written, "key, shape, dtype".
+      arguments: as they are written, "key, shape, dtype"; "" for none.
       remedy: what to pass instead.
 
     Raises:
@@ -94,7 +94,7 @@ def check_function(name: str, value: Any, arguments: str, remedy: str) -> None:
     try:
         parameters = inspect.signature(value).parameters.values()
         asked = {p.name: None for p in parameters if p.kind is p.KEYWORD_ONLY}
-        inspect.signature(value).bind(*arguments.split(","), **asked)
+        inspect.signature(value).bind(*filter(None, arguments.split(", ")), **asked)
         return
     except TypeError:
         pass
@@ -181,7 +181,8 @@ def kind_of(value: Any) -> str:
         return f"the function {name}"
     if isinstance(value, str | int | float | None):
         return repr(value)
-    return f"a {type(value).__name__}"
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'aeiouAEIO' else 'a'} {name}"
 
 
 def _is_array(value: Any) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 
 from rnnjax.cell import Cell, Params
 from rnnjax.cells import ElmanParams, GRUParams, LSTMParams, elman, gru, lstm
+from rnnjax.checks import as_number, check_function
 from rnnjax.layers import Directions, Layer, bidirectional, recurrent, stack
 
 Shape = tuple[int, ...]
@@ -65,7 +66,9 @@ def check_activation(activation: Activation | None, *, elman: bool) -> None:
     Raises:
       ValueError: it is not the tanh that an LSTM and a GRU have.
     """
-    if not elman and activation not in (None, jnp.tanh):
+    if activation is not None:
+        check_function("activation", activation, "x", "pass one such as jnp.tanh")
+    if not elman and activation is not None and activation is not jnp.tanh:
         raise ValueError(
             f"activation: expected None for an LSTM or a GRU, got {activation!r}; theirs is tanh, "
             f"and {OTHER_FUNCTIONS}"
@@ -78,7 +81,7 @@ def check_dropout(dropout: float, *, layers: int) -> None:
     Raises:
       ValueError: it is not 0 for one layer.
     """
-    if dropout != 0 and layers == 1:
+    if as_number("dropout", dropout) != 0 and layers == 1:
         raise ValueError(
             f"dropout: expected 0 for one layer, got {dropout}; it lies between layers, and "
             "`rnnjax.layers.dropout(layer, rate)` drops the outputs of one"

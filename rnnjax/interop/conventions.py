@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax.cell import Batch, Cell, Inputs, Params, State, leading_axes, signature
-from rnnjax.checks import as_bool
+from rnnjax.checks import as_bool, check_arrays
 from rnnjax.folds.sequence import Fold, length_of
 from rnnjax.interop.foreign import Foreign, ForeignState, Keys, foreign_cell, spread
 from rnnjax.layers import Layer, recurrent
@@ -62,6 +62,7 @@ def carried(
     time_major = _told("time_major", time_major, rnn)
     reverse = _told("reverse", reverse, rnn)
     keep_order = _told("keep_order", keep_order, rnn)
+    check_arrays("inputs", inputs)
     inputs = jax.tree.map(jnp.asarray, inputs)
     leading = leading_axes(feature_axes, inputs)
     axis = 0 if time_major else len(leading) - 1

@@ -17,6 +17,7 @@ import numpy as np
 
 from rnnjax.cell import Batch, Cell, Inputs, Params, from_step
 from rnnjax.cells import GRUParams, LSTMParams
+from rnnjax.checks import check_function
 from rnnjax.interop.arrays import Loaded, Shape, check_entries, check_mapping, load, to_numpy
 from rnnjax.interop.weights import GATES, check_params, matrix_shape, other_size
 from rnnjax.tree import describe
@@ -75,6 +76,10 @@ def equinox_cell(
     """
     import equinox as eqx
 
+    check_function("make", make, "key", "pass one that makes the module")
+    check_function("hidden", hidden, "module", "pass one that gives h_0 of one member")
+    if output is not None:
+        check_function("output", output, "hidden", "pass one that gives what to show")
     shapes = eqx.filter_eval_shape(make, jax.random.key(0))
     if not isinstance(shapes, eqx.Module):
         raise TypeError(f"make: expected an equinox.Module, got {shapes!r}")

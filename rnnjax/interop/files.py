@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax.checks import as_path
-from rnnjax.interop.arrays import to_numpy
+from rnnjax.interop.arrays import check_mapping, to_numpy
 
 __all__ = ["read", "read_config", "write"]
 
@@ -94,6 +94,7 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> None:
     """
     path = Path(as_path("path", path))
     writer = _choose(path, WRITERS)
+    check_mapping("arrays", arrays, "pass them by name")
     for name in arrays:
         if not isinstance(name, str):  # 1 and "1" would be two arrays of one name.
             raise TypeError(f"arrays: expected names that are strings, got {name!r}")

@@ -20,9 +20,10 @@ from flax import linen, nnx
 
 from rnnjax.cell import Batch, Cell, Inputs, Params, signature
 from rnnjax.cells import ElmanParams, GRUParams, LSTMParams
+from rnnjax.checks import check_function, check_key
 from rnnjax.interop.arrays import Loaded, check_entries, check_mapping, load, to_numpy
 from rnnjax.interop.conventions import initialize
-from rnnjax.interop.foreign import Carry, Foreign, Keys, foreign_cell, spread
+from rnnjax.interop.foreign import Carry, Foreign, Keys, check_example, foreign_cell, spread, tried
 from rnnjax.interop.weights import GATES, check_params, expected_shapes, other_size
 from rnnjax.tree import describe
 from rnnjax.values import by_value
@@ -72,12 +73,18 @@ def linen_cell(
       A cell without a kernel; its state is `rnnjax.interop.foreign.ForeignState`.
 
     Raises:
-      TypeError: the module is no cell of linen's, or a step does not give back what it
-        was given.
+      TypeError: the module is no cell of linen's, `example` no array, a key none, or a step
+        does not give back what it was given.
     """
     _check_module(module, linen.Module, "flax.linen")
+    check_example(example)
+    if rngs is not None:
+        check_mapping("rngs", rngs, "pass a key a stream, as {'dropout': key}")
+        for name, stream in rngs.items():
+            check_key(f"rngs[{name!r}]", stream)
     streams = {} if rngs is None else dict(rngs)
     carry_key = jax.random.key(0) if carry_key is None else carry_key
+    check_key("carry_key", carry_key)
 
     def start(params: Params, batch: Batch) -> Carry:
         return initialize(module, carry_key, _shape(example, batch))
@@ -97,8 +104,9 @@ def linen_cell(
             for name, tree in params.items()
         }
 
-    like = jax.eval_shape(init, carry_key)
-    return foreign_cell(Foreign(init, start, step, held), like, example, keys=streams or None)
+    with tried(example):
+        like = jax.eval_shape(init, carry_key)
+        return foreign_cell(Foreign(init, start, step, held), like, example, keys=streams or None)
 
 
 @by_value
@@ -145,14 +153,19 @@ def nnx_cell(
       A cell without a kernel; its state is `rnnjax.interop.foreign.ForeignState`.
 
     Raises:
-      TypeError: the module is no cell of nnx's, or a step does not give back what it was
-        given.
+      TypeError: the module is no cell of nnx's, `example` no array, the key none, or a step
+        does not give back what it was given.
     """
+    check_function("make", make, "rngs", "pass one that makes the module")
+    check_example(example)
     carry_key = jax.random.key(0) if carry_key is None else carry_key
+    check_key("carry_key", carry_key)
     # Not under a trace, where nnx takes a plain array for a constant.
     module = make(nnx.Rngs(carry_key))
     _check_module(module, nnx.Module, "flax.nnx")
-    return foreign_cell(take_nnx(make, module, example, carry_key), nnx.state(module), example)
+    taken = take_nnx(make, module, example, carry_key)
+    with tried(example):
+        return foreign_cell(taken, nnx.state(module), example)
 
 
 def take_nnx(

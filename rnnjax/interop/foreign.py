@@ -7,7 +7,8 @@ steps, draw random numbers, keep running statistics. What a step changes is stat
 it leaves alone is parameters. Which is which is seen by tracing one step.
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax.cell import Batch, Cell, Inputs, Params, signature
+from rnnjax.checks import check_arrays
 from rnnjax.tree import combine, describe, serializable
 
 Carry = Any
@@ -112,6 +114,33 @@ def foreign_cell(module: Foreign, like: Params, example: Inputs, *, keys: Keys =
         output=lambda state: seen.shown(state.carry, state.y),
         feature_axes=jax.tree.map(jnp.ndim, example),
     )
+
+
+def check_example(example: Inputs) -> None:
+    """Refuses what is no input of a step.
+
+    Raises:
+      TypeError: there is no array, or something else.
+    """
+    check_arrays("example", example)
+    if not jax.tree.leaves(example):
+        raise TypeError(
+            f"example: expected the input of one step, got {example!r}; pass an array such as "
+            "jnp.zeros(D)"
+        )
+
+
+@contextlib.contextmanager
+def tried(example: Inputs) -> Iterator[None]:
+    """Says on which input a module failed."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(
+            f"example: expected the input of one step as the module takes it, got "
+            f"{describe(example)}; what stands above is the module's"
+        )
+        raise
 
 
 def spread(example: Inputs, batch: Batch) -> Inputs:

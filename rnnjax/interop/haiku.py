@@ -20,6 +20,7 @@ import numpy as np
 
 from rnnjax.cell import Batch, Cell, Inputs, Params
 from rnnjax.cells import ElmanParams, GRUParams, LSTMParams
+from rnnjax.checks import as_text, check_function, check_key
 from rnnjax.interop.arrays import (
     GRU_ORDER,
     Loaded,
@@ -30,7 +31,7 @@ from rnnjax.interop.arrays import (
     reorder_gates,
     to_numpy,
 )
-from rnnjax.interop.foreign import Carry, Foreign, Keys, foreign_cell, spread
+from rnnjax.interop.foreign import Carry, Foreign, Keys, check_example, foreign_cell, spread, tried
 from rnnjax.interop.weights import check_params, matrix_shape, other_size
 from rnnjax.values import by_value
 
@@ -77,9 +78,15 @@ def haiku_cell(
       A cell without a kernel; its state is `rnnjax.interop.foreign.ForeignState`.
 
     Raises:
-      TypeError: no core of Haiku, or a step does not give back what it was given.
+      TypeError: no core of Haiku, `example` no array, the key none, or a step does not give
+        back what it was given.
     """
     import haiku as hk
+
+    check_function("make", make, "", "pass one that makes the core, as `lambda: hk.GRU(32)`")
+    check_example(example)
+    if key is not None:
+        check_key("key", key)
 
     def core() -> Any:
         made = make()
@@ -112,8 +119,9 @@ def haiku_cell(
         weights, state = params
         return weights, jax.lax.stop_gradient(state)
 
-    like = jax.eval_shape(init, jax.random.key(0))
-    return foreign_cell(Foreign(init, start, step, held), like, example, keys=key)
+    with tried(example):
+        like = jax.eval_shape(init, jax.random.key(0))
+        return foreign_cell(Foreign(init, start, step, held), like, example, keys=key)
 
 
 def _join_rows(tree: Any, batch: Batch) -> Any:
@@ -144,8 +152,10 @@ def from_haiku(params: Mapping[str, Mapping[str, Any]], name: str) -> Loaded:
     Raises:
       ValueError: the names are not those of a VanillaRNN, an LSTM or a GRU; an array is
         missing, too much, or of a shape or dtype that does not fit; all are named.
-      TypeError: `params` is no mapping of such mappings, or an entry no array of numbers.
+      TypeError: `params` is no mapping of such mappings, an entry no array of numbers, or
+        `name` no string.
     """
+    as_text("name", name)
     check_mapping("params", params, FROM_TRANSFORM)
     for module, entries in params.items():
         check_mapping(f"params[{module!r}]", entries, FROM_TRANSFORM)
@@ -180,9 +190,10 @@ def to_haiku(params: Params, name: str) -> dict[str, dict[str, np.ndarray]]:
       Arrays of numpy, by module and name.
 
     Raises:
-      TypeError: the parameters of another cell.
+      TypeError: the parameters of another cell, or `name` no string.
       ValueError: a projection, or a reset after the product, for which Haiku has no place.
     """
+    as_text("name", name)
     if isinstance(params, LSTMParams):
         fields = check_params(params, LSTMParams, "an LSTM of Haiku")
         w = np.concatenate([fields["W_xh"], fields["W_hh"]])

@@ -19,7 +19,7 @@ import numpy as np
 
 from rnnjax.cell import Params
 from rnnjax.cells import ElmanParams, GRUParams, LSTMParams
-from rnnjax.checks import as_bool
+from rnnjax.checks import as_bool, as_text, kind_of
 from rnnjax.interop.arrays import (
     GRU_ORDER,
     OTHER_FUNCTIONS,
@@ -226,9 +226,10 @@ def layer_weights(arrays: Mapping[str, Any], path: str) -> list[Any] | Direction
     Raises:
       ValueError: no weights of a recurrent layer of that path, or those of cells of several
         classes, whose order the file does not tell.
-      TypeError: `arrays` is no mapping.
+      TypeError: `arrays` is no mapping, or `path` no string.
     """
     check_mapping("arrays", arrays, FROM_FILE)
+    as_text("path", path)
     places = {
         name.removesuffix(f"/{own[1]}"): own
         for own in IN_FILE
@@ -282,7 +283,14 @@ def layer_config(model: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
     Raises:
       ValueError: no recurrent layer of that name, or more than one.
+      TypeError: `model` is no mapping, or `name` no string.
     """
+    if not isinstance(model, Mapping):
+        raise TypeError(
+            f"model: expected the config of a model, got {kind_of(model)}; pass what "
+            "`rnnjax.interop.files.read_config(path)` gives"
+        )
+    as_text("name", name)
     found: dict[str, list[Mapping[str, Any]]] = {}
     rest: list[Any] = [model]
     while rest:

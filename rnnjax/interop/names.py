@@ -31,7 +31,11 @@ def to_names(params: Params) -> Any:
     ['W_hh', 'W_xh', 'b_h']
     >>> type(from_names(cell.init, named)).__name__
     'LSTMParams'
+
+    Raises:
+      TypeError: something else than arrays.
     """
+    check_arrays("params", params)
     named: dict[str, Any] = {}
     for place, leaf in _by_place(params).items():
         if not place:

@@ -18,6 +18,7 @@ import numpy as np
 
 from rnnjax.cell import Params, State
 from rnnjax.cells import ElmanParams, GRUParams, LSTMParams, LSTMState
+from rnnjax.checks import as_text
 from rnnjax.interop.arrays import (
     Activation,
     Loaded,
@@ -82,6 +83,7 @@ def from_torch(
         dropout for one layer, or outside [0, 1].
       TypeError: `arrays` is no mapping, as a module is not, or an entry no array of numbers.
     """
+    as_text("prefix", prefix)
     check_mapping("arrays", arrays, FROM_MODULE)
     found = {
         name.removeprefix(prefix): to_numpy(name, array)
@@ -226,6 +228,11 @@ def to_torch_state(state: State) -> Any:
     parts = [_in_torchs_order(part) for layer in layers for part in layer]
     arrays = [[to_numpy(f"state {k}", array) for array in part] for k, part in enumerate(parts)]
     shapes = [[array.shape for array in part] for part in arrays]
+    if not all(shape for part in shapes for shape in part):
+        raise ValueError(
+            f"state: expected leaves [*B, H], got {describe(state)}; pass the state of a layer "
+            "that `from_torch` gave"
+        )
     if any(len(layer) != len(layers[0]) for layer in layers) or any(s != shapes[0] for s in shapes):
         raise ValueError(
             "state: expected layers of one kind, size and number of directions, as torch's "
