@@ -58,7 +58,7 @@ def _contents(value: Any, seen: set[int]) -> Hashable:
             raise TypeError(f"a {type(value).__name__} may change unseen")
         return fixed(value)
     # All fields of what one factory made read the same.
-    place = id(value._recipe) if isinstance(value, Made) else id(value)
+    place = id(value.recipe) if isinstance(value, Made) else id(value)
     if place in seen:
         return None
     seen.add(place)
@@ -72,7 +72,7 @@ def _parts(value: Any) -> Any:
     if isinstance(value, dict):
         return [*value, *value.values()]
     if isinstance(value, Made):
-        return value._recipe.bound
+        return value.recipe.bound
     if isinstance(value, types.FunctionType):
         code = value.__code__
         return [Same(value)] if _is_library(code.co_filename) else [code, *_read_by(value)]

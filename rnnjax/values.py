@@ -130,13 +130,18 @@ def _known(recipe: _Recipe) -> _Recipe:
 
 
 class Made:
-    """A function that a factory made: as good as the function, but for what it equals."""
+    """A function that a factory made: as good as the function, but for what it equals.
+
+    Attributes:
+      recipe: the factory and its arguments.
+      field: of what it gives, or None where it gives the function itself.
+    """
 
     __wrapped__: Callable[..., Any]
 
     def __init__(self, function: Callable[..., Any], recipe: _Recipe, field: str | None) -> None:
         functools.update_wrapper(self, function)
-        self._recipe, self._field = recipe, field
+        self.recipe, self.field = recipe, field
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """What the function gives."""
@@ -145,13 +150,13 @@ class Made:
     def __eq__(self, other: Any) -> bool:
         if not isinstance(other, Made):
             return NotImplemented
-        return self._field == other._field and self._recipe is other._recipe
+        return self.field == other.field and self.recipe is other.recipe
 
     def __hash__(self) -> int:
-        return hash((self._recipe, self._field))
+        return hash((self.recipe, self.field))
 
     def __repr__(self) -> str:
-        return f"{self._recipe}" + ("" if self._field is None else f".{self._field}")
+        return f"{self.recipe}" + ("" if self.field is None else f".{self.field}")
 
     def __copy__(self) -> "Made":
         return self
@@ -160,10 +165,10 @@ class Made:
         return self
 
     def __reduce__(self) -> Any:
-        recipe = self._recipe
+        recipe = self.recipe
         args = tuple(map(_by_name, recipe.args))
         kwargs = {name: _by_name(value) for name, value in recipe.kwargs.items()}
-        return _again, (recipe.factory, args, kwargs, self._field)
+        return _again, (recipe.factory, args, kwargs, self.field)
 
 
 class _Call:
@@ -186,7 +191,7 @@ def _partial(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> An
 
 def written(made: Any) -> str:
     """A NamedTuple of functions as the call that gives it, or field by field where none does."""
-    for recipe in {value._recipe for value in made if isinstance(value, Made)}:
+    for recipe in {value.recipe for value in made if isinstance(value, Made)}:
         if recipe.factory(*recipe.args, **recipe.kwargs) == made:
             return repr(recipe)
     fields = (f"{name}={value!r}" for name, value in made._asdict().items())
