@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import gc
 import pickle
+import tempfile
 import types
 import weakref
 from collections.abc import Callable
@@ -16,11 +17,13 @@ import jax
 import jax.numpy as jnp
 import laws
 import numpy as np
+import optax
 import pytest
 
 import rnnjax
 from rnnjax import cells, folds, initializers, layers
 from rnnjax.interop import equinox, flax, haiku
+from rnnjax.interop.names import from_names, to_names
 
 
 def halved(params: Any, state: jax.Array, x: jax.Array) -> jax.Array:
@@ -409,3 +412,63 @@ def test_a_thousand_calls_take_no_memory() -> None:
     for _ in range(1000):
         call()
     assert resident() - before < 10
+
+
+def by_pickle(net: Any, params: Any) -> Any:
+    """As `multiprocessing` sends them."""
+    return pickle.loads(pickle.dumps(params))
+
+
+def by_msgpack(net: Any, params: Any) -> Any:
+    """As Flax saves them, read without a target."""
+    from flax import serialization
+
+    packed = serialization.msgpack_serialize(jax.tree.map(np.asarray, to_names(params)))
+    return from_names(net.init, serialization.msgpack_restore(packed))
+
+
+def by_orbax(net: Any, params: Any) -> Any:
+    """A checkpoint, read without a target."""
+    checkpoint = pytest.importorskip("orbax.checkpoint")
+    with tempfile.TemporaryDirectory() as folder, checkpoint.StandardCheckpointer() as checkpointer:
+        checkpointer.save(f"{folder}/params", to_names(params))
+        checkpointer.wait_until_finished()
+        return from_names(net.init, checkpointer.restore(f"{folder}/params"))
+
+
+def by_average(net: Any, params: Any) -> Any:
+    """The mean of two that are alike, drawn by two cells that are alike."""
+    return jax.tree.map(lambda a, b: (a + b) / 2, params, net.init(jax.random.key(0)))
+
+
+def by_masked(net: Any, params: Any) -> Any:
+    """A step of an optimizer that leaves all alone whose name is asked for."""
+    named = to_names(params)
+    mask = jax.tree_util.tree_map_with_path(lambda path, _: not path, named)
+    decay = optax.masked(optax.add_decayed_weights(0.5), mask)
+    updates, _ = decay.update(jax.tree.map(jnp.zeros_like, named), decay.init(named), named)
+    return from_names(net.init, optax.apply_updates(named, updates))
+
+
+def by_export(net: Any, params: Any) -> Any:
+    """As what an exported program takes and gives."""
+    exported = jax.export.export(jax.jit(lambda p: jax.tree.map(lambda w: w + 0, p)))(params)
+    return jax.export.deserialize(exported.serialize()).call(params)
+
+
+WAYS = [by_pickle, by_msgpack, by_orbax, by_average, by_masked, by_export]
+NETS: dict[str, Callable[[], Any]] = {**CELLS, "layers": two_layers}
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__.removeprefix("by_"))
+@pytest.mark.parametrize("net", sorted(NETS.keys() - {"bare step"}))  # which has no parameters
+def test_parameters_go_there_and_back(net: str, way: Callable[[Any, Any], Any]) -> None:
+    """Of every cell and layer, however they are sent."""
+    if way is by_export and net in ("nnx", "equinox"):
+        pytest.skip("their own classes, which they do not register for export")
+    made, x = NETS[net](), jax.random.normal(jax.random.key(1), (5, 2, 3))
+    params = made.init(jax.random.key(0))
+    run = made.apply if isinstance(made, layers.Layer) else partial(rnnjax.unroll, made)
+    back = way(made, params)
+    assert jax.tree.structure(back) == jax.tree.structure(params)
+    chex.assert_trees_all_equal(run(back, x), run(params, x))

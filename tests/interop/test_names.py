@@ -1,14 +1,11 @@
 """Parameters that went through what knows only names, and came back."""
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import chex
 import jax
 import jax.numpy as jnp
 import pytest
-from flax import serialization
 
 from rnnjax import cells, layers
 from rnnjax.interop.names import from_names, to_names
@@ -18,26 +15,6 @@ LAYER = layers.stack(
     layers.bidirectional(layers.recurrent(cells.lstm(4, 5)), layers.recurrent(cells.lru(4, 5))),
 )
 KEY = jax.random.key(0)
-
-
-def by_msgpack(params: Any, folder: Path) -> Any:
-    """Flax's bytes, read without a target."""
-    return serialization.msgpack_restore(serialization.to_bytes(params))
-
-
-def by_orbax(params: Any, folder: Path) -> Any:
-    """A checkpoint of orbax, read without a target."""
-    checkpoint = pytest.importorskip("orbax.checkpoint")
-    saver = checkpoint.StandardCheckpointer()
-    saver.save(folder / "saved", params)
-    saver.wait_until_finished()
-    return saver.restore(folder / "saved")
-
-
-@pytest.mark.parametrize("way", [by_msgpack, by_orbax, lambda params, _: to_names(params)])
-def test_what_comes_back_by_name(way: Callable[[Any, Path], Any], tmp_path: Path) -> None:
-    params = LAYER.init(KEY)
-    chex.assert_trees_all_equal(from_names(LAYER.init, way(params, tmp_path)), params)
 
 
 @pytest.mark.parametrize(
