@@ -416,6 +416,21 @@ def test_every_public_function_has_a_row() -> None:
     assert not any(map(importlib.util.find_spec, libraries))
 
 
+def documented(function: Any, *seen: Any) -> set[str]:
+    """The exceptions that a docstring lists, those of functions that it refers to as well."""
+    text = function.__doc__ or ""
+    found = set(re.findall(r"\b[A-Z]\w*Error\b", text.partition("Raises:")[2]))
+    named = {other.__name__: other for other in CALLS}
+    for name in re.findall(r"[Aa]s (?:in )?`(\w+)`", text):
+        if name in named and named[name] not in (function, *seen):
+            found |= documented(named[name], function, *seen)
+    return found
+
+
+# What an error is about shows only in use, where another docstring tells of it.
+IN_USE = {"example", "feature_axes"}
+
+
 @pytest.mark.parametrize("function", CALLS, ids=lambda function: function.__name__)
 def test_each_argument_is_told_by_name(
     function: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -425,6 +440,7 @@ def test_each_argument_is_told_by_name(
     call, name = CALLS[function], function.__name__
     call.use(call.function(**call.given))
     unclear, taken = [], {}
+    listed = documented(linen_modules.RNN.__call__ if name == "RNN" else function)
     for argument in call.given:
         taken[argument] = []
         told = (argument, ALIASES.get((name, argument), argument))
@@ -435,6 +451,8 @@ def test_each_argument_is_told_by_name(
             except Exception as error:
                 words = "\n".join([str(error), *getattr(error, "__notes__", [])])
                 begins = [line.split(":")[0] for line in words.splitlines()]
+                if argument not in IN_USE and type(error).__name__ not in listed:
+                    unclear.append(f"{argument}={kind}: no docstring lists {type(error).__name__}")
                 named = any(re.search(one, begin) for one in told for begin in begins)
                 if not (named and "expected" in words and re.search("got|missing|too many", words)):
                     unclear.append(f"{argument}={kind}: {type(error).__name__}: {words[:300]}")
