@@ -36,10 +36,10 @@ def contents(value: Any) -> Hashable:
     Raises:
       TypeError: they read what is being traced, or an object that may change unseen.
     """
-    return _contents(value, set())
+    return _contents(value, {})
 
 
-def _contents(value: Any, seen: set[int]) -> Hashable:
+def _contents(value: Any, seen: dict[int, Any]) -> Hashable:
     if isinstance(value, jax.core.Tracer):
         raise TypeError("what is being traced must not be kept: it would outlive its trace")
     if isinstance(value, jax.Array | np.ufunc | type | types.ModuleType):
@@ -61,7 +61,7 @@ def _contents(value: Any, seen: set[int]) -> Hashable:
     place = id(value.recipe) if isinstance(value, Made) else id(value)
     if place in seen:
         return None
-    seen.add(place)
+    seen[place] = value  # Held: another object must not come to have its id.
     return type(value), *(_contents(part, seen) for part in parts)
 
 
@@ -74,8 +74,10 @@ def _parts(value: Any) -> Any:
     if isinstance(value, Made):
         return value.recipe.bound
     if isinstance(value, types.FunctionType):
-        code = value.__code__
-        return [Same(value)] if _is_library(code.co_filename) else [code, *_read_by(value)]
+        if _is_library(value.__code__.co_filename):
+            # It reads what it always reads, but for a function that it was made of, as by `vmap`.
+            return [Same(value), *filter(callable, _closed_over(value))]
+        return [value.__code__, *_closed_over(value), *_read_by(value)]
     if isinstance(value, types.MethodType):
         return value.__func__, value.__self__
     if isinstance(value, functools.partial):
@@ -87,12 +89,16 @@ def _parts(value: Any) -> Any:
     return None
 
 
-def _read_by(function: types.FunctionType) -> Iterator[Any]:
+def _closed_over(function: types.FunctionType) -> Iterator[Any]:
     for cell in function.__closure__ or ():
         try:
             yield cell.cell_contents
         except ValueError:  # It is not filled yet.
             yield None
+
+
+def _read_by(function: types.FunctionType) -> Iterator[Any]:
+    """What a function reads of its module and of others, and its defaults."""
     yield function.__defaults__
     yield function.__kwdefaults__
     names = _names(function.__code__)

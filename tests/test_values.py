@@ -289,6 +289,7 @@ def reading(where: str) -> tuple[Any, Callable[[float], None]]:
     ways: dict[str, tuple[Any, Callable[[float], None]]] = {
         "closure": (closed, set_closed),
         "partial": (partial(lambda own, *args: own(*args), closed), set_closed),
+        "mapped": (jax.vmap(closed, in_axes=(None, 0, 0)), set_closed),
         "global": (namespace["step"], lambda value: namespace.update(leak=value)),
         "helper": (namespace["by_helper"], set_closed),
         "module": (namespace["by_module"], set_module),
@@ -302,7 +303,7 @@ def reading(where: str) -> tuple[Any, Callable[[float], None]]:
 
 @pytest.mark.parametrize(
     "where",
-    ["closure", "partial", "global", "helper", "module", "array", "list", "object",
+    ["closure", "partial", "mapped", "global", "helper", "module", "array", "list", "object",
      "method"],
 )  # fmt: skip
 def test_what_a_step_reads_counts_as_it_is_now(where: str) -> None:
