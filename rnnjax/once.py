@@ -16,6 +16,7 @@ import numpy as np
 from jax.extend.core import get_opaque_trace_state
 from jax.tree_util import Partial
 
+from rnnjax.forward_mode import told_the_remedy
 from rnnjax.reading import contents
 from rnnjax.values import fixed
 
@@ -57,6 +58,7 @@ def once(*options: str) -> Callable[[Callable[Arguments, Result]], Callable[Argu
             return jax.jit(run)
 
         @functools.wraps(function)
+        @told_the_remedy()
         def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
             if any(name in kwargs and _is_array(kwargs[name]) for name in options):
                 return function(*args, **kwargs)

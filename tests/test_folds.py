@@ -210,14 +210,7 @@ def test_forward_mode_names_the_fold_that_has_it(cell: str, fold: str) -> None:
         jax.linearize(path, x)[1](x)
 
 
-LOOPED = ("checkpointed(segments=2)", "truncated(window=3)")
-JACFWD = laws.cheap([pair for pair in PAIRS if refuses(*pair) and pair[1] not in LOOPED])
-BEFORE = pytest.mark.xfail(strict=True, reason="JAX refuses in its own words to map the loop")
-
-
-@pytest.mark.parametrize(
-    ("cell", "fold"), JACFWD + [pytest.param("closure", fold, marks=BEFORE) for fold in LOOPED]
-)
+@pytest.mark.parametrize(("cell", "fold"), laws.cheap([pair for pair in PAIRS if refuses(*pair)]))
 def test_jacfwd_names_the_fold_that_has_it(cell: str, fold: str) -> None:
     """By the first of the parameters: jacfwd takes no complex ones."""
     args = expected(cell, 6)[0]

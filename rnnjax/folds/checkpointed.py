@@ -18,6 +18,7 @@ from rnnjax.cell import Cell, Inputs, Params, State
 from rnnjax.checks import as_int, as_number
 from rnnjax.folds.blocked import blocked
 from rnnjax.folds.sequence import Fold, check_fold, in_pieces, length_of, scan_wide, vary_together
+from rnnjax.forward_mode import told_the_remedy
 from rnnjax.tree import count_bytes
 from rnnjax.values import by_value
 
@@ -78,6 +79,7 @@ def checkpointed(
         as_number("budget_bytes", budget_bytes)
     check_fold(fold)
 
+    @told_the_remedy()
     def run(cell: Cell, params: Params, inputs: Inputs, state: State) -> tuple[State, State]:
         length = length_of(inputs)
         params, inputs, state = vary_together(params, inputs, state)

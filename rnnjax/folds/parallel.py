@@ -11,9 +11,8 @@ machine wide. The number of turns grows with the Lyapunov exponent: a few where 
 recurrence forgets its start, up to T where it is chaotic (Gonzalez and others 2025).
 """
 
-import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple, Protocol, Self
 
@@ -303,14 +302,13 @@ def newton(
     guess = jax.tree.map(
         lambda s: jnp.zeros_like(jnp.broadcast_to(s[None], (length, *s.shape))), state
     )
-    with _names_what_has_no_derivative():
-        states, report = lax.custom_root(
-            lambda states: _minus(states, follow(states)),
-            vary_together(guess, state)[0],
-            solve,
-            lambda gap, rhs: _solve_linear(gap, rhs, axes, linearise),
-            has_aux=True,
-        )
+    states, report = lax.custom_root(
+        lambda states: _minus(states, follow(states)),
+        vary_together(guess, state)[0],
+        solve,
+        lambda gap, rhs: _solve_linear(gap, rhs, axes, linearise),
+        has_aux=True,
+    )
     solved = report.solved.astype(jnp.int32)
     states = _only_solved(states, solved)
     return Solution(
@@ -322,24 +320,6 @@ def newton(
         converged=solved == length,
         finite=report.finite.astype(bool),
     )
-
-
-@contextlib.contextmanager
-def _names_what_has_no_derivative() -> Iterator[None]:
-    """Says which derivative it is that JAX misses in a step.
-
-    Raises:
-      TypeError: in place of JAX's.
-    """
-    try:
-        yield
-    except TypeError as error:
-        if "custom_vjp" not in str(error):
-            raise
-        raise TypeError(
-            "cell: expected a step with a forward derivative, got one that holds a jax.custom_vjp "
-            "function, which has none; make it a jax.custom_jvp, or fold by `rnnjax.folds.scan()`"
-        ) from error
 
 
 class _Report(NamedTuple):

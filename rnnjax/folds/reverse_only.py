@@ -1,7 +1,6 @@
 """A mark that turns forward-mode differentiation into a message that tells the remedy.
 
-JAX cannot push a tangent through a custom reverse rule, and says so without a word
-about which function is meant. The identity below passes a tangent through a
+The identity below passes a tangent through a
 primitive that can be transposed, which is all that reverse mode asks of it, and that
 refuses to be evaluated, which is what forward mode does first.
 """
@@ -12,6 +11,7 @@ import jax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from rnnjax.forward_mode import REFUSED
 from rnnjax.tree import combine, floating, rest
 
 _tangent_p = Primitive("reverse_only_tangent")
@@ -33,10 +33,7 @@ def _mark_jvp(primals: Any, tangents: Any) -> Any:
 
 
 def _refuse(*args: Any, **kwargs: Any) -> NoReturn:
-    raise TypeError(
-        "fold: forward-mode differentiation (jvp, jacfwd, linearize) is not defined for this "
-        "fold, which has a reverse rule of its own; use `fold=rnnjax.folds.scan()`"
-    )
+    raise TypeError(REFUSED)
 
 
 def _batch(args: Any, dims: Any) -> Any:

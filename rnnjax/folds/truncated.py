@@ -11,6 +11,7 @@ from rnnjax.cell import Cell, Inputs, Params, State
 from rnnjax.checks import as_int
 from rnnjax.folds.blocked import blocked
 from rnnjax.folds.sequence import Fold, check_fold, in_pieces, length_of, scan_wide, vary_together
+from rnnjax.forward_mode import told_the_remedy
 from rnnjax.values import by_value
 from rnnjax.wrappers import cut
 
@@ -52,6 +53,7 @@ def truncated(
 
     check_fold(fold)
 
+    @told_the_remedy()
     def run(cell: Cell, params: Params, inputs: Inputs, state: State) -> tuple[State, State]:
         length = length_of(inputs)
         if is_symbolic_dim(length):

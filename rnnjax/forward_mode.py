@@ -1,0 +1,29 @@
+"""What JAX says of forward-mode differentiation, with the remedy.
+
+JAX cannot push a tangent through a custom reverse rule, and says so without a word about
+which function is meant.
+"""
+
+import contextlib
+from collections.abc import Iterator
+
+REFUSED = (
+    "fold: expected one with a derivative in forward mode (jvp, jacfwd, linearize), got one with a "
+    "reverse rule of its own, or a step with a jax.custom_vjp in it; use "
+    "`fold=rnnjax.folds.scan()`, and in a step of your own jax.custom_jvp"
+)
+
+
+@contextlib.contextmanager
+def told_the_remedy() -> Iterator[None]:
+    """Says what JAX leaves out.
+
+    Raises:
+      TypeError: in place of JAX's.
+    """
+    try:
+        yield
+    except TypeError as error:
+        if "forward-mode" not in str(error) or str(error) == REFUSED:
+            raise
+        raise TypeError(REFUSED) from error
