@@ -7,6 +7,7 @@ not happen, and run on the same arguments.
 
     python tests/sweep_sizes.py                         every cell and size; about an hour
     python tests/sweep_sizes.py --cell gru --most 8     B and H from 1 to 8
+    python tests/sweep_sizes.py --least 9               sizes of which one is 9 or more
 """
 
 import argparse
@@ -80,7 +81,8 @@ def difference(case: Case) -> float:
 
 def cases(chosen: argparse.Namespace) -> Iterator[Case]:
     """In the order of the sizes."""
-    sizes = sorted(itertools.product(range(1, chosen.most + 1), repeat=2), key=max)
+    every = itertools.product(range(1, chosen.most + 1), repeat=2)
+    sizes = sorted((size for size in every if max(size) >= chosen.least), key=max)
     for (B, H), *rest in itertools.product(sizes, chosen.dtype, chosen.fold, chosen.cell):
         dtype, fold, cell = rest
         yield Case(cell, fold, dtype, B, H)
@@ -92,7 +94,8 @@ def main() -> int:
     parser.add_argument("--cell", nargs="+", default=list(CELLS), choices=CELLS)
     parser.add_argument("--fold", nargs="+", default=["blocked"], choices=FOLDS)
     parser.add_argument("--dtype", nargs="+", default=["float64", "float32"])
-    parser.add_argument("--most", type=int, default=16, help="of B and H")
+    parser.add_argument("--least", type=int, default=1, help="of the larger of B and H")
+    parser.add_argument("--most", type=int, default=16, help="of both")
     chosen = parser.parse_args()
     jax.config.update("jax_enable_x64", True)
     began, count, wrong = time.monotonic(), 0, 0
