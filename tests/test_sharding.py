@@ -101,7 +101,11 @@ def test_automatic_sharding(cell: str, fold: str) -> None:
     assert not any(told.values()), told
 
 
-@pytest.mark.parametrize(("cell", "fold"), laws.dear(PAIRS))
+# Of an embedding JAX wants to be told how the result lies, by the step itself.
+TOLD = [pair for pair in PAIRS if pair[0] != "switched"]
+
+
+@pytest.mark.parametrize(("cell", "fold"), laws.dear(TOLD))
 def test_explicit_axes(cell: str, fold: str) -> None:
     """Types that name the devices: the start is as spread as the inputs, and so is all after it."""
     mesh = jax.make_mesh((4,), ("data",), axis_types=(AxisType.Explicit,))

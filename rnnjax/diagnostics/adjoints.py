@@ -150,7 +150,7 @@ def check_takes_unroll(name: str, model: Any, arguments: str = "params, batch") 
         named = any(p.name == "unroll" or p.kind is p.VAR_KEYWORD for p in kinds)
         if named and any(p.kind not in (p.KEYWORD_ONLY, p.VAR_KEYWORD) for p in kinds):
             return
-        came = str(signature)
+        came = kind_of(model) if named else str(signature)
     raise TypeError(
         f"{name}: expected a parameter named unroll, got {came}; write "
         f"`def {name}({arguments}, unroll=rnnjax.unroll)` and call that one"
