@@ -92,9 +92,9 @@ def check_function(name: str, value: Any, arguments: str, remedy: str) -> None:
       TypeError: it is no function, or one of fewer or more arguments.
     """
     try:
-        parameters = inspect.signature(value).parameters.values()
-        asked = {p.name: None for p in parameters if p.kind is p.KEYWORD_ONLY}
-        inspect.signature(value).bind(*filter(None, arguments.split(", ")), **asked)
+        signature = inspect.signature(value)
+        asked = {p.name: None for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY}
+        signature.bind(*filter(None, arguments.split(", ")), **asked)
         return
     except TypeError:
         pass
@@ -155,18 +155,20 @@ def split_key(key: chex.PRNGKey, count: int) -> jax.Array:
     return jax.random.split(key, count)
 
 
-def as_floating_dtype(name: str, dtype: DTypeLike) -> DTypeLike:
-    """A dtype of real numbers with a point.
+def check_floating_dtype(name: str, dtype: DTypeLike) -> None:
+    """Refuses what is no dtype of real numbers with a point.
 
     Raises:
-      TypeError: it is none.
+      TypeError: naming what came.
     """
-    try:
-        if dtype is not None and jnp.issubdtype(dtype, jnp.floating):
-            return dtype
-        came = kind_of(None if dtype is None else jnp.dtype(dtype))
-    except TypeError:
-        came = kind_of(dtype)
+    came = kind_of(dtype)
+    if dtype is not None:  # which numpy takes for float64
+        try:
+            came = str(jnp.dtype(dtype))
+            if jnp.issubdtype(dtype, jnp.floating):
+                return
+        except TypeError:
+            pass
     raise TypeError(f"{name}: expected a floating dtype, got {came}; pass one such as jnp.float32")
 
 
@@ -174,8 +176,6 @@ def kind_of(value: Any) -> str:
     """What came, in a few words: a function by its name, a type by its own, else as it prints."""
     if isinstance(value, type):
         return f"the type {value.__name__}"
-    if isinstance(value, np.dtype):
-        return str(value)
     name = getattr(value, "__qualname__", None)
     if callable(value) and name is not None:
         return f"the function {name}"

@@ -283,16 +283,13 @@ def reading(where: str) -> tuple[Any, Callable[[float], None]]:
     exec("def by_helper(params, state, x): return helper(params, state, x)", namespace)
     exec("def by_module(params, state, x): return settings.leak * state + x", namespace)
 
-    def set_module(value: float) -> None:
-        module.leak = value  # type: ignore[attr-defined]
-
     ways: dict[str, tuple[Any, Callable[[float], None]]] = {
         "closure": (closed, set_closed),
         "partial": (partial(lambda own, *args: own(*args), closed), set_closed),
         "mapped": (jax.vmap(closed, in_axes=(None, 0, 0)), set_closed),
         "global": (namespace["step"], lambda value: namespace.update(leak=value)),
         "helper": (namespace["by_helper"], set_closed),
-        "module": (namespace["by_module"], set_module),
+        "module": (namespace["by_module"], lambda value: setattr(module, "leak", value)),
         "array": (lambda p, s, x: held["array"] * s + x, held["array"].fill),
         "list": (lambda p, s, x: held["list"][0] * s + x, lambda v: held["list"].insert(0, v)),
         "object": (held["object"], lambda value: setattr(held["object"], "leak", value)),

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from rnnjax.cell import Batch
-from rnnjax.checks import as_floating_dtype, as_int, check_batch_shape
+from rnnjax.checks import as_int, check_batch_shape, check_floating_dtype
 from rnnjax.tree import at_least_float32, describe
 
 
@@ -87,5 +87,5 @@ def check_sizes(input_size: int, hidden_size: int, dtype: DTypeLike) -> tuple[in
             "input_size, hidden_size: expected at least 0 and at least 1, got "
             f"{input_size} and {hidden_size}"
         )
-    as_floating_dtype("dtype", dtype)
+    check_floating_dtype("dtype", dtype)
     return input_size, hidden_size

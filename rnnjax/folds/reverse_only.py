@@ -1,8 +1,8 @@
 """A mark that turns forward-mode differentiation into a message that tells the remedy.
 
-The identity below passes a tangent through a
-primitive that can be transposed, which is all that reverse mode asks of it, and that
-refuses to be evaluated, which is what forward mode does first.
+The identity below passes a tangent through a primitive that can be transposed, which is
+all that reverse mode asks of it, and that refuses to be evaluated, which is what forward
+mode does first.
 """
 
 from typing import Any, NoReturn
