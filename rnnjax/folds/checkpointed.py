@@ -10,6 +10,7 @@ import bisect
 import math
 from collections.abc import Sequence
 from functools import lru_cache, partial
+from typing import Any
 
 import jax
 from jax.export import is_symbolic_dim
@@ -74,9 +75,10 @@ def checkpointed(
     segments = None if segments is None else as_int("segments", segments)
     if segments is not None and segments < 1:
         raise ValueError(f"segments: expected at least 1, got {segments}; None takes about √T")
-
-    if budget_bytes is not None:
-        as_number("budget_bytes", budget_bytes)
+    # Computed from open shapes it is no number yet, and refused where the fold is called.
+    budget: Any = budget_bytes
+    if budget is not None and not is_symbolic_dim(budget):
+        as_number("budget_bytes", budget)
     check_fold(fold)
 
     @told_the_remedy()
