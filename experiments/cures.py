@@ -178,9 +178,9 @@ def recall(key: jax.Array, lag: int, count: int) -> tuple[jax.Array, jax.Array]:
     return jnp.stack([signal, noise], axis=-1), bit
 
 
-def score(cell: rnnjax.Cell, params: Any, inputs: jax.Array, unroll: Any) -> jax.Array:
+def score(cell: rnnjax.Cell, params: Any, inputs: jax.Array, **options: Any) -> jax.Array:
     """Above zero for the bit 1, `[B]`."""
-    _, outputs = unroll(cell, params["cell"], inputs)
+    _, outputs = rnnjax.unroll(cell, params["cell"], inputs, **options)
     return outputs[-1] @ params["readout"] + params["bias"]
 
 
@@ -198,8 +198,7 @@ def log_left(params: Any, key: jax.Array, *, cell: rnnjax.Cell, lag: int, count:
 def right(params: Any, key: jax.Array, *, cell: rnnjax.Cell, lag: int) -> jax.Array:
     """Share of right answers on new sequences."""
     inputs, bit = recall(key, lag, TESTED)
-    unroll_once = partial(rnnjax.unroll, fold=rnnjax.folds.scan())
-    return jnp.mean(score(cell, params, inputs, unroll_once) * bit > 0)
+    return jnp.mean(score(cell, params, inputs, fold=rnnjax.folds.scan()) * bit > 0)
 
 
 def learn(
@@ -217,9 +216,9 @@ def learn(
     of what was left of the gradient across the lag before training; `diverged`, 0 or 1.
     """
 
-    def loss(params: Any, batch: Any, unroll: Any = rnnjax.unroll) -> jax.Array:
+    def loss(params: Any, batch: Any) -> jax.Array:
         inputs, bit = batch
-        return jnp.mean(jax.nn.softplus(-bit * score(cell, params, inputs, unroll)))
+        return jnp.mean(jax.nn.softplus(-bit * score(cell, params, inputs)))
 
     weights = cell.init(harness.key(seed, "recurrence"))
     outputs = jax.eval_shape(lambda: cell.output(cell.start(weights, ()))).shape[-1]

@@ -181,9 +181,9 @@ def study(
         "bias": np.zeros(targets.shape[-1], np.float32),
     }
 
-    def loss(params: Any, batch: Any, unroll: Any = rnnjax.unroll) -> jax.Array:
+    def loss(params: Any, batch: Any) -> jax.Array:
         inputs, targets, settled = batch
-        _, states = unroll(cell, params["cell"], inputs, fold=fold)
+        _, states = rnnjax.unroll(cell, params["cell"], inputs, fold=fold)
         told = states @ params["readout"] + params["bias"]
         counts = jnp.arange(len(inputs))[:, None, None] >= settled
         return jnp.mean((told - targets) ** 2, where=counts)

@@ -100,7 +100,6 @@ from flax import nnx
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-import rnnjax
 from experiments.common.cores import Trained, side_by_side
 from experiments.common.lesson import Exercise, Found, Section
 from experiments.common.output import Output, Part
@@ -347,7 +346,7 @@ def study(contender: Contender, task: Task, options: Options, seed: int) -> Trai
         """Above zero for label 1, `[2P]`."""
         return nnx.merge(graph, params, fixed)(sequences.symbols, sequences.lengths)
 
-    def loss(params: Any, batch: Sequences, unroll: Any = rnnjax.unroll) -> jax.Array:
+    def loss(params: Any, batch: Sequences) -> jax.Array:
         return jnp.mean(optax.sigmoid_binary_cross_entropy(score(params, batch), batch.label))
 
     @jax.jit

@@ -106,7 +106,6 @@ from matplotlib.axes import Axes
 from matplotlib.dates import DateFormatter
 from matplotlib.figure import Figure, SubFigure
 
-import rnnjax
 from experiments.common.data import HourlyWeather, new_york_weather, standardised
 from experiments.common.lesson import Exercise, Found, Section
 from experiments.common.output import Output, Part
@@ -317,7 +316,7 @@ def study(task: Task, base: np.ndarray, options: Options, seed: int, metrics: Pa
         """The hours `[B, PAST]` that end there."""
         return last[:, None] - PAST + 1 + jnp.arange(PAST)
 
-    def loss(params: Any, batch: Batch, unroll: Any = rnnjax.unroll) -> jax.Array:
+    def loss(params: Any, batch: Batch) -> jax.Array:
         """Mean square over the forecasts of a window once the network has read enough."""
         hours = window(batch.last)
         told = nnx.merge(graph, params, rest)(inputs[hours], key=batch.key)

@@ -198,27 +198,27 @@ def left_by_lag(found: rnnjax.Adjoints) -> jax.Array:
 def study(network: Network, task: Task, options: Options, seed: int, metrics: Path) -> Part:
     """Trains one network; what was measured before and after stands in rows 0 and 1."""
     cell, window = network.cell, options.window
-    # For what is not trained, the plain fold: it compiles sooner.
-    unroll_once = partial(rnnjax.unroll, fold=rnnjax.folds.scan())
 
-    def forecast(params: Any, inputs: jax.Array, unroll: Any) -> jax.Array:
+    def forecast(params: Any, inputs: jax.Array, **options: Any) -> jax.Array:
         """Tomorrow's highest temperature after every day of the window, `[T, B]`."""
-        _, hidden = unroll(cell, params["cell"], inputs)
+        _, hidden = rnnjax.unroll(cell, params["cell"], inputs, **options)
         return hidden @ params["readout"] + params["bias"]
 
-    def training_loss(params: Any, batch: Windows, unroll: Any = rnnjax.unroll) -> jax.Array:
-        """Over every day of the window."""
-        return jnp.mean((forecast(params, batch.inputs, unroll) - batch.targets) ** 2)
+    # For what is not trained, the plain fold: it compiles sooner.
+    once = partial(forecast, fold=rnnjax.folds.scan())
 
-    def last_loss(params: Any, batch: Windows, unroll: Any = rnnjax.unroll) -> jax.Array:
+    def training_loss(params: Any, batch: Windows) -> jax.Array:
+        """Over every day of the window."""
+        return jnp.mean((forecast(params, batch.inputs) - batch.targets) ** 2)
+
+    def last_loss(params: Any, batch: Windows) -> jax.Array:
         """Over the last day alone: the gradient at lag l has travelled l days."""
-        unroll = partial(unroll, fold=rnnjax.folds.scan())
-        return jnp.mean((forecast(params, batch.inputs, unroll)[-1] - batch.targets[-1]) ** 2)
+        return jnp.mean((once(params, batch.inputs)[-1] - batch.targets[-1]) ** 2)
 
     def errors(params: Any, first: int, end: int) -> jax.Array:
         """Of the forecasts of the days from `first` to before `end`, each from its own window."""
         year = task.windows(np.arange(first - 1, end - 1), window)
-        return forecast(params, year.inputs, unroll_once)[-1] - year.targets[-1]
+        return once(params, year.inputs)[-1] - year.targets[-1]
 
     def tested() -> Windows:
         """Windows that end all over the test year."""

@@ -80,21 +80,22 @@ def as_path(name: str, value: Any) -> str:
 
 
 def check_function(name: str, value: Any, arguments: str, remedy: str) -> None:
-    """Refuses what cannot be called with these arguments, and perhaps others by name.
+    """Refuses what cannot be called with these arguments alone.
 
     Args:
       name: of the option.
       value: what came.
-      arguments: as they are written, "key, shape, dtype"; "" for none.
+      arguments: as they are written, "key, shape, dtype"; those by name last, "x, key=";
+        "" for none.
       remedy: what to pass instead.
 
     Raises:
       TypeError: it is no function, or one of fewer or more arguments.
     """
     try:
-        signature = inspect.signature(value)
-        asked = {p.name: None for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY}
-        signature.bind(*filter(None, arguments.split(", ")), **asked)
+        names = list(filter(None, arguments.split(", ")))
+        options = {name.rstrip("="): None for name in names if name.endswith("=")}
+        inspect.signature(value).bind(*names[: len(names) - len(options)], **options)
         return
     except TypeError:
         pass

@@ -36,7 +36,7 @@ def over_devices(
     >>> spread = rnnjax.over_devices(loss, mesh, in_axes=(1, None))     # a key for all devices
 
     Args:
-      loss: `loss(params, batch, **options) -> scalar`, a mean over the batch.
+      loss: `loss(params, batch) -> scalar`, a mean over the batch.
       mesh: of devices; all of its axes are taken for the batch.
       in_axes: the axis of each leaf of the batch that is B, as for `jax.vmap`: an integer,
         None for what is the same on every device, or a pytree of these that is a prefix
@@ -44,7 +44,7 @@ def over_devices(
         the same number of axes: no size tells a `[B, D]` from a `[T, B]`.
 
     Returns:
-      `(params, batch, **options) -> scalar`.
+      `(params, batch) -> scalar`.
 
     Raises:
       TypeError: the loss is no function, or the mesh none.
@@ -64,11 +64,10 @@ def over_devices(
     mean = jax.jit(partial(_mean, mesh), static_argnums=(0, 1, 2))
     plain = partial(loss)
 
-    def spread(params: Params, batch: Any, **options: Any) -> jax.Array:
+    def spread(params: Params, batch: Any) -> jax.Array:
         leaves, structure = jax.tree.flatten(batch)
         axes = _axes(in_axes, batch, mesh.size)
-        told = partial(loss, **options) if options else plain
-        value: jax.Array = mean(told, structure, axes, params, leaves)
+        value: jax.Array = mean(plain, structure, axes, params, leaves)
         return value
 
     return spread

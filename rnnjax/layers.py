@@ -39,8 +39,6 @@ __all__ = [
     "streaming",
 ]
 
-Unroll = Callable[..., tuple[State, Any]]
-
 
 class Apply(Protocol):
     """`(params, inputs, state) -> (final_state, outputs)`; see `Layer.apply`."""
@@ -55,7 +53,6 @@ class Apply(Protocol):
         resets: jax.Array | None = None,
         reverse: bool = False,
         key: chex.PRNGKey | None = None,
-        unroll: Unroll = unroll,
     ) -> tuple[State, Any]:
         """The layer over a sequence."""
         ...
@@ -67,11 +64,11 @@ class Layer(NamedTuple):
     Attributes:
       init: `key -> params`; draws the weights.
       start: `(params, batch_shape) -> state`; what the sequence begins with.
-      apply: `(params, inputs, state=None, *, mask, resets, reverse, key, unroll) ->
+      apply: `(params, inputs, state=None, *, mask, resets, reverse, key) ->
         (final_state, outputs)`: inputs `[T, B, D]`, outputs `[T, B, H]`, the rest as in
-        `rnnjax.unroll`. Without a `key` nothing is dropped out. Every recurrence goes
-        through the `unroll` given, named by its place ("1/forward"), so that
-        `rnnjax.adjoints` and `rnnjax.gradient_reports` see each of them.
+        `rnnjax.unroll`. Without a `key` nothing is dropped out. Every recurrence
+        runs in a `jax.named_scope` that names its place ("1/forward"), by which
+        `rnnjax.adjoints` and `rnnjax.gradient_reports` call it.
       causal: whether no output depends on a later input.
       feature_axes: of the inputs, as in `rnnjax.Cell`.
     """
@@ -128,7 +125,6 @@ def recurrent(cell: Cell, *, fold: Fold = folds.blocked()) -> Layer:
         resets: jax.Array | None = None,
         reverse: bool = False,
         key: chex.PRNGKey | None = None,
-        unroll: Unroll = unroll,
     ) -> tuple[State, Any]:
         return unroll(
             cell, params, inputs, state, mask=mask, resets=resets, reverse=reverse, fold=fold
@@ -185,17 +181,16 @@ def bidirectional(
         resets: jax.Array | None = None,
         reverse: bool = False,
         key: chex.PRNGKey | None = None,
-        unroll: Unroll = unroll,
     ) -> tuple[Directions, Any]:
         reverse = as_bool("reverse", reverse)
         weights, states, keys = _parts("params", params, 2), _states(state, 2), _keys(key, 2)
         done = []
         for i, (name, layer) in enumerate([("forward", forward), ("backward", backward)]):
-            with _blamed(f".{name}"):
+            with _part(name, f".{name}"):
                 done.append(
                     layer.apply(
                         weights[i], inputs, states[i], mask=mask, resets=resets,
-                        reverse=reverse != bool(i), key=keys[i], unroll=_within(name, unroll),
+                        reverse=reverse != bool(i), key=keys[i],
                     )
                 )  # fmt: skip
         finals, outputs = zip(*done, strict=True)
@@ -263,7 +258,6 @@ def stack(*layers: Layer, dropout: float = 0.0) -> Layer:
         resets: jax.Array | None = None,
         reverse: bool = False,
         key: chex.PRNGKey | None = None,
-        unroll: Unroll = unroll,
     ) -> tuple[tuple[State, ...], Any]:
         weights, states = _parts("params", params, count), _states(state, count)
         keys = _keys(key, 2 * count)
@@ -271,10 +265,10 @@ def stack(*layers: Layer, dropout: float = 0.0) -> Layer:
         for i, layer in enumerate(layers):
             if i > 0:
                 inputs = drop(inputs, dropout, key=keys[count + i])
-            with _blamed(f"[{i}]"):
+            with _part(str(i), f"[{i}]"):
                 final, inputs = layer.apply(
                     weights[i], inputs, states[i], mask=mask, resets=resets, reverse=reverse,
-                    key=keys[i], unroll=_within(str(i), unroll),
+                    key=keys[i],
                 )  # fmt: skip
             finals.append(final)
         return tuple(finals), inputs
@@ -469,21 +463,14 @@ def _parts(name: str, parts: Any, count: int) -> Any:
 
 
 @contextlib.contextmanager
-def _blamed(place: str) -> Iterator[None]:
-    """Lets what is said of a layer's `params` or `state` name its place among those of all."""
+def _part(name: str, place: str) -> Iterator[None]:
+    """Names a layer's recurrences, and in errors its place among `params` or `state` of all."""
     try:
-        yield
+        with jax.named_scope(name):
+            yield
     except (TypeError, ValueError) as error:
+        error.add_note(f"in the layer {name!r}")
         found = re.match(r"(params|state)(?=[:.\[])", str(error))
         if found:
             error.args = (f"{found[0]}{place}{str(error)[found.end() :]}",)
         raise
-
-
-def _within(place: str, unroll: Unroll) -> Unroll:
-    """`unroll`, its recurrences named by their place."""
-
-    def named(*args: Any, name: str = "", **options: Any) -> tuple[State, Any]:
-        return unroll(*args, name=f"{place}/{name}" if name else place, **options)
-
-    return named

@@ -12,11 +12,11 @@ from contextvars import ContextVar
 from typing import Any, ParamSpec, TypeVar
 
 import jax
-import numpy as np
 from jax.extend.core import get_opaque_trace_state
 from jax.tree_util import Partial
 
 from rnnjax.forward_mode import told_the_remedy
+from rnnjax.programs import is_array
 from rnnjax.reading import contents
 from rnnjax.values import fixed
 
@@ -60,12 +60,12 @@ def once(*options: str) -> Callable[[Callable[Arguments, Result]], Callable[Argu
         @functools.wraps(function)
         @told_the_remedy()
         def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
-            if any(name in kwargs and _is_array(kwargs[name]) for name in options):
+            if any(name in kwargs and is_array(kwargs[name]) for name in options):
                 return function(*args, **kwargs)
             leaves, structure = jax.tree.flatten((args, kwargs))
-            arrays = [leaf if _is_array(leaf) else None for leaf in leaves]
+            arrays = [leaf if is_array(leaf) else None for leaf in leaves]
             try:
-                told = _Told(structure, [None if _is_array(leaf) else leaf for leaf in leaves])
+                told = _Told(structure, [None if is_array(leaf) else leaf for leaf in leaves])
             except TypeError:
                 return function(*args, **kwargs)
             result, checks = compiled(told)(arrays)
@@ -120,10 +120,3 @@ def _waiters() -> Iterator[list[Partial]]:
         yield checks
     finally:
         _waiting.reset(token)
-
-
-def _is_array(leaf: Any) -> bool:
-    # A scalar of numpy is an option as often as not, as a number of Python is.
-    return isinstance(leaf, jax.Array) or (
-        isinstance(leaf, np.ndarray) and leaf.dtype.kind not in "OSUMm"
-    )

@@ -4,18 +4,79 @@ Written out, two may look alike that are not: JAX prints no values of arrays, no
 and no devices.
 """
 
-from collections.abc import Hashable
+import weakref
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var, jaxpr_as_fun
 
 from rnnjax.values import Same, fixed, snapshot
 
 # Of these only the function itself is run, and its rules are made anew by every trace.
 _WITH_RULES = ("custom_jvp_call", "custom_vjp_call")
+
+
+# For a function of the caller's, what was compiled of each program, the last one used at the end.
+_compiled_for: weakref.WeakKeyDictionary[Any, dict[Any, Callable[..., Any]]] = (
+    weakref.WeakKeyDictionary()
+)
+_KEPT = 4
+
+
+def compiled(owner: Any, function: Callable[..., Any], *arguments: Any) -> Callable[..., Any]:
+    """`function` compiled, or what was compiled of it for this owner when it was called before.
+
+    It is traced anew, so that what the caller's functions read from outside counts as it is
+    now, and only the very same program is run again. Within the caller's `jit` it is part of
+    that.
+
+    Args:
+      owner: the caller's function that it was made of; what is compiled is kept as long.
+      function: pure, of pytrees of arrays.
+      *arguments: what it is to be called with, or arrays of the same types.
+    """
+    options: Any = jax.config
+    if options.jax_disable_jit:
+        return function
+    program, shapes = jax.make_jaxpr(function, return_shape=True)(*arguments)
+    structure = jax.tree.structure(shapes)
+    flat = jaxpr_as_fun(program)
+    reads = jax.tree.leaves((arguments, program.consts))
+    if not any(isinstance(x, jax.core.Tracer) for x in reads):
+        try:
+            # A method is made anew whenever it is looked up.
+            known = _compiled_for.setdefault(getattr(owner, "__func__", owner), {})
+        except TypeError:  # It has no hash, or cannot be held weakly.
+            known = {}
+        places = [x.sharding for x in jax.tree.leaves(arguments) if isinstance(x, jax.Array)]
+        key = Fingerprint(program), *places
+        flat = known.pop(key, None) or jax.jit(flat)
+        known[key] = flat
+        for forgotten in list(known)[:-_KEPT]:
+            known.pop(forgotten, None)
+    return lambda *args: jax.tree.unflatten(structure, flat(*jax.tree.leaves(args)))
+
+
+def compiled_call(owner: Any, function: Callable[..., Any], *args: Any) -> Any:
+    """`function(*args)` by `compiled`; what among its arguments is no array is not traced."""
+    leaves, structure = jax.tree.flatten(args)
+    arrays = [leaf if is_array(leaf) else None for leaf in leaves]
+
+    def run(arrays: list[Any]) -> Any:
+        pairs = zip(arrays, leaves, strict=True)
+        return function(*jax.tree.unflatten(structure, [x if a is None else a for a, x in pairs]))
+
+    return compiled(owner, run, arrays)(arrays)
+
+
+def is_array(leaf: Any) -> bool:
+    """Whether a leaf is data; a number, one of numpy as well, is as often as not an option."""
+    return isinstance(leaf, jax.Array) or (
+        isinstance(leaf, np.ndarray) and leaf.dtype.kind not in "OSUMm"
+    )
 
 
 class Fingerprint:

@@ -5,7 +5,6 @@ import inspect
 import json
 import math
 import sys
-import weakref
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial, wraps
 from os import PathLike
@@ -32,10 +31,9 @@ from rnnjax.checks import (
     kind_of,
 )
 from rnnjax.diagnostics import adjoints, gradient_report
-from rnnjax.diagnostics.adjoints import Loss, check_loss, check_takes_unroll
-from rnnjax.programs import Fingerprint
+from rnnjax.diagnostics.adjoints import Loss, check_loss
+from rnnjax.programs import Fingerprint, compiled
 from rnnjax.tree import combine, describe, floating, rest
-from rnnjax.unroll import unroll
 
 __all__ = [
     "Fitted",
@@ -70,7 +68,7 @@ class NonFiniteError(ArithmeticError):
     Attributes:
       step: the training step, from 0.
       time: the time index at which it began, or None where every state and adjoint is
-        finite, or where the loss does not call the `unroll` it is given.
+        finite, or where the loss runs no recurrence that can be seen.
       direction: "forward" or "backward", or None likewise.
       params: the parameters before that step.
     """
@@ -110,9 +108,8 @@ def fit(
     The same key gives the same result. A chunk of steps is compiled into one call.
 
     Args:
-      loss: `loss(params, batch, unroll=rnnjax.unroll) -> scalar`, calling the
-        `unroll` it is given; should it turn non-finite, that one tells where. A key, as
-        dropout needs one, is a part of the batch.
+      loss: `loss(params, batch) -> scalar`, pure; should it turn non-finite,
+        `rnnjax.adjoints` tells where. A key, as dropout needs one, is a part of the batch.
       params: any pytree; leaves that are not floating stay as they are.
       sample: `key -> batch`, pure: it is compiled into the loop, and so called no more
         than a few times. It may give one batch whatever the key.
@@ -137,13 +134,13 @@ def fit(
 
     Raises:
       NonFiniteError: the loss, a gradient or an update turned non-finite.
-      TypeError: the loss takes no `unroll`, asks for more than the batch, or is not a
-        floating scalar, the key is not a key, the monitor does not give named scalars, or an
-        option is of another kind.
+      TypeError: the loss is no function of these two, or not a floating scalar, the key is
+        not a key, the monitor does not give named scalars, or an option is of another kind.
       ValueError: steps or chunk below one, clip not above zero, or `sample` or `monitor`
         give something else when they are called once more.
     """
-    _check_takes(loss, "params, batch")
+    remedy = "put what else it needs, such as a key for dropout, into the batch"
+    check_function("loss", loss, "params, batch", remedy)
     optimizer = _check_optimizer(optimizer)
     steps, chunk = as_int("steps", steps), as_int("chunk", chunk)
     quiet = as_bool("quiet", quiet)
@@ -166,7 +163,7 @@ def fit(
     moving = floating(params)
     if monitor is not None:
         _check_repeats("monitor", lambda m: monitor(combine(m, fixed)), moving)
-    state = _compiled(loss, optimizer.init, moving)(moving)
+    state = compiled(loss, optimizer.init, moving)(moving)
 
     # Chunks of one size, so that one loop is compiled.
     size = math.ceil(steps / math.ceil(steps / chunk))
@@ -179,7 +176,7 @@ def fit(
             moving, state, failed = carry
             batch = sample(jax.random.fold_in(key, step))
             new, (value, _), norm, bad = _descend(
-                lambda m: (loss(combine(m, fixed), batch, unroll=unroll), None),
+                lambda m: (loss(combine(m, fixed), batch), None),
                 optimizer, moving, state,
             )  # fmt: skip
             failed = jnp.where((failed < 0) & bad & (step < steps), step, failed)
@@ -195,12 +192,12 @@ def fit(
         # Put there in so many words: a transfer guard lets no number of Python through.
         return moving, fixed, state, key, *jax.device_put((np.int32(first), np.int32(steps)))
 
-    run = _compiled(loss, run, *arguments(0))
+    run = compiled(loss, run, *arguments(0))
 
     def watch(moving: Params, fixed: Params) -> Any:
         return None if monitor is None else monitor(combine(moving, fixed))
 
-    watch = _compiled(loss, watch, moving, fixed)
+    watch = compiled(loss, watch, moving, fixed)
     losses: list[np.ndarray] = []
     with _Log(metrics) as log, _progress(steps, description, quiet) as advance:
         log.write(0, watch(moving, fixed))
@@ -224,11 +221,9 @@ def fit(
 
 
 class WindowLoss(Protocol):
-    """`loss(params, state, window, unroll=...) -> (scalar, state)`, for `stream`."""
+    """`loss(params, state, window) -> (scalar, state)`, for `stream`."""
 
-    def __call__(
-        self, params: Params, state: State, window: Any, *, unroll: Callable[..., Any]
-    ) -> tuple[jax.Array, State]:
+    def __call__(self, params: Params, state: State, window: Any) -> tuple[jax.Array, State]:
         """The loss of a window that begins at `state`, and the state it ends with."""
         ...
 
@@ -271,8 +266,8 @@ def stream(
     >>> params = {"cell": cell.init(jax.random.key(0)), "readout": jnp.zeros((8, 1))}
     >>> wave = (jnp.sin(0.3 * jnp.arange(20 * i, 20 * i + 21)) for i in itertools.count())
     >>> windows = (x[:, None, None] for x in wave)          # [T + 1, B, D]
-    >>> def loss(params, state, window, unroll=rnnjax.unroll):
-    ...     state, h = unroll(cell, params["cell"], window[:-1], state)
+    >>> def loss(params, state, window):
+    ...     state, h = rnnjax.unroll(cell, params["cell"], window[:-1], state)
     ...     return jnp.mean((h @ params["readout"] - window[1:]) ** 2), state
     >>> state = cell.start(params["cell"], (1,))
     >>> run = training.stream(loss, params, state, windows, optax.adam(1e-2))
@@ -281,8 +276,8 @@ def stream(
     True
 
     Args:
-      loss: `loss(params, state, window, unroll=rnnjax.unroll) -> (scalar, state)`, calling
-        the `unroll` it is given; should it turn non-finite, that one tells where.
+      loss: `loss(params, state, window) -> (scalar, state)`, pure; should it turn
+        non-finite, `rnnjax.adjoints` tells where.
       params: any pytree; leaves that are not floating stay as they are.
       state: what the first window begins with; any pytree, `cell.start(params, (B,))`
         for one recurrence.
@@ -296,11 +291,12 @@ def stream(
     Raises:
       NonFiniteError: the loss, a gradient or an update turned non-finite; its step
         counts windows, and its time index steps of that window.
-      TypeError: the loss takes no `unroll` or asks for more than the state and the window,
-        its value is no floating scalar, the state it returns differs from the one it was
-        given, or a window holds other things than arrays.
+      TypeError: the loss is no function of these three, its value is no floating scalar,
+        the state it returns differs from the one it was given, or a window holds other things
+        than arrays.
     """
-    _check_takes(loss, "params, state, window")
+    remedy = "put what else it needs, such as a key for dropout, into the window"
+    check_function("loss", loss, "params, state, window", remedy)
     optimizer = _check_optimizer(optimizer)
     check_arrays("params", params)
     check_arrays("state", state)
@@ -308,8 +304,8 @@ def stream(
     state = jax.tree.map(jnp.asarray, state)
     optimizer_state = optimizer.init(moving)
 
-    def checked(params: Params, given: tuple[State, Any], unroll: Any) -> tuple[jax.Array, State]:
-        result = loss(params, *given, unroll=unroll)
+    def checked(params: Params, given: tuple[State, Any]) -> tuple[jax.Array, State]:
+        result = loss(params, *given)
         pair = isinstance(result, tuple) and len(result) == 2
         if not pair or signature(result[1]) != signature(given[0]):
             raise TypeError(
@@ -318,13 +314,13 @@ def stream(
             )
         return result
 
-    def value(params: Params, *given: Any, unroll: Callable[..., Any]) -> jax.Array:
-        return checked(params, given[0], unroll)[0]
+    def value(params: Params, given: tuple[State, Any]) -> jax.Array:
+        return checked(params, given)[0]
 
     @jax.jit
     def update(moving: Params, optimizer_state: optax.OptState, given: tuple[State, Any]) -> Any:
         return _descend(
-            lambda m: checked(combine(m, fixed), given, unroll), optimizer, moving, optimizer_state
+            lambda m: checked(combine(m, fixed), given), optimizer, moving, optimizer_state
         )
 
     before: Any = None
@@ -358,19 +354,6 @@ def _iterable(windows: Iterable[Any]) -> Iterable[Any]:
             f"windows: expected an iterable of windows, got {kind_of(windows)}; pass a list or a "
             "generator"
         ) from error
-
-
-def _check_takes(loss: Any, arguments: str) -> None:
-    """Refuses a loss that takes no `unroll`, or asks for other things than it is given."""
-    check_takes_unroll("loss", loss, arguments)
-    taken = inspect.signature(loss)
-    try:
-        taken.bind(*arguments.split(", "), unroll=unroll)
-    except TypeError:
-        raise TypeError(
-            f"loss: expected a function of ({arguments}, unroll), got {taken}; put what else it "
-            f"needs, such as a key for dropout, into the {arguments.rpartition(' ')[2]}"
-        ) from None
 
 
 def _check_optimizer(optimizer: Any) -> optax.GradientTransformationExtraArgs:
@@ -516,37 +499,6 @@ def _check_repeats(name: str, function: Callable[[Any], Any], argument: Any) -> 
     raise ValueError(f"{begins}, got {changed}; {remedy}")
 
 
-# For a loss, what was compiled of each program, the one last asked for at the end.
-_compiled_for: weakref.WeakKeyDictionary[Any, dict[Any, Callable[..., Any]]] = (
-    weakref.WeakKeyDictionary()
-)
-_KEPT = 4
-
-
-def _compiled(loss: Loss, function: Callable[..., Any], *arguments: Any) -> Callable[..., Any]:
-    """`function` compiled, or what was compiled of it for this loss when it was called before.
-
-    It is traced anew, so that what the caller's functions read from outside counts as it is
-    now, and only the very same program is run again.
-    """
-    options: Any = jax.config
-    if options.jax_disable_jit:
-        return function
-    program, shapes = jax.make_jaxpr(function, return_shape=True)(*arguments)
-    structure = jax.tree.structure(shapes)
-    try:
-        known = _compiled_for.setdefault(loss, {})
-    except TypeError:  # It has no hash, or cannot be held weakly.
-        known = {}
-    places = [x.sharding for x in jax.tree.leaves(arguments) if isinstance(x, jax.Array)]
-    key = Fingerprint(program), *places
-    flat = known.pop(key, None) or jax.jit(jaxpr_as_fun(program))
-    known[key] = flat
-    for forgotten in list(known)[:-_KEPT]:
-        known.pop(forgotten, None)
-    return lambda *args: jax.tree.unflatten(structure, flat(*jax.tree.leaves(args)))
-
-
 def _equal(first: Any, second: Any) -> bool:
     if jnp.issubdtype(first.dtype, jax.dtypes.prng_key):
         first, second = jax.random.key_data(first), jax.random.key_data(second)
@@ -561,21 +513,19 @@ def _explained(loss: Loss, params: Params, batch: Any, step: int, value: float) 
         came = f"a gradient or an update that is infinite or NaN (at {came})"
     begins = f"loss: expected finite values, got {came} in training step {step}"
     try:
-        found = jax.jit(partial(adjoints, loss))(params, batch)
-    except (ValueError, jax.errors.UnexpectedTracerError):
-        # The loss may run its recurrences past the `unroll` that tells of every step.
+        found = adjoints(loss, params, batch)
+    except ValueError as error:
         return NonFiniteError(
-            f"{begins}; to be told the time index, let the loss call the `unroll` it is given, "
-            "with batch axes in place of vmap",
-            step, None, None, params,
-        )  # fmt: skip
+            f"{begins}; at which time index cannot be told: {error}", step, None, None, params
+        )
     for direction, what, remedy in (
         ("forward", "state", "look at its input, lower the learning rate, or clip the gradient"),
         ("backward", "adjoint dL/ds_t", "look at the target there, or clip the gradient"),
     ):
         for call, nonfinite in enumerate(found.nonfinite):
-            time = int(getattr(nonfinite, direction))
-            if time >= 0:
+            times = np.asarray(getattr(nonfinite, direction)).ravel()
+            if (times >= 0).any():
+                time = int(times[times >= 0][0])
                 which = f" of {found.names[call]}" if len(found.nonfinite) > 1 else ""
                 return NonFiniteError(
                     f"{begins}; going {direction}, the {what}{which} is first not finite at time "

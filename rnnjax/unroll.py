@@ -31,6 +31,7 @@ from rnnjax.cell import (
 )
 from rnnjax.checks import as_bool, as_int, as_text, check_arrays
 from rnnjax.folds.sequence import Fold, check_fold, length_of, spread_over, vary_together
+from rnnjax.observation import observer
 from rnnjax.once import once
 from rnnjax.tree import describe, floating
 from rnnjax.wrappers import blank, masked, probed, resetting
@@ -151,9 +152,10 @@ def trajectory(
         run = prepare(
             cell, params, inputs, state, mask=mask, resets=resets, reverse=reverse, probes=probes
         )
-        final, states = fold(run.cell, params, run.inputs, run.state)
+        carry = observer.value or _carry
+        final, states = carry(run, params, fold)
         outputs = blank(run.mask, jax.vmap(cell.output)(states))
-        return Trajectory(final, _turn(states, reverse), _turn(outputs, reverse))
+        return Trajectory(final, turned(states, reverse), turned(outputs, reverse))
 
 
 @contextlib.contextmanager
@@ -232,6 +234,7 @@ class Run(NamedTuple):
       state: s before the first step.
       mask: `[T, B]` in the order of the run, or None.
       batch: B.
+      reverse: whether that order is from the last step to the first.
     """
 
     cell: Cell
@@ -239,6 +242,7 @@ class Run(NamedTuple):
     state: State
     mask: jax.Array | None
     batch: Batch
+    reverse: bool
 
 
 def prepare(
@@ -287,12 +291,12 @@ def prepare(
             # What parts t-1 from t stands, backward, before t-1.
             resets = jnp.concatenate([resets[1:], jnp.zeros_like(resets[:1])])
         cell, inputs = resetting(cell, start, batched), (inputs, resets)
-    inputs, mask = _turn((inputs, mask), reverse)
+    inputs, mask = turned((inputs, mask), reverse)
     _check_step(cell, params, state, inputs, batch)
     if probes is not None:
         _check_probes(probes, state, length)
-        cell, inputs = probed(cell), (inputs, _turn(probes, reverse))
-    return Run(cell, inputs, state, mask, batch)
+        cell, inputs = probed(cell), (inputs, turned(probes, reverse))
+    return Run(cell, inputs, state, mask, batch, reverse)
 
 
 def _spread(start: State, batched: State, inputs: Inputs, batch: Batch) -> State:
@@ -305,7 +309,12 @@ def _spread(start: State, batched: State, inputs: Inputs, batch: Batch) -> State
     return jax.tree.map(lambda own, s: jax.reshard(s, place[own >= 0]), batched, start)
 
 
-def _turn(tree: Any, reverse: bool) -> Any:
+def _carry(run: Run, params: Params, fold: Fold) -> tuple[State, State]:
+    return fold(run.cell, params, run.inputs, run.state)
+
+
+def turned(tree: Any, reverse: bool) -> Any:
+    """Leaves `[T, ...]` from the last step to the first, if `reverse`."""
     return jax.tree.map(lambda x: x[::-1], tree) if reverse else tree
 
 

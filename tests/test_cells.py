@@ -425,8 +425,8 @@ def long_gradient(make: str, dtype: Any, fold: folds.Fold, through: Any, **optio
     low = jax.tree.map(lambda w, d: w.astype(d.dtype), params, jax.eval_shape(cell.init, KEY))
     x = jax.random.normal(KEY, (LONG, B, D), jnp.bfloat16).astype(jnp.float32)
 
-    def loss(params: Any, x: jax.Array, unroll: Any = rnnjax.unroll) -> jax.Array:
-        outputs = unroll(cell, params, x, fold=fold, **options)[1]
+    def loss(params: Any, x: jax.Array) -> jax.Array:
+        outputs = rnnjax.unroll(cell, params, x, fold=fold, **options)[1]
         return LONG * jnp.mean((outputs - 0.3) ** 2)
 
     return through(loss, low, x)
@@ -448,8 +448,8 @@ def by_stream(loss: Any, params: Any, x: jax.Array) -> Any:
         lambda updates, state, params: (jax.tree.map(jnp.zeros_like, updates), updates),
     )
 
-    def windowed(params: Any, state: Any, x: Any, unroll: Any = rnnjax.unroll) -> Any:
-        return loss(params, x, unroll), state
+    def windowed(params: Any, state: Any, x: Any) -> Any:
+        return loss(params, x), state
 
     return next(training.stream(windowed, params, (), [x], seen)).optimizer_state
 

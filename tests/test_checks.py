@@ -25,7 +25,7 @@ BOTH = layers.bidirectional(LAYER, LAYER)
 
 
 def fit(**options: Any) -> Any:
-    def loss(params: Any, batch: Any, unroll: Any) -> jax.Array:
+    def loss(params: Any, batch: Any) -> jax.Array:
         return jnp.sum(params**2)
 
     return training.fit(

@@ -18,8 +18,8 @@ PARAMS = CELL.init(jax.random.key(0))
 OPTIMIZER = optax.sgd(0.1)
 
 
-def loss(params, batch, unroll=rnnjax.unroll):
-    return jnp.mean(unroll(CELL, params, batch)[1] ** 2)
+def loss(params, batch):
+    return jnp.mean(rnnjax.unroll(CELL, params, batch)[1] ** 2)
 
 
 def step(loss, params, state, batch):
@@ -63,10 +63,10 @@ def test_fit_trains_on_all_of_them() -> None:
 TANH = cells.elman(3, 4)
 
 
-def last_loss(params, batch, unroll=rnnjax.unroll):
+def last_loss(params, batch):
     """Of one target for each member, `[B, H]` or labels `[B]`, weighed by what all share."""
     (x, target), weight = batch["data"], batch["weight"]
-    final, _ = unroll(TANH, params, x)
+    final, _ = rnnjax.unroll(TANH, params, x)
     shown = final if target.ndim == 2 else final[:, 0]
     return weight * jnp.mean((shown - target) ** 2)
 

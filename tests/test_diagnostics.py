@@ -340,8 +340,8 @@ def test_no_sequences_have_no_gradient():
 
 
 def mean_square(cell):
-    def loss(params, x, y, unroll=rnnjax.unroll):
-        _, outputs = unroll(cell, params, x)
+    def loss(params, x, y):
+        _, outputs = rnnjax.unroll(cell, params, x)
         return jnp.mean((outputs - y) ** 2)
 
     return loss
@@ -378,9 +378,9 @@ def test_adjoints_name_every_run_of_a_loss_with_readout_and_integers():
         "steps": jnp.asarray(3),
     }
 
-    def loss(params, x, unroll=rnnjax.unroll):
-        _, h = unroll(first, params["first"], x)
-        final, _ = unroll(second, params["second"], h, reverse=True)
+    def loss(params, x):
+        _, h = rnnjax.unroll(first, params["first"], x)
+        final, _ = rnnjax.unroll(second, params["second"], h, reverse=True)
         return jnp.sum(final @ params["readout"]) * params["steps"].astype(F64)
 
     found = rnnjax.adjoints(loss, params, jnp.ones((5, 2, 2)))
@@ -399,8 +399,8 @@ def test_the_first_step_that_is_not_finite_is_named(reverse):
     cell = cells.elman(2, 3, dtype=F64)
     params = cell.init(jax.random.key(0))
 
-    def loss(params, x, y, unroll=rnnjax.unroll):
-        return jnp.mean((unroll(cell, params, x, reverse=reverse)[1] - y) ** 2)
+    def loss(params, x, y):
+        return jnp.mean((rnnjax.unroll(cell, params, x, reverse=reverse)[1] - y) ** 2)
 
     x, y = jnp.ones((8, 2, 2)), jnp.zeros((8, 2, 3))
     (fine,) = rnnjax.adjoints(loss, params, x, y).nonfinite
@@ -430,11 +430,13 @@ def test_errors_say_what_was_expected():
     with pytest.raises(TypeError, match="state: expected a floating leaf to differentiate"):
         rnnjax.jacobian_product_spectrum(cell, params, x, block=lambda s: s > 0)
     with pytest.raises(TypeError, match=r"loss: expected a floating scalar, got float64\[3,2\]"):
-        rnnjax.adjoints(lambda p, unroll: unroll(cell, p, x)[1], params)
+        rnnjax.adjoints(lambda p: rnnjax.unroll(cell, p, x)[1], params)
     with pytest.raises(TypeError, match=r"loss: expected a floating scalar, got int64\[\]"):
-        rnnjax.adjoints(lambda p, unroll: jnp.argmax(unroll(cell, p, x)[1]), params)
-    with pytest.raises(ValueError, match="loss: expected it to call the `unroll` it is given"):
-        rnnjax.adjoints(lambda p, unroll: jnp.sum(p.W_hh), params)
+        rnnjax.adjoints(lambda p: jnp.argmax(rnnjax.unroll(cell, p, x)[1]), params)
+    with pytest.raises(
+        ValueError, match=r"loss: expected it to run a recurrence by `rnnjax\.unroll`, a layer"
+    ):
+        rnnjax.adjoints(lambda p: jnp.sum(p.W_hh), params)
     shared = from_step(
         lambda p, s, x: (s[0] + x, s[1] * 0.9),
         init=lambda key: (),

@@ -71,14 +71,14 @@ class Call(NamedTuple):
     use: Callable[[Any], Any] = lambda result: result
 
 
-def loss(params: Any, x: Any, unroll: Any = rnnjax.unroll) -> jax.Array:
+def loss(params: Any, x: Any) -> jax.Array:
     """The mean of the outputs."""
-    return unroll(CELL, params, x)[1].mean()
+    return rnnjax.unroll(CELL, params, x)[1].mean()
 
 
-def window_loss(params: Any, state: Any, x: Any, unroll: Any = rnnjax.unroll) -> Any:
+def window_loss(params: Any, state: Any, x: Any) -> Any:
     """The same of a window."""
-    state, outputs = unroll(CELL, params, x, state)
+    state, outputs = rnnjax.unroll(CELL, params, x, state)
     return outputs.mean(), state
 
 

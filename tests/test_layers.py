@@ -213,21 +213,23 @@ def test_what_depends_on_later_inputs_says_so_and_is_not_streamed(nest: str) -> 
 
 
 def test_dropout_acts_between_layers_and_only_with_a_key() -> None:
-    seen = []
-
-    def spying(cell: Any, params: Any, inputs: Any, *args: Any, **options: Any) -> Any:
-        seen.append(inputs)
-        return rnnjax.unroll(cell, params, inputs, *args, **options)
-
+    shown = rnnjax.from_step(
+        lambda params, state, x: x,
+        init=lambda key: (),
+        start=lambda params, batch: jnp.zeros((*batch, 4), F64),
+    )
+    inner = stack(recurrent(GRU), recurrent(shown), dropout=0.25)
     layer = stack(recurrent(GRU), recurrent(TANH), dropout=0.25)
     params, x = drawn(layer), np.tile(X, (20, 1, 1))
     _, plain = layer.apply(params, x)
     _, h = rnnjax.unroll(GRU, params[0], x)
-    _, outputs = layer.apply(params, x, key=jax.random.key(1), unroll=spying)
-    kept = np.asarray(seen[1]) != 0
+    _, dropped = inner.apply((params[0], ()), x, key=jax.random.key(1))
+    kept = np.asarray(dropped) != 0
     assert 0.70 < kept.mean() < 0.80
     assert kept[:, 0, 0].any() and not kept[:, 0, 0].all()
-    np.testing.assert_allclose(seen[1], np.where(kept, h / 0.75, 0), rtol=1e-12)
+    np.testing.assert_allclose(dropped, np.where(kept, h / 0.75, 0), rtol=1e-12)
+    _, outputs = layer.apply(params, x, key=jax.random.key(1))
+    assert_close(outputs, rnnjax.unroll(TANH, params[1], dropped)[1])
     assert np.all(outputs != 0)
     again = layer.apply(params, x, key=jax.random.key(1))[1]
     assert_close(again, outputs)
@@ -328,8 +330,8 @@ def test_reports_follow_as_many_directions_as_told() -> None:
     assert not np.allclose(few.log_norms, every.log_norms)
 
 
-def loss(params: Any, x: Any, unroll: Any = rnnjax.unroll) -> jax.Array:
-    return jnp.mean(BOTH.apply(params, x, mask=MASK, resets=RESETS, unroll=unroll)[1] ** 2)
+def loss(params: Any, x: Any) -> jax.Array:
+    return jnp.mean(BOTH.apply(params, x, mask=MASK, resets=RESETS)[1] ** 2)
 
 
 def test_adjoints_see_every_layer_by_name() -> None:
@@ -356,8 +358,8 @@ def test_training_names_the_layer_that_went_wrong() -> None:
     params = drawn(layer)
     params = (params[0], params[1]._replace(b_h=params[1].b_h.at[0].set(jnp.nan)))
 
-    def loss(params: Any, x: Any, unroll: Any = rnnjax.unroll) -> jax.Array:
-        return jnp.mean(layer.apply(params, x, unroll=unroll)[1])
+    def loss(params: Any, x: Any) -> jax.Array:
+        return jnp.mean(layer.apply(params, x)[1])
 
     with pytest.raises(training.NonFiniteError, match="the state of 1 is first not finite"):
         training.fit(loss, params, lambda key: X, optax.sgd(0.1), steps=1, key=jax.random.key(0))
@@ -461,13 +463,11 @@ def test_what_does_not_fit_is_named(call: Any, error: type[Exception], message: 
     [
         lambda layer, params: layer.apply(params, X),
         lambda layer, params: rnnjax.gradient_reports(layer.apply, params, X),
-        lambda layer, params: rnnjax.adjoints(
-            lambda p, unroll: jnp.sum(layer.apply(p, X, unroll=unroll)[1]), params
-        ),
+        lambda layer, params: rnnjax.adjoints(lambda p: jnp.sum(layer.apply(p, X)[1]), params),
     ],
 )
 def test_an_error_names_the_layer(run: Callable[..., Any]) -> None:
     wrong = stack(recurrent(LSTM), bidirectional(recurrent(GRU), recurrent(TANH)))
     with pytest.raises(ValueError, match="to match input_size=3") as caught:
         run(wrong, drawn(wrong))
-    assert "this is the recurrence '1/forward'" in " ".join(caught.value.__notes__)
+    assert "in the layer 'forward'\nin the layer '1'" in "\n".join(caught.value.__notes__)

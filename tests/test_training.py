@@ -34,9 +34,9 @@ def sample(key):
     return x, jnp.roll(x, 1, axis=0)
 
 
-def loss(params, batch, unroll=rnnjax.unroll):
+def loss(params, batch):
     x, y = batch
-    _, h = unroll(CELL, params["cell"], x)
+    _, h = rnnjax.unroll(CELL, params["cell"], x)
     return jnp.mean((h @ params["readout"] - y)[1:] ** 2)
 
 
@@ -87,9 +87,9 @@ def test_a_bare_step_trains():
         start=lambda params, batch: jnp.zeros((*batch, 1)),
     )
 
-    def loss(params, batch, unroll=rnnjax.unroll):
+    def loss(params, batch):
         x, y = batch
-        return jnp.mean((unroll(cell, params, x)[1] - y) ** 2)
+        return jnp.mean((rnnjax.unroll(cell, params, x)[1] - y) ** 2)
 
     weights = np.tril(0.7 ** np.abs(np.subtract.outer(np.arange(6.0), np.arange(6.0))))
 
@@ -180,9 +180,9 @@ def test_what_turns_non_finite_is_named(where, direction, tmp_path):
 
 
 def test_a_gradient_that_breaks_outside_the_recurrence_is_told_apart():
-    def root(params, batch, unroll=rnnjax.unroll):
+    def root(params, batch):
         # Finite itself, with an infinite derivative at zero.
-        return loss(params, batch, unroll=unroll) + jnp.sqrt(params["readout"] ** 2).sum()
+        return loss(params, batch) + jnp.sqrt(params["readout"] ** 2).sum()
 
     with pytest.raises(training.NonFiniteError, match="a gradient or an update that is") as caught:
         training.fit(root, start(), sample, optax.sgd(1.0), steps=3, key=jax.random.key(0))
@@ -190,11 +190,13 @@ def test_a_gradient_that_breaks_outside_the_recurrence_is_told_apart():
     assert "though every state and adjoint is finite" in str(caught.value)
 
 
-def test_the_error_survives_a_loss_that_goes_its_own_way():
-    def own(params, batch, unroll=rnnjax.unroll):
+def test_the_error_survives_a_loss_whose_recurrence_cannot_be_seen():
+    @jax.custom_vjp
+    def own(params, batch):
         return loss(params, batch)
 
-    with pytest.raises(training.NonFiniteError, match="let the loss call the `unroll` it is") as e:
+    own.defvjp(lambda *args: jax.vjp(loss, *args), lambda pullback, g: pullback(g))
+    with pytest.raises(training.NonFiniteError, match="cannot be told: loss: expected rec") as e:
         training.fit(own, start(), broken("input"), optax.sgd(0.1), steps=9, key=jax.random.key(1))
     assert (e.value.step, e.value.time) == (5, None)
 
@@ -233,8 +235,8 @@ def test_a_second_fit_compiles_nothing(compilations):
     """And one whose loss reads another number than before is compiled with that."""
     weight = 1.0
 
-    def weighed(params, batch, unroll=rnnjax.unroll):
-        return weight * loss(params, batch, unroll=unroll)
+    def weighed(params, batch):
+        return weight * loss(params, batch)
 
     def run(seed):
         optimizer = optax.adam(1e-2)
@@ -279,7 +281,7 @@ def test_what_a_loss_reads_counts_as_it_is_now(name):
     """Though the program looks the same when it is written out."""
     read, change = reread()[name]
 
-    def reading(params, batch, unroll=rnnjax.unroll):
+    def reading(params, batch):
         return read(jax.lax.stop_gradient(params)).sum() + 0 * params.sum()
 
     def run():
@@ -296,7 +298,7 @@ def test_meshes_that_print_alike_are_others():
     devices = jax.devices()
     spec = jax.sharding.PartitionSpec("x")
 
-    def placed(params, batch, unroll=rnnjax.unroll):
+    def placed(params, batch):
         sharding = jax.sharding.NamedSharding(mesh, spec)
         return (jax.lax.with_sharding_constraint(params, sharding) ** 2).sum()
 
@@ -333,7 +335,7 @@ def test_optimizers_that_ask_for_more_than_the_gradient(optimizer, clip):
 
 
 def test_complex_parameters_go_downhill():
-    def square(params, batch, unroll=rnnjax.unroll):
+    def square(params, batch):
         return jnp.abs(params - (1 + 1j)) ** 2
 
     result = training.fit(
@@ -359,18 +361,15 @@ def test_monitors_give_named_scalars(monitor, message):
     ("wrong", "message"),
     [
         (
-            lambda params, batch: 0.0,
-            r"loss: expected a parameter named unroll, got \(params, batch\)",
+            lambda params, batch, key: 0.0,
+            r"loss: expected a function of \(params, batch\), got .*; put what else it needs, such "
+            "as a key for dropout, into the batch",
         ),
-        (
-            lambda params, batch, key, unroll: 0.0,
-            r"loss: expected a function of \(params, batch, unroll\), got \(params, batch, key, "
-            r"unroll\); put what else it needs, such as a key for dropout, into the batch",
-        ),
-        (lambda params, batch, *, key, unroll: 0.0, r"got \(params, batch, \*, key, unroll\); put"),
-        (lambda params, unroll: 0.0, r"of \(params, batch, unroll\), got \(params, unroll\)"),
-        (lambda params, batch, unroll: batch[0], "loss: expected a floating scalar, got float64"),
-        (lambda params, batch, unroll: (jnp.ones(()), 1), "and return it alone"),
+        (lambda params, batch, *, key: 0.0, r"loss: expected a function of \(params, batch\), "),
+        (lambda params: 0.0, r"loss: expected a function of \(params, batch\), got the function"),
+        (0.0, r"loss: expected a function of \(params, batch\), got 0\.0"),
+        (lambda params, batch: batch[0], "loss: expected a floating scalar, got float64"),
+        (lambda params, batch: (jnp.ones(()), 1), "and return it alone"),
     ],
 )
 def test_losses_that_cannot_be_trained(wrong, message):
@@ -449,8 +448,8 @@ def test_a_batch_that_stays_is_a_batch():
     rng, calls = np.random.default_rng(0), []
     x = np.full(SHAPE, 0.5)
 
-    def mean(params, batch, unroll=rnnjax.unroll):
-        return loss(params, (batch["x"], batch["x"]), unroll=unroll)
+    def mean(params, batch):
+        return loss(params, (batch["x"], batch["x"]))
 
     def same(key):
         calls.append(key)
@@ -487,9 +486,9 @@ def test_a_monitor_that_changes_by_itself_is_refused():
         fit(monitor=lambda params: {"seconds": next(clock) + 0 * params["readout"].sum()})
 
 
-def window_loss(params, state, window, unroll=rnnjax.unroll, **options):
+def window_loss(params, state, window, **options):
     x, y = window
-    state, h = unroll(CELL, params["cell"], x, state, **options)
+    state, h = rnnjax.unroll(CELL, params["cell"], x, state, **options)
     return jnp.sum((jnp.sin(h) - y) ** 2) + jnp.sum(params["readout"] ** 2), state
 
 
@@ -533,8 +532,8 @@ def test_a_stream_is_one_long_truncated_run(compilations):
 
 
 def test_a_stream_of_another_batch_says_how_to_begin_anew():
-    def last(params, state, window, unroll=rnnjax.unroll):
-        state, outputs = unroll(CELL, params, window, state)
+    def last(params, state, window):
+        state, outputs = rnnjax.unroll(CELL, params, window, state)
         return (outputs**2).mean(), state
 
     params = CELL.init(jax.random.key(0))
@@ -559,15 +558,11 @@ def test_a_stream_tells_where_it_broke():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (
-            lambda p, s, w: (0.0, s),
-            r"named unroll, got \(p, s, w\); write `def loss\(params, state, window, unroll=rnnjax",
-        ),
-        (None, "a parameter named unroll, got None; write `def loss"),
-        (lambda p, s, w, key, unroll: (0.0, s), r"of \(params, state, window, unroll\).*window$"),
-        (lambda p, s, w, unroll: jnp.sum(s), r"loss: expected \(scalar, .*, got float64\[\]; ret"),
-        (lambda p, s, w, unroll: (jnp.sum(s), s[:1]), r"got \(float64\[\], float64\[1,4\]\)"),
-        (lambda p, s, w, unroll: (s, s), r"a floating scalar, got float64\[8,4\]"),
+        (None, r"loss: expected a function of \(params, state, window\), got None"),
+        (lambda p, s, w, key: (0.0, s), r"of \(params, state, window\).*into the window$"),
+        (lambda p, s, w: jnp.sum(s), r"loss: expected \(scalar, .*, got float64\[\]; ret"),
+        (lambda p, s, w: (jnp.sum(s), s[:1]), r"got \(float64\[\], float64\[1,4\]\)"),
+        (lambda p, s, w: (s, s), r"a floating scalar, got float64\[8,4\]"),
     ],
 )
 def test_streams_that_cannot_be_trained(wrong, message):
@@ -580,7 +575,7 @@ import jax, jax.numpy as jnp, optax, rnnjax
 from rnnjax import cells, training
 cell = cells.elman(1, 2)
 training.fit(
-    lambda p, x, unroll: jnp.mean(unroll(cell, p, x)[1] ** 2), cell.init(jax.random.key(0)),
+    lambda p, x: jnp.mean(rnnjax.unroll(cell, p, x)[1] ** 2), cell.init(jax.random.key(0)),
     lambda key: jax.random.normal(key, (3, 1)), optax.sgd(0.1),
     steps=4, key=jax.random.key(0), chunk=2, description="learning",
 )

@@ -160,9 +160,7 @@ def train(
             places = (step * window + np.arange(window + 1)) % length
             yield rows[places], jax.random.fold_in(key, step)
 
-    def loss(
-        params: Any, state: Any, window: tuple[jax.Array, jax.Array], unroll: Any = rnnjax.unroll
-    ) -> tuple[jax.Array, Any]:
+    def loss(params: Any, state: Any, window: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, Any]:
         """Of the next token; the recurrence has an `unroll` of its own."""
         tokens, key = window
         model = nnx.merge(graph, params, rest)

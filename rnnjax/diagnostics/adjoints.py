@@ -1,26 +1,22 @@
 """∂L/∂s_t for every step, from the backward pass that trains."""
 
-import inspect
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from rnnjax import folds
-from rnnjax.cell import Cell, Inputs, Params, State
-from rnnjax.checks import check_arrays, kind_of
-from rnnjax.folds.sequence import Fold
+from rnnjax.cell import Params, State
+from rnnjax.checks import check_arrays, check_function
+from rnnjax.folds.sequence import Fold, length_of
+from rnnjax.observation import Place, observe, probe, see
+from rnnjax.programs import compiled_call
 from rnnjax.tree import combine, describe, floating, rest
-from rnnjax.unroll import Trajectory, trajectory, unroll
+from rnnjax.unroll import Run, turned
+from rnnjax.wrappers import probed
 
-
-class Loss(Protocol):
-    """`loss(params, *args, unroll=...) -> scalar`, calling `unroll` as `rnnjax.unroll`."""
-
-    def __call__(self, params: Params, *args: Any, unroll: Callable[..., Any]) -> jax.Array:
-        """The loss of `args` at `params`."""
-        ...
+Loss = Callable[..., jax.Array]
 
 
 class NonFinite(NamedTuple):
@@ -42,7 +38,10 @@ class Names(tuple[str, ...]):
 
 
 class Adjoints(NamedTuple):
-    """What one backward pass says of every step. The tuples hold one entry per `unroll`.
+    """What one backward pass says of every step. The tuples hold one entry a recurrence.
+
+    In front of the axes named here a recurrence within `lax.scan` or `vmap` has one more for
+    each of them, loops first.
 
     Attributes:
       value: the loss.
@@ -50,7 +49,7 @@ class Adjoints(NamedTuple):
       states: s_t, leaves `[T, B, ...]`.
       adjoints: ∂L/∂s_t, leaves `[T, B, ...]`, None for leaves without a gradient.
       nonfinite: where each run first went wrong.
-      names: what each is called: "unroll 0" and so on unless `unroll` was given a name.
+      names: what each is called: "unroll 0" and so on where it has no name.
     """
 
     value: jax.Array
@@ -65,55 +64,71 @@ def adjoints(loss: Loss, params: Params, *args: Any) -> Adjoints:
     """Gradient to the parameters and to every state, in one pass.
 
     g_t = ∂L/∂s_t counts every way from s_t to the loss. It is the gradient to a zero
-    probe added to s_t, so it costs nothing beyond the pass that trains.
+    probe added to s_t, so it costs nothing beyond the pass that trains. Every recurrence is
+    seen that `rnnjax.unroll` runs, for layers and modules of other libraries as well, and
+    within `jit`, `vmap`, `lax.scan`, `jax.checkpoint` and `grad`.
 
     Args:
-      loss: `loss(params, *args, unroll=rnnjax.unroll) -> scalar`. It must run its
-        recurrences through the `unroll` it is given, not within another `jit`,
-        `vmap` or `scan`: batch axes take the place of `vmap`.
+      loss: `loss(params, *args) -> scalar`, pure.
       params: any pytree.
-      *args: the rest of what the loss takes.
+      *args: the rest of what the loss takes; the arrays in it are traced, as by `jit`.
 
     Returns:
-      `Adjoints`, with one entry per call of `unroll`, in the order of the calls.
+      `Adjoints`, with one entry a recurrence, in the order of the computation.
 
     Raises:
-      TypeError: the loss takes no `unroll`, or is not a floating scalar, or `params` holds
-        other things than arrays.
-      ValueError: the loss never calls `unroll`.
+      TypeError: the loss is no function of these arguments, or no floating scalar, or
+        `params` holds other things than arrays.
+      ValueError: the loss runs no recurrence, or one that cannot be seen: within a while
+        loop, `lax.cond`, `shard_map`, a function with derivatives of its own, or a
+        `jax.checkpoint` of which the loss itself takes the gradient.
     """
-    check_takes_unroll("loss", loss)
-    check_arrays("params", params)
+    check_call("loss", loss, params, args)
+    found: Adjoints = compiled_call(loss, partial(_adjoints, loss), params, args)
+    return found
+
+
+def _adjoints(loss: Loss, params: Params, args: tuple[Any, ...]) -> Adjoints:
     fixed = rest(params)
-    names: list[str] = []
-
-    def run(moving: Params, probes: tuple[State, ...] | None) -> tuple[jax.Array, Any]:
-        recorder = _Recorder(probes)
-        value = loss(combine(moving, fixed), *args, unroll=recorder)
-        names[:] = recorder.names
-        return value, (tuple(recorder.states), tuple(recorder.reversed))
-
-    value, (shapes, _) = jax.eval_shape(lambda p: run(p, None), floating(params))
-    _check_scalar(value)
-    if not shapes:
-        raise ValueError(
-            "loss: expected it to call the `unroll` it is given, got no call; write "
-            "`def loss(params, batch, unroll=rnnjax.unroll)` and use that one"
-        )
-    probes = tuple(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), floating(s)) for s in shapes)
-    (value, (states, reversed_)), (gradient, gradients) = jax.value_and_grad(
-        run, (0, 1), has_aux=True
-    )(floating(params), probes)
-    nonfinite = tuple(
-        NonFinite(_first(s, backward=r), _first(g, backward=~r))
-        for s, g, r in zip(states, gradients, reversed_, strict=True)
+    observation = observe(
+        "loss", _probed, lambda moving: loss(combine(moving, fixed), *args), floating(params)
     )
-    return Adjoints(value, gradient, states, gradients, nonfinite, distinct(names))
+    check_scalar(observation.result)
+    zeros = [jax.tree.map(jnp.zeros_like, place.probes) for place in observation.places]
+    (value, seen), (gradient, probes) = jax.value_and_grad(
+        lambda moving, probes: observation.run(moving, probes=probes), (0, 1), has_aux=True
+    )(floating(params), zeros)
+    states = tuple(states for states, _ in seen)
+    gradients = tuple(
+        jax.tree.unflatten(jax.tree.structure(floating(s)), own)
+        for s, own in zip(states, probes, strict=True)
+    )
+    nonfinite = tuple(
+        NonFinite(
+            _first(s, place.axes, backward=reverse),
+            _first(g, place.axes, backward=jnp.logical_not(reverse)),
+        )
+        for (s, reverse), g, place in zip(seen, gradients, observation.places, strict=True)
+    )
+    return Adjoints(value, gradient, states, gradients, nonfinite, distinct(observation.places))
 
 
-def distinct(names: Sequence[str]) -> Names:
-    """The names of calls, none empty and none twice."""
-    told = [name or f"unroll {i}" for i, name in enumerate(names)]
+def _probed(run: Run, params: Params, fold: Fold) -> tuple[State, State]:
+    """The recurrence with probes added to its states, which are seen."""
+    zeros = jax.tree.map(
+        lambda s: jnp.zeros_like(s, shape=(length_of(run.inputs), *s.shape)), floating(run.state)
+    )
+    mark, probes = probe(zeros, (params, run.inputs, run.state))
+    inputs = run.inputs, turned(probes, run.reverse)
+    final, states = fold(probed(run.cell), params, inputs, run.state)
+    seen = turned(states, run.reverse), jnp.asarray(run.reverse)
+    through: tuple[State, State] = see(seen, (final, states), mark)
+    return through
+
+
+def distinct(places: Sequence[Place]) -> Names:
+    """The names of recurrences, none empty and none twice."""
+    told = [place.name or f"unroll {i}" for i, place in enumerate(places)]
     return Names(
         name if told.count(name) == 1 else f"{name} ({told[:i].count(name)})"
         for i, name in enumerate(told)
@@ -124,40 +139,32 @@ def check_loss(loss: Loss, params: Params, *args: Any) -> None:
     """Refuses, without computing it, a loss that no gradient can be taken of.
 
     Raises:
-      TypeError: it takes no `unroll`, or is not a floating scalar.
+      TypeError: it is not a floating scalar.
     """
-    check_takes_unroll("loss", loss)
-    _check_scalar(jax.eval_shape(lambda p, a: loss(p, *a, unroll=unroll), params, args))
+    check_scalar(jax.eval_shape(lambda p, a: loss(p, *a), params, args))
 
 
-def check_takes_unroll(name: str, model: Any, arguments: str = "params, batch") -> None:
-    """Refuses what is no function, and one that takes no `unroll`.
-
-    Args:
-      name: of the argument.
-      model: what came.
-      arguments: what else it takes, as it is written.
+def check_call(
+    name: str, function: Any, params: Params, args: tuple[Any, ...], options: Iterable[str] = ()
+) -> None:
+    """Refuses what is not to be called with these parameters and arguments.
 
     Raises:
       TypeError: naming what came.
     """
-    try:
-        signature = inspect.signature(model)
-    except (TypeError, ValueError):
-        came = kind_of(model)
-    else:
-        kinds = signature.parameters.values()
-        named = any(p.name == "unroll" or p.kind is p.VAR_KEYWORD for p in kinds)
-        if named and any(p.kind not in (p.KEYWORD_ONLY, p.VAR_KEYWORD) for p in kinds):
-            return
-        came = kind_of(model) if named else str(signature)
-    raise TypeError(
-        f"{name}: expected a parameter named unroll, got {came}; write "
-        f"`def {name}({arguments}, unroll=rnnjax.unroll)` and call that one"
-    )
+    others = ["batch"] if len(args) == 1 else [f"args[{i}]" for i in range(len(args))]
+    remedy = "pass the function itself, and the rest of what it takes after the parameters"
+    every = ["params", *others, *(f"{option}=" for option in options)]
+    check_function(name, function, ", ".join(every), remedy)
+    check_arrays("params", params)
 
 
-def _check_scalar(value: Any) -> None:
+def check_scalar(value: Any) -> None:
+    """Refuses what no gradient is taken of.
+
+    Raises:
+      TypeError: it is not a floating scalar.
+    """
     if (
         not hasattr(value, "dtype")
         or value.shape != ()
@@ -169,48 +176,21 @@ def _check_scalar(value: Any) -> None:
         )
 
 
-class _Recorder:
-    """`unroll`, but for `probes`, which it adds itself; remembers the states of each call."""
+def _first(tree: Any, axes: int, *, backward: jax.Array) -> jax.Array:
+    """The first time index that is not finite, or the last if `backward`; -1 if none.
 
-    def __init__(self, probes: tuple[State, ...] | None) -> None:
-        self.probes = probes
-        self.states: list[State] = []
-        self.reversed: list[jax.Array] = []
-        self.names: list[str] = []
-
-    def __call__(
-        self,
-        cell: Cell,
-        params: Params,
-        inputs: Inputs,
-        state: State | None = None,
-        *,
-        mask: jax.Array | None = None,
-        resets: jax.Array | None = None,
-        reverse: bool = False,
-        fold: Fold = folds.blocked(),
-        name: str = "",
-    ) -> tuple[State, Any]:
-        probes = None if self.probes is None else self.probes[len(self.states)]
-        path: Trajectory = trajectory(
-            cell, params, inputs, state,
-            mask=mask, resets=resets, reverse=reverse, probes=probes, fold=fold, name=name,
-        )  # fmt: skip
-        self.names.append(name)
-        self.states.append(path.states)
-        self.reversed.append(jnp.asarray(reverse))
-        return path.final, path.outputs
-
-
-def _first(tree: Any, *, backward: jax.Array) -> jax.Array:
-    """The first time index that is not finite, or the last if `backward`; -1 if none."""
+    Args:
+      tree: leaves `[..., T, B, ...]`.
+      axes: how many axes stand before that of time.
+      backward: the same for all of them.
+    """
     finite = [
-        jnp.isfinite(leaf).all(axis=tuple(range(1, leaf.ndim)))
+        jnp.isfinite(leaf).all(axis=tuple(range(axes + 1, leaf.ndim)))
         for leaf in jax.tree.leaves(floating(tree))
     ]
     bad = ~jnp.stack(finite).all(axis=0)
-    length = bad.shape[0]
+    length = bad.shape[-1]
     if length == 0:
-        return jnp.asarray(-1)
-    first, last = jnp.argmax(bad), length - 1 - jnp.argmax(bad[::-1])
-    return jnp.where(bad.any(), jnp.where(backward, last, first), -1)
+        return jnp.full_like(bad, -1, shape=bad.shape[:-1], dtype=jnp.int32)
+    first, last = jnp.argmax(bad, -1), length - 1 - jnp.argmax(bad[..., ::-1], -1)
+    return jnp.where(bad.any(-1), jnp.where(backward, last, first), -1)

@@ -11,7 +11,7 @@ from jax import lax
 from rnnjax import folds
 from rnnjax.cell import Cell, Inputs, Params, State
 from rnnjax.checks import check_function
-from rnnjax.diagnostics.steps import states_before, step_pullback, vector_pullback
+from rnnjax.diagnostics.steps import carried, states_before, step_pullback, vector_pullback
 from rnnjax.folds.sequence import Fold
 from rnnjax.once import once
 from rnnjax.unroll import prepare
@@ -54,7 +54,7 @@ def step_jacobians(
       As `unroll`; TypeError for a floating leaf without batch axes.
     """
     run = prepare(cell, params, inputs, state, mask=mask, resets=resets)
-    _, before = states_before(run, params, fold)
+    before = states_before(run, carried(run, params, fold)[1])
 
     def jacobian(state: State, x: Inputs) -> jax.Array:
         pullback = step_pullback(run.cell, params, state, x, run.batch)
@@ -110,7 +110,8 @@ def jacobian_product_spectrum(
     """
     check_function("block", block, "state", "pass one such as `lambda state: state.h`")
     run = prepare(cell, params, inputs, state, mask=mask, resets=resets)
-    final, before = states_before(run, params, fold)
+    final, states = carried(run, params, fold)
+    before = states_before(run, states)
     rows = to_vectors(block(final), run.batch)
     eye = jnp.broadcast_to(jnp.eye(rows.shape[-1], dtype=rows.dtype), (*rows.shape, rows.shape[-1]))
 

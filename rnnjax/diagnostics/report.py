@@ -11,12 +11,15 @@ from jax import lax
 
 from rnnjax import folds
 from rnnjax.cell import Cell, Inputs, Params, State
-from rnnjax.checks import as_int, check_arrays
-from rnnjax.diagnostics.adjoints import check_takes_unroll, distinct
-from rnnjax.diagnostics.steps import states_before, step_pullback, vector_pullback
+from rnnjax.checks import as_int
+from rnnjax.diagnostics.adjoints import check_call, distinct
+from rnnjax.diagnostics.steps import carried, states_before, step_pullback, vector_pullback
 from rnnjax.folds.sequence import Fold
+from rnnjax.observation import observe, see
 from rnnjax.once import once
-from rnnjax.unroll import prepare, unroll
+from rnnjax.programs import compiled_call
+from rnnjax.unroll import Run, prepare
+from rnnjax.values import by_value
 from rnnjax.vectors import for_every_member, to_vectors
 
 _ONE_PER_CENT = math.log(0.01)
@@ -125,8 +128,16 @@ def gradient_report(
     """
     directions = _as_directions(directions)
     run = prepare(cell, params, inputs, state, mask=mask, resets=resets, reverse=reverse)
-    final, before = states_before(run, params, fold)
-    outputs = to_vectors(cell.output(final), run.batch)
+    return _report(run, params, fold, directions)[0]
+
+
+def _report(
+    run: Run, params: Params, fold: Fold, directions: int
+) -> tuple[GradientReport, tuple[State, State]]:
+    """The report, and the final state and all states, of which it is."""
+    final, states = carried(run, params, fold)
+    before = states_before(run, states)
+    outputs = to_vectors(run.cell.output(final), run.batch)
 
     H = outputs.shape[-1]
     rows = jnp.eye(H, dtype=outputs.dtype)
@@ -151,7 +162,7 @@ def gradient_report(
         return carry, carry[1]
 
     last = rescaled(
-        jax.vmap(vector_pullback(cell.output, final, run.batch))(rows),
+        jax.vmap(vector_pullback(run.cell.output, final, run.batch))(rows),
         jnp.zeros(run.batch, outputs.dtype),
     )
     _, earlier = lax.scan(body, last, (before, run.inputs), reverse=True)
@@ -161,7 +172,7 @@ def gradient_report(
     valid = jnp.ones((length, *run.batch), jnp.int32) if run.mask is None else run.mask
     after = jnp.cumsum(valid[::-1], axis=0, dtype=jnp.int32)[::-1]
     lags = jnp.concatenate([after, jnp.zeros_like(after, shape=(1, *run.batch))])
-    return _summary(log_norms, lags)
+    return _summary(log_norms, lags), (final, states)
 
 
 def gradient_reports(
@@ -174,49 +185,47 @@ def gradient_reports(
     """The `gradient_report` of every recurrence in a model, each on the inputs it has there.
 
     Each tells how far the last output of one recurrence reaches back through its own
-    states; what the whole model's loss sends back to each is in `adjoints`.
+    states; what the whole model's loss sends back to each is in `adjoints`. Which recurrences
+    are seen, and the axes of those within `lax.scan` and `vmap`, are as there.
 
     Args:
-      model: `model(params, *args, unroll=rnnjax.unroll, **options)`: `Layer.apply`, a
-        loss, or any function that runs its recurrences through the `unroll` it is given.
+      model: `model(params, *args, **options)`: `Layer.apply`, a loss, or any other pure
+        function that runs recurrences.
       params: its parameters.
-      *args: the rest of what it takes.
+      *args: the rest of what it takes; the arrays in it are traced, as by `jit`.
       directions: as in `gradient_report`.
-      **options: what else it takes by name, as `mask`.
+      **options: what else it takes by name, as `mask`; its arrays likewise.
 
     Returns:
-      A report a recurrence, in the order of the run, under the name that the model gives
-      it ("1/forward" in a `rnnjax.layers.stack`), else "unroll 0" and so on.
+      A report a recurrence, in the order of the computation, under the `jax.named_scope` it
+      runs in ("1/forward" in a `rnnjax.layers.stack`, the path of a linen module), which
+      `unroll(name=...)` opens; else "unroll 0" and so on.
 
     Raises:
-      As `gradient_report`, and
-      TypeError: the model takes no `unroll`.
-      ValueError: it never calls the one given.
+      As `gradient_report` and `adjoints`.
     """
-    check_takes_unroll("model", model)
-    check_arrays("params", params)
+    check_call("model", model, params, args, options)
     directions = _as_directions(directions)
-    names, reports = [], []
 
-    def reporting(
-        cell: Cell, params: Params, inputs: Inputs, state: State | None = None, *,
-        name: str = "", **options: Any,
-    ) -> tuple[State, Any]:  # fmt: skip
-        names.append(name)
-        # Before the report: its errors say which recurrence they are about.
-        result = unroll(cell, params, inputs, state, name=name, **options)
-        reports.append(
-            gradient_report(cell, params, inputs, state, directions=directions, **options)
+    def run(params: Params, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        observation = observe(
+            "model", _reporting(directions), lambda params: model(params, *args, **options), params
         )
-        return result
+        _, reports = observation.run(params, probes=[()] * len(observation.places))
+        return distinct(observation.places), reports
 
-    model(params, *args, unroll=reporting, **options)
-    if not names:
-        raise ValueError(
-            "model: expected it to call the `unroll` it is given, got no call; hand it on, as "
-            "`layer.apply(params, inputs, unroll=unroll)`"
-        )
-    return dict(zip(distinct(names), reports, strict=True))
+    return dict(zip(*compiled_call(model, run, params, args, options), strict=True))
+
+
+@by_value
+def _reporting(directions: int) -> Callable[..., tuple[State, State]]:
+    """An observer that sees the report of each recurrence."""
+
+    def report(run: Run, params: Params, fold: Fold) -> tuple[State, State]:
+        through: tuple[State, State] = see(*_report(run, params, fold, directions))
+        return through
+
+    return report
 
 
 def _as_directions(directions: int) -> int:

@@ -34,9 +34,12 @@ def step_pullback(
     return vector_pullback(lambda s: step(cell, params, s, x), state, batch)
 
 
-def states_before(run: Run, params: Params, fold: Fold) -> tuple[State, State]:
-    """s_T, and s_{t-1} for every t, leaves `[T, B, ...]`."""
+def carried(run: Run, params: Params, fold: Fold) -> tuple[State, State]:
+    """s_T, and every s_t, leaves `[T, B, ...]`, in the order of the run."""
     check_fold(fold)
-    final, states = fold(run.cell, params, run.inputs, run.state)
-    before = jax.tree.map(lambda s, ss: jnp.concatenate([s[None], ss])[:-1], run.state, states)
-    return final, before
+    return fold(run.cell, params, run.inputs, run.state)
+
+
+def states_before(run: Run, states: State) -> State:
+    """s_{t-1} for every t, leaves `[T, B, ...]`."""
+    return jax.tree.map(lambda s, ss: jnp.concatenate([s[None], ss])[:-1], run.state, states)

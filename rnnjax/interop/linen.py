@@ -135,6 +135,7 @@ class RNN(nn.Module):
             keep_order=keep_order,
         )
 
+    @nn.nowrap  # Called by `__call__` alone: it needs no scope of its own name.
     def _run_layer(self, carry: Carry | None, inputs: Inputs, **flags: Any) -> tuple[Carry, Any]:
         """A `Cell` or `Layer`, over inputs `[T, B, D]`."""
         named = self.param("cell", lambda key: to_names(self.cell.init(key)))
@@ -143,6 +144,7 @@ class RNN(nn.Module):
         cell = _thawed(self.cell)
         return run_layer(cell, params, inputs, carry, fold=self.fold, key=key, **flags)
 
+    @nn.nowrap
     def _run_module(
         self, init_key: chex.PRNGKey | None, carry: Carry | None, inputs: Inputs, **flags: Any
     ) -> tuple[Carry, Any]:
