@@ -1,14 +1,14 @@
 """Which fold for which shapes and how much memory, told before anything is compiled."""
 
-import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 
 from rnnjax.cell import Batch, Cell, check_cell
 from rnnjax.checks import as_int, as_number, check_batch_shape, kind_of
-from rnnjax.folds.blocked import Cost, blocked, default_size, default_store, relative_time
-from rnnjax.folds.checkpointed import SMALL_BLOCK, checkpointed, held, nested
+from rnnjax.folds import cost
+from rnnjax.folds.blocked import blocked
+from rnnjax.folds.checkpointed import checkpointed
 from rnnjax.folds.sequence import Fold
 from rnnjax.tree import count_bytes
 
@@ -42,7 +42,7 @@ def plan(
     """The fastest fold whose gradient fits the memory.
 
     Products are kept where that is faster than computing them again, then states alone,
-    then a few of the states, by the cost model of `folds.blocked`, which was measured on
+    then a few of the states, by the cost model of `folds.cost`, which was measured on
     two CPU cores. It sees no inputs: a step's drive is taken to be as large as its
     product with the kernel, and its inputs as its state. Without a budget it names what
     `folds.blocked()` does.
@@ -80,33 +80,28 @@ def plan(
         budget_bytes = stats.get("bytes_limit")
     params = jax.eval_shape(cell.init, jax.random.key(0))
     state = count_bytes(jax.eval_shape(lambda p: cell.start(p, batch_shape), params))
-    cost = _cost(cell, params, batch_shape, state)
+    step = cost.step_cost(cell, params, batch_shape, drive_bytes=state)
+    step = step._replace(drive_bytes=step.mixed_bytes or state)
 
     def expect(store: bool) -> Plan:
-        kept = length * (cost.drive_bytes + cost.mixed_bytes) if store else 0
-        block = _block_bytes(cost, default_size(cost, length))
         return Plan(
             blocked(store=store),
             f"blocked(store={store})",
-            length * state + kept + block,
-            relative_time(cost, store),
+            cost.blocked_bytes(step, state, length, store),
+            cost.relative_time(step, store=store),
         )
 
     def recompute(levels: int) -> Plan:
-        sizes = nested(length, levels)
-        states = held(length, sizes) * state
-        # Each loop over segments copies the inputs of one, and drops them.
-        inputs = sum(sizes) * state
-        block = _block_bytes(cost, min(SMALL_BLOCK, length))
+        sizes = cost.segment_sizes(length, levels)
+        states = cost.states_held(length, sizes) * state
         return Plan(
             checkpointed(budget_bytes=states),
             f"checkpointed(budget_bytes={states})",
-            states + inputs + block,
-            # One more way forward at every level.
-            relative_time(cost, False) + levels / 3,
+            cost.checkpointed_bytes(step, state, length, sizes),
+            cost.relative_time(step, store=False, levels=levels),
         )
 
-    options = [expect(True)] if default_store(cost, length) else []
+    options = [expect(True)] if cost.worth_storing(step, length) else []
     options.append(expect(False))
     if budget_bytes is None:
         return options[0]
@@ -119,17 +114,3 @@ def plan(
         f"budget_bytes: expected at least {least} for {length} steps of batch {batch_shape}, got "
         f"{budget_bytes}; raise it, or take a smaller batch"
     )
-
-
-def _cost(cell: Cell, params: Any, batch_shape: Batch, state_bytes: int) -> Cost:
-    if cell.kernel is None:
-        return Cost(drive_bytes=state_bytes, mixed_bytes=0, width=0)
-    kernel = jax.eval_shape(cell.kernel, params)
-    K, M = kernel.shape
-    mixed = math.prod(batch_shape) * M * kernel.dtype.itemsize
-    return Cost(drive_bytes=mixed, mixed_bytes=mixed, width=K)
-
-
-def _block_bytes(cost: Cost, size: int) -> int:
-    """Drives and products of a block, and its linearisation, about as much again."""
-    return 2 * size * (cost.drive_bytes + cost.mixed_bytes)

@@ -10,8 +10,7 @@ import pytest
 
 import rnnjax
 from rnnjax import cells, folds
-from rnnjax.folds.blocked import Cost, default_size
-from rnnjax.folds.checkpointed import nested
+from rnnjax.folds.cost import block_size, segment_sizes, step_cost
 from rnnjax.tree import count_bytes
 
 MIB = 1 << 20
@@ -118,7 +117,7 @@ def test_segments_are_the_nearest_divisors(lengths: Any) -> None:
             for level in range(levels, 0, -1):
                 rest = near(rest, rest ** (level / (level + 1)))
                 sizes.append(rest)
-            assert nested(length, levels) == sizes
+            assert segment_sizes(length, levels) == sizes
 
 
 @pytest.mark.parametrize("budget", [None, 16000])
@@ -153,6 +152,5 @@ def test_the_default_block(cell: rnnjax.Cell, batch: int, length: int, size: int
     params = jax.eval_shape(cell.init, jax.random.key(0))
     inputs = jax.ShapeDtypeStruct((batch, params.W_xh.shape[0]), jnp.float32)
     drive = jax.eval_shape(cell.project, params, inputs)
-    kernel = 0 if cell.kernel is None else jax.eval_shape(cell.kernel, params).shape[0]
-    cost = Cost(count_bytes(drive), 0, kernel)
-    assert default_size(cost, length) == size
+    cost = step_cost(cell, params, (batch,), count_bytes(drive))
+    assert block_size(cost, length) == size

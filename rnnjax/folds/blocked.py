@@ -22,20 +22,12 @@ from jax.export import is_symbolic_dim
 from rnnjax.cell import Cell, Drive, Inputs, Params, State
 from rnnjax.checks import as_bool, as_int
 from rnnjax.folds.closures import hoist
+from rnnjax.folds.cost import block_size, step_cost, worth_storing
 from rnnjax.folds.reverse_only import reverse_only
 from rnnjax.folds.scan import scan_drives
 from rnnjax.folds.sequence import Fold, element, in_pieces, length_of, scan_wide, vary_together
 from rnnjax.tree import at_least_float32, combine, count_bytes, floating, rest
 from rnnjax.values import by_value
-
-# Measured on two CPU cores, where starting an operation on both costs as much as 20 MFLOP:
-# blocks whose drives fill this many bytes are large enough to hide it, and stay in cache.
-_BLOCK_BYTES = 1 << 20
-# Below this width of the kernel, reading products back takes longer than computing them.
-_STORED_WIDTH = 128
-# A choice: as much as the default spends to save time. Above, storing was still faster at
-# K = 256, by a twentieth to a fifth, and took more than three times the memory.
-_STORED_BYTES = 256 << 20
 
 
 @by_value
@@ -76,69 +68,15 @@ def blocked(*, size: int | None = None, store: bool | None = None) -> Fold:
         params, inputs, state = vary_together(params, inputs, state)
         if length == 0:
             return scan_drives(cell, params, inputs, state)
-        cost = _cost(cell, params, inputs, state)
-        steps = default_size(cost, length) if size is None else size
-        keep = default_store(cost, length) if store is None else store
+        drive = jax.eval_shape(cell.project, params, element(inputs))
+        batch = () if cell.hidden is None else jax.eval_shape(cell.hidden, state, drive).shape[:-1]
+        cost = step_cost(cell, params, batch, count_bytes(drive))
+        steps = block_size(cost, length) if size is None else size
+        keep = worth_storing(cost, length) if store is None else store
         run = _checkpointed_blocks if cell.kernel is None else partial(_blocks, keep)
         return in_pieces(partial(run, cell, params), inputs, state, steps)
 
     return fold
-
-
-class Cost(NamedTuple):
-    """What a step brings with it besides its state.
-
-    Attributes:
-      drive_bytes: of its drive.
-      mixed_bytes: of its product with the kernel.
-      width: K; 0 without a kernel.
-    """
-
-    drive_bytes: int
-    mixed_bytes: int
-    width: int
-
-
-def _cost(cell: Cell, params: Params, inputs: Inputs, state: State) -> Cost:
-    x = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), inputs)
-    drive = jax.eval_shape(cell.project, params, x)
-    if cell.kernel is None or cell.hidden is None:
-        return Cost(count_bytes(drive), 0, 0)
-    kernel = jax.eval_shape(cell.kernel, params)
-    K, M = kernel.shape
-    rows = jax.eval_shape(cell.hidden, state, drive).size // max(K, 1)
-    return Cost(count_bytes(drive), rows * M * kernel.dtype.itemsize, K)
-
-
-def default_size(cost: Cost, length: int) -> int:
-    """Steps in a block, a divisor of T if there is a near one."""
-    unknown: bool = is_symbolic_dim(length)
-    if unknown:
-        return length
-    if cost.width == 0:
-        return min(length, 32)
-    least = 16
-    known = not is_symbolic_dim(cost.drive_bytes)
-    most = max(least, _BLOCK_BYTES // max(cost.drive_bytes, 1)) if known else least
-    if length <= 2 * most:
-        return length  # One block needs no loop over blocks.
-    # A last block of another size would have to be compiled apart.
-    divisors = (n for n in range(most, most // 2, -1) if length % n == 0)
-    return next(divisors, most)
-
-
-def default_store(cost: Cost, length: int) -> bool:
-    """Whether to keep drives and products for the way back."""
-    kept = length * (cost.drive_bytes + cost.mixed_bytes)
-    return not is_symbolic_dim(kept) and cost.width >= _STORED_WIDTH and kept <= _STORED_BYTES
-
-
-def relative_time(cost: Cost, store: bool) -> float:
-    """Of a training step, in units of its products: there, back, and to the weights.
-
-    Computed again, products take a third more; kept, as long where K is `_STORED_WIDTH`.
-    """
-    return 1 + (_STORED_WIDTH / cost.width if store else 1) / 3
 
 
 def _checkpointed_blocks(

@@ -6,10 +6,9 @@ it. With √T segments of √T steps about 2 √T states are held at once, for o
 forward. Segments cut into segments of their own hold about k T^(1/k), for k - 1 more.
 """
 
-import bisect
 import math
 from collections.abc import Sequence
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import jax
@@ -18,13 +17,11 @@ from jax.export import is_symbolic_dim
 from rnnjax.cell import Cell, Inputs, Params, State
 from rnnjax.checks import as_int, as_number
 from rnnjax.folds.blocked import blocked
+from rnnjax.folds.cost import SMALL_BLOCK, segment_sizes, states_held
 from rnnjax.folds.sequence import Fold, check_fold, in_pieces, length_of, scan_wide, vary_together
 from rnnjax.forward_mode import told_the_remedy
 from rnnjax.tree import count_bytes
 from rnnjax.values import by_value
-
-SMALL_BLOCK = 16  # steps, of which one block is held besides the states
-_FACTORS = 1024  # how far a length is searched for factors
 
 
 @by_value
@@ -115,7 +112,7 @@ def checkpointed(
         elif segments is not None:
             sizes = [math.ceil(length / segments)]
         else:
-            sizes = nested(length, 1)
+            sizes = segment_sizes(length, 1)
         return by_segments(sizes, inputs, state)
 
     return run
@@ -130,58 +127,11 @@ def _cut(length: int, state_bytes: int, budget_bytes: float) -> list[int]:
     needed = []
     # From no segments to halves of halves.
     for levels in range(max(length, 1).bit_length()):
-        sizes = nested(length, levels)
-        needed.append(held(length, sizes) * state_bytes)
+        sizes = segment_sizes(length, levels)
+        needed.append(states_held(length, sizes) * state_bytes)
         if needed[-1] <= budget_bytes:
             return sizes
     raise ValueError(
         f"budget_bytes: expected at least {min(needed)} bytes for {length} steps of a state of "
         f"{state_bytes} bytes, got {budget_bytes}; raise it, or take a smaller batch"
     )
-
-
-def nested(length: int, levels: int) -> list[int]:
-    """Steps in a segment, outermost first: about as many parts at every level."""
-    sizes = []
-    for level in range(levels, 0, -1):
-        length = _near(length, length ** (level / (level + 1)))
-        sizes.append(length)
-    return sizes
-
-
-def _near(length: int, wanted: float) -> int:
-    """The divisor of `length` nearest to `wanted` up to a factor of two, else `wanted`.
-
-    What is left over after the last whole segment is compiled as a program of its own.
-    """
-    divisors = _divisors(length)
-    place = bisect.bisect(divisors, wanted)
-    near = [d for d in divisors[max(place - 1, 0) : place + 1] if wanted / 2 <= d <= 2 * wanted]
-    near = [d for d in near if d < length]
-    return min(near, key=lambda d: abs(math.log(d / wanted)), default=max(1, round(wanted)))
-
-
-@lru_cache(maxsize=64)
-def _divisors(number: int) -> list[int]:
-    """All divisors up to `_FACTORS`², ascending; beyond, those that its small factors tell.
-
-    A large number may be the product of two primes that would take for ever to find.
-    """
-    found, left = [1], number
-    for factor in range(2, _FACTORS + 1):
-        if factor * factor > left:
-            break
-        one = found
-        while left % factor == 0:
-            left //= factor
-            one = [factor * d for d in one]
-            found = found + one
-    if left > 1:
-        found = found + [left * d for d in found]
-    return sorted(found)
-
-
-def held(length: int, sizes: Sequence[int]) -> int:
-    """States held at once: before each segment at every level, and within the innermost."""
-    lengths = [length, *sizes]
-    return sum(math.ceil(a / b) for a, b in zip(lengths, sizes, strict=False)) + lengths[-1]
