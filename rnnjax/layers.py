@@ -101,7 +101,7 @@ class Directions(NamedTuple):
 
 
 @by_value
-def recurrent(cell: Cell, *, fold: Fold = folds.blocked()) -> Layer:
+def recurrent(cell: Cell, *, fold: Fold = folds.default()) -> Layer:
     """A cell over the whole sequence; parameters and state are the cell's.
 
         s_t = step(params, s_{t-1}, x_t),   outputs_t = output(s_t)

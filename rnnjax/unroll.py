@@ -47,7 +47,7 @@ def unroll(
     resets: jax.Array | None = None,
     reverse: bool = False,
     probes: State | None = None,
-    fold: Fold = folds.blocked(),
+    fold: Fold = folds.default(),
     name: str = "",
 ) -> tuple[State, Any]:
     """Carries a recurrence over a sequence.
@@ -106,7 +106,7 @@ def states(
     resets: jax.Array | None = None,
     reverse: bool = False,
     probes: State | None = None,
-    fold: Fold = folds.blocked(),
+    fold: Fold = folds.default(),
 ) -> State:
     """Every state on the way, leaves `[T, B, ...]`; arguments and errors as `unroll`.
 
@@ -143,7 +143,7 @@ def trajectory(
     resets: jax.Array | None = None,
     reverse: bool = False,
     probes: State | None = None,
-    fold: Fold = folds.blocked(),
+    fold: Fold = folds.default(),
     name: str = "",
 ) -> Trajectory:
     """`unroll` and `states` in one; arguments and errors as `unroll`."""

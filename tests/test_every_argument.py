@@ -113,6 +113,7 @@ def fold_calls() -> Iterator[tuple[Any, Call]]:
     newton = {"tolerance": None, "max_iterations": None, "linearise": folds.dense}
     for make, given in (
         (folds.blocked, {"size": None, "store": None}),
+        (folds.default, {}),
         (folds.checkpointed, {"segments": None, "budget_bytes": None, "fold": folds.scan()}),
         (folds.parallel, newton),
         (folds.scan, {"unroll": 1}),

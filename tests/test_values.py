@@ -134,6 +134,15 @@ def test_no_two_rows_are_equal() -> None:
     assert folds.truncated(window=3) != folds.truncated(window=4)
 
 
+def test_the_default_fold_is_the_one_that_is_named() -> None:
+    """A layer that was given it is the layer that was not, and prints alike."""
+    assert folds.default() == folds.blocked()
+    assert repr(folds.default()) == "blocked()"
+    cell = cells.gru(3, 4)
+    assert layers.recurrent(cell) == layers.recurrent(cell, fold=folds.blocked())
+    assert folds.truncated(window=3) == folds.truncated(window=3, fold=folds.blocked())
+
+
 @pytest.mark.parametrize("cell", sorted(CELLS.keys() - {"linen"}))
 def test_a_cell_out_of_pickle_computes_the_same(cell: str) -> None:
     """Its parameters go there and back as well."""

@@ -30,7 +30,7 @@ def step_jacobians(
     *,
     mask: jax.Array | None = None,
     resets: jax.Array | None = None,
-    fold: Fold = folds.blocked(),
+    fold: Fold = folds.default(),
 ) -> jax.Array:
     """J_t = ∂s_t/∂s_{t-1} at every step, over the whole flattened floating state.
 
@@ -76,7 +76,7 @@ def jacobian_product_spectrum(
     block: Callable[[State], Any] = lambda state: state,
     mask: jax.Array | None = None,
     resets: jax.Array | None = None,
-    fold: Fold = folds.blocked(),
+    fold: Fold = folds.default(),
 ) -> jax.Array:
     """Log singular values of ∂s_T/∂s_t = J_T ... J_{t+1} for every t.
 

@@ -92,7 +92,7 @@ def gradient_report(
     resets: jax.Array | None = None,
     reverse: bool = False,
     directions: int = 16,
-    fold: Fold = folds.blocked(),
+    fold: Fold = folds.default(),
 ) -> GradientReport:
     """Follows the gradient of the last output back to the first state.
 

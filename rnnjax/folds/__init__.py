@@ -6,6 +6,7 @@ leaves `[T, B, ...]`, state `[B, ...]`, states `[T, B, ...]`.
 
 from rnnjax.folds.blocked import blocked
 from rnnjax.folds.checkpointed import checkpointed
+from rnnjax.folds.default import default
 from rnnjax.folds.parallel import Linearise, Solution, dense, diagonal, newton, parallel
 from rnnjax.folds.scan import scan
 from rnnjax.folds.sequence import Fold
@@ -17,6 +18,7 @@ __all__ = [
     "Solution",
     "blocked",
     "checkpointed",
+    "default",
     "dense",
     "diagonal",
     "newton",

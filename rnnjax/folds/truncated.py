@@ -9,7 +9,7 @@ from jax.export import is_symbolic_dim
 
 from rnnjax.cell import Cell, Inputs, Params, State
 from rnnjax.checks import as_int
-from rnnjax.folds.blocked import blocked
+from rnnjax.folds.default import default
 from rnnjax.folds.sequence import Fold, check_fold, in_pieces, length_of, scan_wide, vary_together
 from rnnjax.forward_mode import told_the_remedy
 from rnnjax.values import by_value
@@ -17,11 +17,7 @@ from rnnjax.wrappers import cut
 
 
 @by_value
-def truncated(
-    *,
-    window: int,
-    fold: Fold = blocked(),
-) -> Fold:
+def truncated(*, window: int, fold: Fold = default()) -> Fold:
     """Folds window by window; no gradient passes from one to the one before.
 
         s_t = step(params, s_{t-1}, x_t)
