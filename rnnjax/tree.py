@@ -52,6 +52,11 @@ def at_least_float32(dtype: Any) -> Any:
     return dtype if jnp.finfo(dtype).bits >= 32 else jnp.dtype(jnp.float32)
 
 
+def precision(tree: Tree) -> float:
+    """A unit in the last place of one, in the coarsest of the leaves, which are all floating."""
+    return max(float(jnp.finfo(leaf.dtype).eps) for leaf in jax.tree.leaves(tree))
+
+
 def count_bytes(tree: Tree) -> int:
     """What the arrays of a tree, or arrays of their shapes, take."""
     return sum(

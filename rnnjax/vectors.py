@@ -64,3 +64,8 @@ def for_every_member(rows: jax.Array, like: jax.Array) -> jax.Array:
     count, size = rows.shape
     # A sum, not a broadcast: it lies over the devices as `like` does, where types tell of them.
     return rows.reshape(count, *(1,) * (like.ndim - 1), size) + jnp.zeros_like(like)[None]
+
+
+def largest_entry(tree: Any, batch: Batch) -> jax.Array:
+    """Of every member, in absolute value, `[B]`."""
+    return jnp.abs(to_vectors(tree, batch)).max(-1)

@@ -7,10 +7,11 @@ leaves `[T, B, ...]`, state `[B, ...]`, states `[T, B, ...]`.
 from rnnjax.folds.blocked import blocked
 from rnnjax.folds.checkpointed import checkpointed
 from rnnjax.folds.default import default
-from rnnjax.folds.parallel import Linearise, Solution, dense, diagonal, newton, parallel
+from rnnjax.folds.parallel import Solution, newton, parallel
 from rnnjax.folds.scan import scan
 from rnnjax.folds.sequence import Fold
 from rnnjax.folds.truncated import truncated
+from rnnjax.jacobians import Linearise, dense, diagonal
 
 __all__ = [
     "Fold",

@@ -11,10 +11,9 @@ machine wide. The number of turns grows with the Lyapunov exponent: a few where 
 recurrence forgets its start, up to T where it is chaotic (Gonzalez and others 2025).
 """
 
-import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -37,129 +36,12 @@ from rnnjax.cell import (
 )
 from rnnjax.checks import as_int, as_number, check_arrays, check_function
 from rnnjax.folds.sequence import Fold, length_of, vary_together
+from rnnjax.jacobians import Jacobians, Linear, Linearise, Path, dense
 from rnnjax.once import once, when_known
-from rnnjax.tree import carries_gradient, describe
+from rnnjax.tree import carries_gradient, describe, precision
 from rnnjax.values import by_value
-from rnnjax.vectors import for_every_member, from_vectors, to_vectors
+from rnnjax.vectors import largest_entry
 from rnnjax.wrappers import select
-
-# Leaves `[T, B, ...]`: states, or tangents and cotangents of them.
-Path = Any
-Linear = Callable[[Path], Path]
-
-
-class Jacobians(Protocol):
-    """J_t = ∂s_t/∂s_{t-1} of every step, or what stands for it; a pytree, leaves `[T, ...]`."""
-
-    def __call__(self, path: Path) -> Path:
-        """J_t v_t for every t."""
-
-    def after(self, earlier: Self) -> Self:
-        """The products of these with earlier ones, these on the left."""
-
-    def adjoint(self) -> Self:
-        """The conjugate transposes."""
-
-
-Linearise = Callable[[Linear, Path, Batch], Jacobians]
-
-
-class Dense(NamedTuple):
-    """Matrices `[T, B, S, S]` over one member's state as a real vector (`rnnjax.vectors`)."""
-
-    matrices: jax.Array
-
-    def __call__(self, path: Path) -> Path:
-        """J_t v_t for every t."""
-        batch = self.matrices.shape[:-2]
-        moved = self.matrices @ to_vectors(path, batch)[..., None]
-        return from_vectors(moved[..., 0], path, batch)
-
-    def after(self, earlier: "Dense") -> "Dense":
-        """The products of these with earlier ones, these on the left."""
-        return Dense(self.matrices @ earlier.matrices)
-
-    def adjoint(self) -> "Dense":
-        """The transposes."""
-        return Dense(jnp.swapaxes(self.matrices, -1, -2))
-
-
-class Diagonal(NamedTuple):
-    """Factors of the state's entries, leaves `[T, B, ...]` like the states, complex if they are."""
-
-    factors: Path
-
-    def __call__(self, path: Path) -> Path:
-        """J_t v_t for every t."""
-        return jax.tree.map(jnp.multiply, self.factors, path)
-
-    def after(self, earlier: "Diagonal") -> "Diagonal":
-        """The products of these with earlier ones."""
-        return Diagonal(self(earlier.factors))
-
-    def adjoint(self) -> "Diagonal":
-        """The conjugates."""
-        return Diagonal(jax.tree.map(jnp.conj, self.factors))
-
-
-def dense(push: Linear, path: Path, axes: Batch) -> Dense:
-    """The whole Jacobian of each step, by S products with it; Newton's iteration.
-
-    Args:
-      push: v -> J_t v_t for every t, linear over the reals.
-      path: an example of v, leaves `[T, B, ...]`.
-      axes: `(T, *B)`.
-    """
-    vectors = to_vectors(path, axes)
-    eye = jnp.eye(vectors.shape[-1], dtype=vectors.dtype)
-    columns = jax.vmap(lambda v: to_vectors(push(from_vectors(v, path, axes)), axes))(
-        for_every_member(eye, vectors)
-    )
-    return Dense(jnp.moveaxis(columns, 0, -1))
-
-
-def diagonal(push: Linear, path: Path, axes: Batch) -> Diagonal:
-    """The diagonal of each step's Jacobian; complex leaves take the complex derivative.
-
-    Where the Jacobian is nothing but its diagonal (`cells.lru`, `cells.min_gru`) two
-    products with it give it and show that it is. Elsewhere it takes S more, one after
-    the other (under `vmap` always), and the iteration is quasi-Newton (Gonzalez and
-    others 2024, section 4.1): turns of less work and memory, more of them, and the same
-    solution.
-
-    Args:
-      push: v -> J_t v_t for every t.
-      path: an example of v, leaves `[T, B, ...]`.
-      axes: `(T, *B)`.
-    """
-    leaves, structure = jax.tree.flatten(path)
-    numbers, count, first = [], 0, tuple(range(len(axes)))
-    for leaf in leaves:
-        own = leaf.shape[len(axes) :]
-        numbers.append(jnp.arange(count, count + math.prod(own)).reshape(own))
-        count += math.prod(own)
-
-    def scaled(weights: Callable[[jax.Array], jax.Array]) -> tuple[Path, Path]:
-        """A direction, by a function of an entry's number, and the product with it."""
-        drawn = [
-            jnp.zeros_like(leaf) + jnp.expand_dims(weights(number).astype(leaf.dtype), first)
-            for number, leaf in zip(numbers, leaves, strict=True)
-        ]
-        direction = jax.tree.unflatten(structure, drawn)
-        return direction, push(direction)
-
-    def one_by_one() -> Path:
-        def add(i: jax.Array, total: Path) -> Path:
-            return jax.tree.map(lambda s, d, m: s + d * m, total, *scaled(lambda n: n == i))
-
-        return lax.fori_loop(0, count, add, jax.tree.map(jnp.zeros_like, path))
-
-    _, once = scaled(jnp.ones_like)
-    # No two entries have the same weight: what mixes them shows.
-    weights, again = scaled(lambda n: 1 + n / count)
-    mixed = _size(_minus(again, jax.tree.map(jnp.multiply, weights, once)), axes)
-    unmixed = jnp.all(mixed <= _default_tolerance(path) * _size(once, axes))
-    return Diagonal(lax.cond(unmixed, lambda: once, one_by_one))
 
 
 class Solution(NamedTuple):
@@ -352,10 +234,10 @@ def _iterate(
     length, zero = axes[0], jax.tree.map(jnp.zeros_like, guess)
 
     def report(states: Path, after: Path) -> _Report:
-        error = _size(_minus(after, states), axes)
+        error = largest_entry(_minus(after, states), axes)
         finite = jnp.isfinite(error)
         # Of the past only: what is far off later on must not excuse an error here.
-        scale = lax.cummax(_size(after, axes), axis=0)
+        scale = lax.cummax(largest_entry(after, axes), axis=0)
         met = (finite & (error <= tolerance * scale)).astype(jnp.int32)
         solved = lax.cumprod(met, axis=0)
         count = solved.sum(0, dtype=jnp.int32)
@@ -397,7 +279,7 @@ def _solve_linear(gap: Linear, rhs: Path, axes: Batch, linearise: Linearise) -> 
     Turns are repeated only where `linearise` is not exact.
     """
     even = jnp.arange(axes[0]) % 2 == 0
-    nothing = jnp.zeros_like(_size(rhs, axes), bool)
+    nothing = jnp.zeros_like(largest_entry(rhs, axes), bool)
     J = _jacobians(linearise, lambda v: _minus(v, gap(v)), rhs, axes, nothing)
     J = lax.stop_gradient(J)
 
@@ -480,11 +362,6 @@ def _choose(where: jax.Array, this: Path, that: Path) -> Path:
     return jax.tree.map(partial(select, where), this, that)
 
 
-def _size(path: Path, axes: Batch) -> jax.Array:
-    """The largest entry of each state, `[T, B]`."""
-    return jnp.abs(to_vectors(path, axes)).max(-1)
-
-
 def _only_solved(path: Path, solved: jax.Array) -> Path:
     """NaN from the first step that is not solved."""
     known = _first(solved, jax.tree.leaves(path)[0].shape[0])
@@ -498,7 +375,7 @@ def _first(count: jax.Array, length: int) -> jax.Array:
 
 
 def _default_tolerance(path: Path) -> float:
-    return 16 * max(float(jnp.finfo(leaf.dtype).eps) for leaf in jax.tree.leaves(path))
+    return 16 * precision(path)
 
 
 def _batch_of(cell: Cell, params: Params, state: State) -> Batch:
