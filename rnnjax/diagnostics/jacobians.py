@@ -1,8 +1,7 @@
 """Jacobians of the steps, and the singular values of their products."""
 
-import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,14 +10,12 @@ from jax import lax
 from rnnjax import folds
 from rnnjax.cell import Cell, Inputs, Params, State
 from rnnjax.checks import check_function
+from rnnjax.diagnostics.graded import Graded, log_singular_values, orthogonalise, refine
 from rnnjax.diagnostics.steps import carried, states_before, step_pullback, vector_pullback
 from rnnjax.folds.sequence import Fold
 from rnnjax.once import once
 from rnnjax.unroll import prepare
 from rnnjax.vectors import for_every_member, from_vectors, to_vectors
-
-# Stands for the logarithm of zero where differences of logarithms are taken.
-_LOG_ZERO = -1e30
 
 
 @once()
@@ -115,87 +112,24 @@ def jacobian_product_spectrum(
     rows = to_vectors(block(final), run.batch)
     eye = jnp.broadcast_to(jnp.eye(rows.shape[-1], dtype=rows.dtype), (*rows.shape, rows.shape[-1]))
 
-    def values(product: _Graded) -> jax.Array:
+    def values(product: Graded) -> jax.Array:
         """Of the rows of the product that `block` selects."""
 
         def column(q: jax.Array) -> jax.Array:
             return to_vectors(block(from_vectors(q, final, run.batch)), run.batch)
 
         selected = jax.vmap(column, in_axes=-1, out_axes=-1)(product.Q)
-        return _log_singular_values(_refine(_orthogonalise(product._replace(Q=selected))))
+        return log_singular_values(refine(orthogonalise(product._replace(Q=selected))))
 
-    def body(product: _Graded, step_of: Any) -> tuple[_Graded, jax.Array]:
+    def body(product: Graded, step_of: Any) -> tuple[Graded, jax.Array]:
         state, x = step_of
         pullback = step_pullback(run.cell, params, state, x, run.batch)
         moved = jax.vmap(pullback, in_axes=-1, out_axes=-1)(product.Q)
-        product = _refine(_orthogonalise(product._replace(Q=moved)))
+        product = refine(orthogonalise(product._replace(Q=moved)))
         return product, values(product)
 
     pullback = vector_pullback(block, final, run.batch)
     chosen = jax.vmap(pullback, in_axes=-1, out_axes=-1)(eye)
-    start = _Graded(Q=chosen, logs=jnp.zeros_like(rows), M=eye)
+    start = Graded(Q=chosen, logs=jnp.zeros_like(rows), M=eye)
     _, logs = lax.scan(body, start, (before, run.inputs), reverse=True)
     return jnp.concatenate([logs, jnp.zeros_like(rows)[None]])
-
-
-class _Graded(NamedTuple):
-    """A matrix Q diag(exp(logs)) M, up to an orthogonal factor on its right.
-
-    Attributes:
-      Q: `[B, S, R]`.
-      logs: `[B, R]`.
-      M: `[B, R, R]`.
-    """
-
-    Q: jax.Array
-    logs: jax.Array
-    M: jax.Array
-
-
-def _orthogonalise(product: _Graded) -> _Graded:
-    """Makes the columns of Q orthonormal, passing what they were into logs and M."""
-    Q, triangle = jnp.linalg.qr(product.Q)
-    # Row i of triangle diag(exp(logs)), relative to its own largest entry.
-    size = jnp.log(jnp.abs(triangle)) + product.logs[..., None, :]
-    size = jnp.maximum(size, _LOG_ZERO)
-    largest = size.max(axis=-1, keepdims=True)
-    M = jnp.sign(triangle) * jnp.exp(size - largest) @ product.M
-    return _rescaled(Q, largest[..., 0], M)
-
-
-def _refine(product: _Graded) -> _Graded:
-    """One turn of QLP: QR of the transpose, then QR of what comes out, in log scale."""
-    order = jnp.argsort(-product.logs, axis=-1)
-    logs = jnp.take_along_axis(product.logs, order, axis=-1)
-    Q = jnp.take_along_axis(product.Q, order[..., None, :], axis=-1)
-    M = jnp.take_along_axis(product.M, order[..., :, None], axis=-2)
-    # diag(exp(logs)) M = L W with orthogonal W, L = N diag(exp(logs)) lower triangular; the
-    # logarithms descend, so N's entries exp(logs_i - logs_j), i >= j, are at most one.
-    upper = jnp.linalg.qr(jnp.swapaxes(M, -1, -2), mode="r")
-    ratio = jnp.exp(jnp.minimum(logs[..., :, None] - logs[..., None, :], 0.0))
-    N = jnp.tril(jnp.swapaxes(upper, -1, -2) * ratio)
-    rotation, upper = jnp.linalg.qr(N)
-    M = jnp.triu(upper * jnp.swapaxes(ratio, -1, -2))
-    return _rescaled(Q @ rotation, logs, M)
-
-
-def _rescaled(Q: jax.Array, logs: jax.Array, M: jax.Array) -> _Graded:
-    """Moves the size of each row of M into logs."""
-    size = jnp.abs(M).max(axis=-1)
-    dead = size == 0
-    M = M / jnp.where(dead, 1.0, size)[..., None]
-    logs = jnp.maximum(logs + jnp.log(size), _LOG_ZERO)
-    return _Graded(Q, logs, M)
-
-
-def _log_singular_values(product: _Graded) -> jax.Array:
-    """`[B, R]`, descending."""
-    logs, M = product.logs, product.M
-    top = logs.max(axis=-1, keepdims=True)
-    exact = jnp.linalg.svd(jnp.exp(logs - top)[..., None] * M, compute_uv=False)
-    trusted = exact > math.sqrt(jnp.finfo(logs.dtype).eps) * exact[..., :1]
-    diagonal = jnp.abs(jnp.diagonal(M, axis1=-2, axis2=-1))
-    graded = jnp.maximum(logs + jnp.log(diagonal), _LOG_ZERO)
-    graded = -jnp.sort(-graded, axis=-1)
-    values = jnp.where(trusted, top + jnp.log(exact), graded)
-    return jnp.where(values <= _LOG_ZERO / 2, -jnp.inf, values)
