@@ -51,9 +51,9 @@ def plan(
       cell: the recurrence.
       batch_shape: B.
       length: T.
-      budget_bytes: what the gradient may hold; what `device` has unless given, and
+      budget_bytes: what the gradient may hold; by default what `device` has, and
         without bound where the device does not tell.
-      device: where it is to run; JAX's first one unless given.
+      device: where it is to run; by default JAX's first.
 
     Returns:
       A `Plan`.

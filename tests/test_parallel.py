@@ -1,4 +1,4 @@
-"""The Newton fold: how many turns it takes, what it tells, and what it refuses."""
+"""The Newton fold: how many iterations it takes, what it tells, and what it refuses."""
 
 import re
 import sys
@@ -31,10 +31,10 @@ def identity(h: jax.Array) -> jax.Array:
     return h
 
 
-# Turns ------------------------------------------------------------------------------
+# Iterations -------------------------------------------------------------------------
 
 
-def test_turns_of_random_tanh_networks() -> None:
+def test_iterations_of_random_tanh_networks() -> None:
     """N = 32, T = 256, to 1e-8: more as the gain, and with it the Lyapunov exponent, grows."""
     cell = cells.elman(32, 32, dtype=F64)
 
@@ -67,7 +67,7 @@ LINEAR = {
 @pytest.mark.parametrize(
     "name", ["lru", "min-gru", pytest.param("lru-slow", marks=pytest.mark.slow), "identity"]
 )
-def test_a_linear_cell_takes_one_turn(name: str) -> None:
+def test_a_linear_cell_takes_one_iteration(name: str) -> None:
     """Of three sequences with a start of their own; none where zeros are the solution."""
     cell, linearise = LINEAR[name]
     params = cell.init(jax.random.key(0))
@@ -115,7 +115,7 @@ def test_gradient_where_the_diagonal_is_not_all(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "linearise"), [("complex", folds.dense), ("lru", folds.diagonal)])
 def test_gradient_is_one_scan(name: str, linearise: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With no second turn allowed on the way back."""
+    """With no second iteration allowed in the backward pass."""
     module, length = sys.modules["rnnjax.folds.parallel"], 7
     iterate = module._iterate
 
@@ -184,7 +184,7 @@ def test_a_leaf_that_does_not_read_what_is_differentiated(name: str) -> None:
 
 
 def test_jacobians_are_those_at_the_solution() -> None:
-    """Stopped early, the gradient differs by the states' error alone, not by a turn's."""
+    """Stopped early, the gradient differs by the states' error alone, not by an iteration's."""
     cell = cells.elman(32, 32, dtype=F64)
     params, x, h = tanh_network(0.9, 0)
 
@@ -244,12 +244,12 @@ def test_a_recurrence_that_overflows() -> None:
 
 
 @pytest.mark.slow
-def test_too_few_turns() -> None:
+def test_too_few_iterations() -> None:
     """Refused, in a gradient too; under jit the first steps, and NaN after them."""
     cell = cells.elman(32, 32, dtype=F64)
     args = tanh_network(1.5, 0)
     fold = folds.parallel(max_iterations=2)
-    told = r"expected 256 steps solved, got \d+ .* 2 turns were too few, .*`max_iterations` \(T is"
+    told = r"expected 256 steps solved, got \d+ .* 2 iterations were too few, .*`max_iterations` \("
     with pytest.raises(FloatingPointError, match=told):
         jax.grad(lambda params: jnp.sum(fold(cell, params, *args[1:])[0]))(args[0])
     final, states = jax.jit(partial(fold, cell))(*args)
@@ -259,8 +259,8 @@ def test_too_few_turns() -> None:
     laws.assert_close(states[:known], folds.scan()(cell, *args)[1][:known], 1e-10)
 
 
-def test_each_turn_solves_a_step() -> None:
-    """Even from Jacobians that are all wrong, and T turns are enough."""
+def test_each_iteration_solves_a_step() -> None:
+    """Even from Jacobians that are all wrong, and T iterations are enough."""
     cell = cells.elman(32, 32, dtype=F64)
     args = tanh_network(1.5, 0, length=40)
 
@@ -274,7 +274,7 @@ def test_each_turn_solves_a_step() -> None:
 
 
 def test_what_is_not_finite_makes_way_for_a_plain_step() -> None:
-    """Past a product that overflows the turns go on, faster than step by step."""
+    """Past a product that overflows the iterations go on, faster than step by step."""
     cell = cells.elman(32, 32, dtype=F64)
     args = tanh_network(0.5, 0)
 
@@ -308,7 +308,7 @@ def test_bad_options() -> None:
     for tolerance in (0.0, -1e-8, float("nan")):
         with pytest.raises(ValueError, match="tolerance: expected a positive number, got"):
             folds.parallel(tolerance=tolerance)
-    with pytest.raises(ValueError, match="max_iterations: expected at least 1 turn, got 0"):
+    with pytest.raises(ValueError, match="max_iterations: expected at least 1 iteration, got 0"):
         folds.parallel(max_iterations=0)
 
 

@@ -4,7 +4,7 @@
     h_t = λ h_{t-1} + exp(γ) (x_t W_xh + b_h)
 
 Complex, and each unit by itself: `folds.parallel(linearise=folds.diagonal)` takes one
-turn. |λ| < 1 whatever ν is. The paper has no b_h, which begins at zero here.
+iteration. |λ| < 1 whatever ν is. The paper has no b_h, which begins at zero here.
 """
 
 import math

@@ -4,7 +4,7 @@
     h_t = (1 - z) h_{t-1} + z (x_t W_xn + b_n)
 
 Linear in h_{t-1}, each unit by itself: `folds.parallel(linearise=folds.diagonal)`
-takes one turn. The columns stand in the order z n.
+takes one iteration. The columns stand in the order z n.
 """
 
 from typing import NamedTuple

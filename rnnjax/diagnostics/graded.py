@@ -41,7 +41,7 @@ def orthogonalise(product: Graded) -> Graded:
 
 
 def refine(product: Graded) -> Graded:
-    """One turn of QLP: QR of the transpose, then QR of what comes out, in log scale."""
+    """One iteration of QLP: QR of the transpose, then QR of what comes out, in log scale."""
     order = jnp.argsort(-product.logs, axis=-1)
     logs = jnp.take_along_axis(product.logs, order, axis=-1)
     Q = jnp.take_along_axis(product.Q, order[..., None, :], axis=-1)

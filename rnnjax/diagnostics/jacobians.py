@@ -37,7 +37,7 @@ def step_jacobians(
       cell: the recurrence.
       params: its parameters.
       inputs: leaves `[T, B, ...]`.
-      state: s before the first step; `cell.start` unless given.
+      state: s before the first step; by default `cell.start`.
       mask: `[T, B]`, as in `unroll`.
       resets: `[T, B]`, as in `unroll`.
       fold: how the states are found.
@@ -79,7 +79,7 @@ def jacobian_product_spectrum(
 
     The product is kept as Q diag(exp(logs)) M with orthogonal columns Q, logarithms `logs`
     and a well-scaled M, so that no length over- or underflows. Each step multiplies
-    it by J_t and takes one turn of the QLP iteration (Stewart 1999, section 3), which
+    it by J_t and takes one step of the QLP iteration (Stewart 1999, section 3), which
     draws M towards the identity. The values within the square root of the precision
     of the largest are then those of an SVD, exact to that root; the smaller are read
     off the graded factor, exact where neighbours differ by a large factor, as they
@@ -91,9 +91,9 @@ def jacobian_product_spectrum(
       cell: the recurrence.
       params: its parameters.
       inputs: leaves `[T, B, ...]`.
-      state: s before the first step; `cell.start` unless given.
+      state: s before the first step; by default `cell.start`.
       block: selects rows and columns: `lambda s: s.h` gives ∂h_T/∂h_t, a block of the
-        product, not a product of blocks. The whole state unless given.
+        product, not a product of blocks. By default the whole state.
       mask: `[T, B]`, as in `unroll`.
       resets: `[T, B]`, as in `unroll`.
       fold: how the states are found.

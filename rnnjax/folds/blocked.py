@@ -1,12 +1,12 @@
 """The default fold: time in blocks, and little but the states stored.
 
 A training step through `lax.scan` keeps every intermediate of every step and adds a
-weight-sized matrix to an accumulator at every step on the way back. Here the way
-back carries the state's cotangent alone. What can wait is done once per block, for
+weight-sized matrix to an accumulator at every step of the backward pass. Here that
+carries the state's cotangent alone. What can wait is done once per block, for
 all of its steps at once: the linearisation of `update` about the stored states; the
 kernel's gradient, one contraction over (time, batch); the gradients of `project` and
 of what `update` reads of the parameters, one pull-back each. The drives and the
-products h_{t-1} W_hh are kept from the way there, or computed again.
+products h_{t-1} W_hh are stored by the forward pass, or computed again.
 """
 
 from collections.abc import Callable
@@ -43,13 +43,13 @@ def blocked(*, size: int | None = None, store: bool | None = None) -> Fold:
     block besides `states` and keeps every derivative.
 
     Args:
-      size: steps in a block. T need not be a multiple of it. Unless told, about as
+      size: steps in a block. T need not be a multiple of it. By default about as
         many as have 1 MiB of drives, 16 at least; 32 for a cell without a kernel. Where
         `jax.export` leaves B open 16, where it leaves T open all.
-      store: whether the drives and products of all steps are kept for the way back,
-        which saves a third of its operations, or computed again block by block.
-        Unless told, they are kept where K is at least 128 and they are known to fill
-        256 MiB at most. A cell without a kernel has none to keep.
+      store: whether the drives and products of all steps are stored for the backward
+        pass, which saves a third of its operations, or computed again block by block.
+        By default they are stored where K is at least 128 and they are known to fill
+        256 MiB at most. A cell without a kernel has none to store.
 
     Returns:
       `(cell, params, inputs, state) -> (final_state, states)`.

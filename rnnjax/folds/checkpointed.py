@@ -1,9 +1,9 @@
 """An exact gradient that stores a few of the states and computes the others again.
 
-The sequence is cut into segments. The way forward keeps the state before each; the
-way back folds one segment at a time once more, by the fold inside, and differentiates
-it. With √T segments of √T steps about 2 √T states are held at once, for one more way
-forward. Segments cut into segments of their own hold about k T^(1/k), for k - 1 more.
+The sequence is cut into segments. The forward pass keeps the state before each; the
+backward pass folds one segment at a time once more, by the fold inside, and differentiates
+it. With √T segments of √T steps about 2 √T states are held at once, for one more forward
+pass. Segments cut into segments of their own hold about k T^(1/k), for k - 1 more.
 """
 
 import math
@@ -43,14 +43,14 @@ def checkpointed(
 
     Args:
       segments: into how many the sequence is cut, at most one a step; about √T of
-        equal length unless told, one where `jax.export` leaves T open.
+        equal length by default, one where `jax.export` leaves T open.
       budget_bytes: the most that may be held of states at once, beside what a block
         and the weights' gradient take, in place of `segments`. Segments are cut into
-        segments, as few times as the budget lets: each time costs one more way
-        forward. The bytes are those of the batch that the fold is given: under `vmap`
+        segments, as few times as the budget lets: each time costs one more
+        forward pass. The bytes are those of the batch that the fold is given: under `vmap`
         one member's, under `shard_map` one device's.
-      fold: how a segment is folded and differentiated; by small blocks, which keep
-        nothing but states, unless told.
+      fold: how a segment is folded and differentiated; by default in small blocks, which
+        keep nothing but states.
 
     Returns:
       `(cell, params, inputs, state) -> (final_state, states)`.

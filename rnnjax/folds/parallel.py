@@ -2,12 +2,12 @@
 
     s_t = step(params, s_{t-1}, x_t) for every t     is one equation in the trajectory
 
-Newton's method solves it by a few turns of a linear recurrence, which
+Newton's method solves it by a few iterations of a linear recurrence, which
 `lax.associative_scan` takes in O(log T) stages (Lim, Zhu, Selfridge and Kasim 2024,
-section 3; Gonzalez, Warrington, Smith and Linderman 2024 with diagonal Jacobians). A
-turn costs more work than a plain scan, T products of two `[S, S]` matrices with
+section 3; Gonzalez, Warrington, Smith and Linderman 2024 with diagonal Jacobians). An
+iteration costs more work than a plain scan, T products of two `[S, S]` matrices with
 `dense`; it pays where T is long, the state small or its Jacobian diagonal, and the
-machine wide. The number of turns grows with the Lyapunov exponent: a few where the
+machine wide. Their number grows with the Lyapunov exponent: a few where the
 recurrence forgets its start, up to T where it is chaotic (Gonzalez and others 2025).
 """
 
@@ -50,8 +50,8 @@ class Solution(NamedTuple):
     Attributes:
       final: the state after the last step, leaves `[B, ...]`.
       states: leaves `[T, B, ...]`; NaN from the first step that is not solved.
-      iterations: `[B]`, turns until each sequence was solved; a linear cell takes one.
-      residual: `[B]`, the largest |s_t - step(params, s_{t-1}, x_t)| of the last turn,
+      iterations: `[B]`, how many until each sequence was solved; a linear cell takes one.
+      residual: `[B]`, the largest |s_t - step(params, s_{t-1}, x_t)| of the last one,
         relative to the largest entry of the states until then.
       solved: `[B]`, how many steps from the first on are solved; T if all are.
       converged: `[B]`, whether all are.
@@ -80,9 +80,9 @@ def parallel(
         s = f(s):   s ← f(s) + J shift(δ),   δ_t = J_t δ_{t-1} + f(s)_t - s_t
         g_t = ∂L/∂s_t + J_{t+1}' g_{t+1}          (backward, J at the solution)
 
-    The gradient repeats none of the turns: it is one reverse associative scan, or as many
-    as make it exact where `diagonal` is not the whole Jacobian. What does not converge is
-    never returned. Where values are known it is an error; under `jit` or `vmap`, where
+    The gradient repeats none of the iterations: it is one reverse associative scan, or as
+    many as make it exact where `diagonal` is not the whole Jacobian. What does not converge
+    is never returned. Where values are known it is an error; under `jit` or `vmap`, where
     none can be raised, states are NaN from the first step that is not solved, and
     `newton` tells. So they are from a step on that gives a number that is not finite, a
     later reset notwithstanding.
@@ -128,8 +128,8 @@ def newton(
 ) -> Solution:
     """Finds the trajectory by Newton's iteration, and tells how that went.
 
-    Each turn solves at least one step more, exactly: solved steps are held, entries
-    that are not finite make way for one plain step, and so T turns are always enough
+    Each iteration solves at least one step more, exactly: solved steps are held, entries
+    that are not finite make way for one plain step, and so T are always enough
     where the recurrence itself is finite.
 
     Args:
@@ -139,8 +139,8 @@ def newton(
       state: s before the first step.
       tolerance: a step is solved where |s_t - step(params, s_{t-1}, x_t)| is at most
         this times the largest entry of the states until then; 16 units in the last
-        place unless given, which a linear cell meets in one turn.
-      max_iterations: T unless given.
+        place by default, which a linear cell meets in one iteration.
+      max_iterations: T by default.
       linearise: what stands for the Jacobian of a step: `dense`, `diagonal`, or another
         function of `(push, path, axes)` that returns `Jacobians`.
 
@@ -229,7 +229,7 @@ def _iterate(
       guess: s to begin with.
       axes: `(T, *B)`.
       tolerance: of the residual, relative.
-      limit: of the turns.
+      limit: of the iterations.
     """
     length, zero = axes[0], jax.tree.map(jnp.zeros_like, guess)
 
@@ -253,7 +253,7 @@ def _iterate(
     def going(now: _Report) -> jax.Array:
         return (now.solved < length) & now.finite & (now.iterations < limit)
 
-    def turn(carry: tuple[Path, Path, _Report]) -> tuple[Path, Path, _Report]:
+    def iterate(carry: tuple[Path, Path, _Report]) -> tuple[Path, Path, _Report]:
         states, after, now = carry
         held = _first(now.solved, length)
         J = jacobians(states, held)
@@ -269,14 +269,14 @@ def _iterate(
 
     first = follow(guess)
     begin = guess, first, report(guess, first)
-    states, _, reached = lax.while_loop(lambda carry: jnp.any(going(carry[2])), turn, begin)
+    states, _, reached = lax.while_loop(lambda carry: jnp.any(going(carry[2])), iterate, begin)
     return states, reached
 
 
 def _solve_linear(gap: Linear, rhs: Path, axes: Batch, linearise: Linearise) -> Path:
     """Solves gap(v) = rhs for gap(v)_t = v_t - J_t v_{t-1}, differentiably.
 
-    Turns are repeated only where `linearise` is not exact.
+    It is iterated only where `linearise` is not exact.
     """
     even = jnp.arange(axes[0]) % 2 == 0
     nothing = jnp.zeros_like(largest_entry(rhs, axes), bool)
@@ -296,14 +296,14 @@ def _solve_linear(gap: Linear, rhs: Path, axes: Batch, linearise: Linearise) -> 
         v, report = _iterate(follow, lambda v, held: J, zero, axes, tolerance, axes[0])
         return _only_solved(v, report.solved)
 
-    def turned(path: Path) -> Path:
+    def flipped(path: Path) -> Path:
         # JAX transposes without conjugating; the adjoint of complex numbers conjugates.
         return jax.tree.map(lambda v: jnp.conj(v[::-1]), path)
 
     def solve_back(transposed: Linear, rhs: Path) -> Path:
-        # g_t = J_{t+1}' g_{t+1} + rhs_t is the same recurrence with time turned.
+        # g_t = J_{t+1}' g_{t+1} + rhs_t is the same recurrence with time reversed.
         back = jax.tree.map(lambda j: _earlier(j)[::-1], J.adjoint())
-        return turned(solve(back, lambda v: turned(transposed(turned(v))), turned(rhs)))
+        return flipped(solve(back, lambda v: flipped(transposed(flipped(v))), flipped(rhs)))
 
     return lax.custom_linear_solve(gap, _linear_together(rhs), partial(solve, J), solve_back)
 
@@ -411,8 +411,8 @@ def _check_options(
     max_iterations = as_int("max_iterations", max_iterations)
     if max_iterations < 1:
         raise ValueError(
-            f"max_iterations: expected at least 1 turn, got {max_iterations}; leave it out for "
-            "T, which is always enough"
+            f"max_iterations: expected at least 1 iteration, got {max_iterations}; leave it out "
+            "for T, which is always enough"
         )
     return max_iterations
 
@@ -422,13 +422,13 @@ def _refuse_unsolved(solution: Solution) -> None:
     if converged:
         return
     worst = int(jnp.argmin(solution.solved))
-    solved, turns, residual, finite = (
+    solved, iterations, residual, finite = (
         leaf.reshape(-1)[worst].item()
         for leaf in (solution.solved, solution.iterations, solution.residual, solution.finite)
     )
     cause = (
-        f"{turns} turns were too few, and the residual is {residual:.1e}; raise `max_iterations` "
-        "(T is always enough) or `tolerance`"
+        f"{iterations} iterations were too few, and the residual is {residual:.1e}; raise "
+        "`max_iterations` (T is always enough) or `tolerance`"
         if finite
         else f"step {solved} gives a number that is not finite; look at the recurrence there"
     )

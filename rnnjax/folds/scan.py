@@ -18,7 +18,7 @@ def scan(*, unroll: int = 1) -> Fold:
     intermediate of every step.
 
     Args:
-      unroll: steps written out in each turn of the compiled loop; one where `jax.export`
+      unroll: steps written out in each iteration of the compiled loop; one where `jax.export`
         leaves T open.
 
     Returns:
@@ -33,9 +33,9 @@ def scan(*, unroll: int = 1) -> Fold:
         raise ValueError(f"unroll: expected at least 1 step, got {unroll}")
 
     def fold(cell: Cell, params: Params, inputs: Inputs, state: State) -> tuple[State, State]:
-        turn = 1 if is_symbolic_dim(length_of(inputs)) else unroll
+        written_out = 1 if is_symbolic_dim(length_of(inputs)) else unroll
         params, inputs, state = vary_together(params, inputs, state)
-        return scan_drives(cell, params, inputs, state, turn)
+        return scan_drives(cell, params, inputs, state, written_out)
 
     return fold
 

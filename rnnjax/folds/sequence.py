@@ -80,7 +80,7 @@ def in_pieces(
     """
     length = length_of(inputs)
     if is_symbolic_dim(length):
-        # `lax.scan` wants to know that every loop has a turn, and no piece has one surely.
+        # `lax.scan` wants to know that every loop has an iteration, and no piece has one surely.
         carry, states = run(carry, jax.tree.map(lambda x: x[None], inputs))
         return carry, _join(states)
     size = min(size, length)
