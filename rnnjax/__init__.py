@@ -15,13 +15,14 @@ from rnnjax.diagnostics import (
     step_jacobians,
 )
 from rnnjax.planning import Plan, plan
-from rnnjax.unroll import lengths_to_mask, states, unroll
+from rnnjax.unroll import Options, lengths_to_mask, states, unroll
 
 __all__ = [
     "Adjoints",
     "Cell",
     "GradientReport",
     "NonFinite",
+    "Options",
     "Plan",
     "adjoints",
     "cells",

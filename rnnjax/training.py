@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial, wraps
 from os import PathLike
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, Unpack
 
 import chex
 import jax
@@ -34,6 +34,7 @@ from rnnjax.diagnostics import adjoints, gradient_report
 from rnnjax.diagnostics.adjoints import Loss, check_loss
 from rnnjax.programs import Fingerprint, compiled
 from rnnjax.tree import combine, describe, floating, rest
+from rnnjax.unroll import Options
 
 __all__ = [
     "Fitted",
@@ -420,19 +421,21 @@ def _descend(
 def gradient_monitor(
     cell: Cell,
     inputs: Inputs,
+    state: State | None = None,
     *,
     select: Callable[[Params], Params] = lambda params: params,
-    mask: jax.Array | None = None,
-    resets: jax.Array | None = None,
+    directions: int = 16,
+    **options: Unpack[Options],
 ) -> Callable[[Params], dict[str, jax.Array]]:
     """A monitor for `fit`: rate and horizon of the `gradient_report` as training goes.
 
     Args:
       cell: the recurrence to watch.
       inputs: what to watch it on, leaves `[T, B, ...]`.
+      state: s before the first step; by default `cell.start`.
       select: finds the cell's parameters among those that are trained.
-      mask: `[T, B]`, as in `unroll`.
-      resets: `[T, B]`, as in `unroll`.
+      directions: as in `gradient_report`.
+      **options: mask, resets, reverse, probes, fold and name, as in `unroll`.
 
     Returns:
       `params -> {"rate": ..., "horizon": ...}`, medians over the batch.
@@ -445,7 +448,9 @@ def gradient_monitor(
     check_function("select", select, "params", "pass one such as `lambda params: params['cell']`")
 
     def monitor(params: Params) -> dict[str, jax.Array]:
-        report = gradient_report(cell, select(params), inputs, mask=mask, resets=resets)
+        report = gradient_report(
+            cell, select(params), inputs, state, directions=directions, **options
+        )
         return {"rate": jnp.median(report.rate), "horizon": jnp.median(report.horizon)}
 
     return monitor

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +35,17 @@ from rnnjax.observation import observer
 from rnnjax.once import once
 from rnnjax.tree import describe, floating
 from rnnjax.wrappers import blank, masked, probed, resetting
+
+
+class Options(TypedDict, total=False):
+    """What `unroll`, `states` and every diagnostic of a cell take by name; see `unroll`."""
+
+    mask: jax.Array | None
+    resets: jax.Array | None
+    reverse: bool
+    probes: State | None
+    fold: Fold
+    name: str
 
 
 def unroll(
@@ -101,21 +112,13 @@ def states(
     params: Params,
     inputs: Inputs,
     state: State | None = None,
-    *,
-    mask: jax.Array | None = None,
-    resets: jax.Array | None = None,
-    reverse: bool = False,
-    probes: State | None = None,
-    fold: Fold = folds.default(),
+    **options: Unpack[Options],
 ) -> State:
     """Every state on the way, leaves `[T, B, ...]`; arguments and errors as `unroll`.
 
     A masked step shows the state it left as it was.
     """
-    return trajectory(
-        cell, params, inputs, state,
-        mask=mask, resets=resets, reverse=reverse, probes=probes, fold=fold,
-    ).states  # fmt: skip
+    return trajectory(cell, params, inputs, state, **options).states
 
 
 class Trajectory(NamedTuple):
@@ -138,38 +141,14 @@ def trajectory(
     params: Params,
     inputs: Inputs,
     state: State | None = None,
-    *,
-    mask: jax.Array | None = None,
-    resets: jax.Array | None = None,
-    reverse: bool = False,
-    probes: State | None = None,
-    fold: Fold = folds.default(),
-    name: str = "",
+    **options: Unpack[Options],
 ) -> Trajectory:
     """`unroll` and `states` in one; arguments and errors as `unroll`."""
-    with _named(name):
-        check_fold(fold)
-        run = prepare(
-            cell, params, inputs, state, mask=mask, resets=resets, reverse=reverse, probes=probes
-        )
-        carry = observer.value or _carry
-        final, states = carry(run, params, fold)
+    with running(cell, params, inputs, state, **options) as run:
+        carry = observer.value or Run.carry
+        final, states = carry(run)
         outputs = blank(run.mask, jax.vmap(cell.output)(states))
-        return Trajectory(final, turned(states, reverse), turned(outputs, reverse))
-
-
-@contextlib.contextmanager
-def _named(name: str) -> Iterator[None]:
-    """Names what profiles and errors tell of."""
-    if not as_text("name", name):
-        yield
-        return
-    try:
-        with jax.named_scope(name):
-            yield
-    except (TypeError, ValueError) as error:
-        error.add_note(f"name: this is the recurrence {name!r}")
-        raise
+        return Trajectory(final, turned(states, run.reverse), turned(outputs, run.reverse))
 
 
 def lengths_to_mask(lengths: jax.Array, length: int, *, name: str = "lengths") -> jax.Array:
@@ -226,26 +205,65 @@ def check_lengths(lengths: jax.Array, length: int, *, name: str) -> jax.Array:
 
 
 class Run(NamedTuple):
-    """What a fold is to be given.
+    """A recurrence, ready to be carried over its inputs.
 
     Attributes:
       cell: the cell with mask, resets and probes wrapped around it.
+      params: its parameters.
       inputs: its inputs, leaves `[T, B, ...]`, in the order of the run.
       state: s before the first step.
       mask: `[T, B]` in the order of the run, or None.
       batch: B.
       reverse: whether that order is from the last step to the first.
+      fold: how it is carried.
     """
 
     cell: Cell
+    params: Params
     inputs: Inputs
     state: State
     mask: jax.Array | None
     batch: Batch
     reverse: bool
+    fold: Fold
+
+    def carry(self) -> tuple[State, State]:
+        """The final state and every state, leaves `[T, B, ...]`, in the order of the run."""
+        return self.fold(self.cell, self.params, self.inputs, self.state)
 
 
-def prepare(
+@contextlib.contextmanager
+def running(
+    cell: Cell,
+    params: Params,
+    inputs: Inputs,
+    state: State | None = None,
+    *,
+    name: str = "",
+    **options: Any,
+) -> Iterator[Run]:
+    """The run that the arguments of `unroll` ask for, in a scope of its name.
+
+    Raises:
+      As `unroll`; what is raised inside tells the name.
+    """
+    unknown = options.keys() - Options.__annotations__.keys()
+    if unknown:
+        raise TypeError(
+            f"options: expected any of {', '.join(Options.__annotations__)}, got "
+            f"{', '.join(sorted(unknown))}; see `rnnjax.unroll`"
+        )
+    scope = jax.named_scope(name) if as_text("name", name) else contextlib.nullcontext()
+    try:
+        with scope:
+            yield _run(cell, params, inputs, state, **options)
+    except (TypeError, ValueError) as error:
+        if name:
+            error.add_note(f"name: this is the recurrence {name!r}")
+        raise
+
+
+def _run(
     cell: Cell,
     params: Params,
     inputs: Inputs,
@@ -255,9 +273,11 @@ def prepare(
     resets: jax.Array | None = None,
     reverse: bool = False,
     probes: State | None = None,
+    fold: Fold = folds.default(),
 ) -> Run:
-    """Checks the arguments of `unroll` and turns them into those of a fold."""
+    """Checks the arguments of `unroll`, and wraps the cell."""
     check_cell(cell)
+    check_fold(fold)
     reverse = as_bool("reverse", reverse)
     given = {"params": params, "inputs": inputs, "state": state, "probes": probes}
     for argument, tree in given.items():
@@ -296,7 +316,7 @@ def prepare(
     if probes is not None:
         _check_probes(probes, state, length)
         cell, inputs = probed(cell), (inputs, turned(probes, reverse))
-    return Run(cell, inputs, state, mask, batch, reverse)
+    return Run(cell, params, inputs, state, mask, batch, reverse, fold)
 
 
 def _spread(start: State, batched: State, inputs: Inputs, batch: Batch) -> State:
@@ -307,10 +327,6 @@ def _spread(start: State, batched: State, inputs: Inputs, batch: Batch) -> State
     mesh, axes = found
     place = {True: NamedSharding(mesh, P(*axes)), False: NamedSharding(mesh, P())}
     return jax.tree.map(lambda own, s: jax.reshard(s, place[own >= 0]), batched, start)
-
-
-def _carry(run: Run, params: Params, fold: Fold) -> tuple[State, State]:
-    return fold(run.cell, params, run.inputs, run.state)
 
 
 def turned(tree: Any, reverse: bool) -> Any:

@@ -1,6 +1,8 @@
 """Jacobians, spectra, adjoints, bounds and the report, against closed forms and the laws."""
 
+import inspect
 import math
+from typing import Unpack
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +11,7 @@ import pytest
 from laws import CELLS, CLOSED, draw, floats
 
 import rnnjax
-from rnnjax import cells, from_step
+from rnnjax import cells, from_step, training
 from rnnjax.vectors import from_vectors, to_vectors
 
 F64 = jnp.float64
@@ -334,6 +336,63 @@ def test_no_sequences_have_no_gradient():
     assert str(report) == "verdict   none: no sequences"
     assert rnnjax.step_jacobians(cell, params, jnp.zeros((4, 0, 1))).shape == (4, 0, 2, 2)
     assert rnnjax.jacobian_product_spectrum(cell, params, jnp.zeros((4, 0, 1))).shape == (5, 0, 2)
+
+
+# One signature ----------------------------------------------------------------------
+
+OVER = [
+    rnnjax.states,
+    rnnjax.step_jacobians,
+    rnnjax.jacobian_product_spectrum,
+    rnnjax.gradient_report,
+    training.gradient_monitor,
+]
+
+
+def test_what_runs_a_cell_takes_what_unroll_takes():
+    """A function of the public names that takes a cell and inputs, and does not, is found."""
+    every = {
+        function
+        for module in (rnnjax, training)
+        for function in map(module.__dict__.get, module.__all__)
+        if inspect.isfunction(function) and {"cell", "inputs"} <= set(parameters(function))
+    }
+    assert every == {rnnjax.unroll, *OVER}
+    of_unroll = parameters(rnnjax.unroll)
+    by_name = {n: p.annotation for n, p in of_unroll.items() if p.kind is p.KEYWORD_ONLY}
+    assert by_name == rnnjax.Options.__annotations__
+    for function in OVER:
+        own = parameters(function)
+        positional = [n for n, p in own.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
+        assert positional == [n for n in ("cell", "params", "inputs", "state") if n in own]
+        assert "state" in own and ("params" in own) == (function is not training.gradient_monitor)
+        assert own["options"].annotation == Unpack[rnnjax.Options]
+        assert not by_name.keys() & own.keys()
+
+
+def parameters(function):
+    return dict(inspect.signature(function).parameters)
+
+
+@pytest.mark.parametrize("function", OVER[:-1], ids=lambda function: function.__name__)
+def test_options_are_told_by_name(function):
+    cell, params = linear(np.eye(2))
+    with pytest.raises(TypeError, match=r"options: expected any of mask, .* got masks; see"):
+        function(cell, params, jnp.ones((3, 1)), masks=None)
+    with pytest.raises(TypeError, match="mask: expected booleans") as caught:
+        function(cell, params, jnp.ones((3, 1)), mask=jnp.ones(3), name="encoder")
+    assert "name: this is the recurrence 'encoder'" in caught.value.__notes__
+
+
+def test_in_reverse_diagnostics_are_those_of_the_turned_sequence():
+    cell = cells.gru(2, 3, dtype=F64)
+    params, x = cell.init(jax.random.key(0)), jax.random.normal(jax.random.key(1), (6, 2, 2), F64)
+    mask = rnnjax.lengths_to_mask(jnp.array([4, 6]), 6)
+    options = {"mask": mask[::-1], "reverse": True}
+    J = rnnjax.step_jacobians(cell, params, x[::-1], **options)
+    np.testing.assert_allclose(J, rnnjax.step_jacobians(cell, params, x, mask=mask)[::-1])
+    logs = spectrum(cell, params, x[::-1], **options)
+    np.testing.assert_allclose(logs, spectrum(cell, params, x, mask=mask))
 
 
 # Adjoints ---------------------------------------------------------------------------

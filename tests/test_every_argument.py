@@ -95,7 +95,8 @@ def run(cell: rnnjax.Cell) -> Any:
 def over(*left_out: str, **more: Any) -> dict[str, Any]:
     """What takes a cell over a sequence."""
     given = {"cell": CELL, "params": PARAMS, "inputs": X, "state": None, "mask": None,
-             "resets": None, "reverse": False, "fold": folds.scan(), **more}  # fmt: skip
+             "resets": None, "reverse": False, "probes": None, "fold": folds.scan(), "name": "",
+             **more}  # fmt: skip
     return {name: value for name, value in given.items() if name not in left_out}
 
 
@@ -176,16 +177,16 @@ def layer_calls() -> Iterator[tuple[Any, Call]]:
 
 def recurrence_calls() -> Iterator[tuple[Any, Call]]:
     """Of what runs and measures recurrences."""
-    yield rnnjax.unroll, Call(rnnjax.unroll, over(probes=None, name=""))
-    yield rnnjax.states, Call(rnnjax.states, over(probes=None))
+    yield rnnjax.unroll, Call(rnnjax.unroll, over())
+    yield rnnjax.states, Call(rnnjax.states, over())
     yield (
         rnnjax.step,
         Call(rnnjax.step, {"cell": CELL, "params": PARAMS, "state": STATE, "x": X[0]}),
     )
     yield rnnjax.gradient_report, Call(rnnjax.gradient_report, over(directions=2))
-    yield rnnjax.step_jacobians, Call(rnnjax.step_jacobians, over("reverse"))
+    yield rnnjax.step_jacobians, Call(rnnjax.step_jacobians, over())
     spectrum = rnnjax.jacobian_product_spectrum
-    yield spectrum, Call(spectrum, over("reverse", block=lambda state: state))
+    yield spectrum, Call(spectrum, over(block=lambda state: state))
 
     def reports(model: Any, params: Any, directions: Any) -> Any:
         return rnnjax.gradient_reports(model, params, X, directions=directions)
@@ -219,8 +220,7 @@ def training_calls() -> Iterator[tuple[Any, Call]]:
     )
     run = {"loss": window_loss, "state": STATE, "windows": [X], **begin}
     yield training.stream, Call(training.stream, run, list)
-    watched = {"cell": CELL, "inputs": X, "select": lambda params: params, "mask": None}
-    watched |= {"resets": None}
+    watched = over("params", select=lambda params: params, directions=2)
     watch = training.gradient_monitor
     yield watch, Call(watch, watched, lambda monitor: monitor(PARAMS))
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from rnnjax.cell import Params, State
 from rnnjax.checks import check_arrays, check_function
-from rnnjax.folds.sequence import Fold, length_of
+from rnnjax.folds.sequence import length_of
 from rnnjax.observation import Place, observe, probe, see
 from rnnjax.programs import compiled_call
 from rnnjax.tree import combine, describe, floating, rest
@@ -113,14 +113,14 @@ def _adjoints(loss: Loss, params: Params, args: tuple[Any, ...]) -> Adjoints:
     return Adjoints(value, gradient, states, gradients, nonfinite, distinct(observation.places))
 
 
-def _probed(run: Run, params: Params, fold: Fold) -> tuple[State, State]:
+def _probed(run: Run) -> tuple[State, State]:
     """The recurrence with probes added to its states, which are seen."""
     zeros = jax.tree.map(
         lambda s: jnp.zeros_like(s, shape=(length_of(run.inputs), *s.shape)), floating(run.state)
     )
-    mark, probes = probe(zeros, (params, run.inputs, run.state))
+    mark, probes = probe(zeros, (run.params, run.inputs, run.state))
     inputs = run.inputs, turned(probes, run.reverse)
-    final, states = fold(probed(run.cell), params, inputs, run.state)
+    final, states = run._replace(cell=probed(run.cell), inputs=inputs).carry()
     seen = turned(states, run.reverse), jnp.asarray(run.reverse)
     through: tuple[State, State] = see(seen, (final, states), mark)
     return through

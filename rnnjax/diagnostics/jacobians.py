@@ -1,20 +1,18 @@
 """Jacobians of the steps, and the singular values of their products."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Unpack
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rnnjax import folds
 from rnnjax.cell import Cell, Inputs, Params, State
 from rnnjax.checks import check_function
 from rnnjax.diagnostics.graded import Graded, log_singular_values, orthogonalise, refine
-from rnnjax.diagnostics.steps import carried, states_before, step_pullback, vector_pullback
-from rnnjax.folds.sequence import Fold
+from rnnjax.diagnostics.steps import states_before, step_pullback, vector_pullback
 from rnnjax.once import once
-from rnnjax.unroll import prepare
+from rnnjax.unroll import Options, Run, running, turned
 from rnnjax.vectors import for_every_member, from_vectors, to_vectors
 
 
@@ -24,43 +22,39 @@ def step_jacobians(
     params: Params,
     inputs: Inputs,
     state: State | None = None,
-    *,
-    mask: jax.Array | None = None,
-    resets: jax.Array | None = None,
-    fold: Fold = folds.default(),
+    **options: Unpack[Options],
 ) -> jax.Array:
     """J_t = ∂s_t/∂s_{t-1} at every step, over the whole flattened floating state.
 
-    A masked step has the identity, a reset zero.
+    A masked step has the identity, a reset zero. In reverse s_{t-1} is the state before the
+    step in the order of the run.
 
     Args:
       cell: the recurrence.
       params: its parameters.
       inputs: leaves `[T, B, ...]`.
       state: s before the first step; by default `cell.start`.
-      mask: `[T, B]`, as in `unroll`.
-      resets: `[T, B]`, as in `unroll`.
-      fold: how the states are found.
+      **options: mask, resets, reverse, probes, fold and name, as in `unroll`.
 
     Returns:
-      `[T, B, S, S]`, rows outputs, columns inputs. S counts the floating numbers of
-      one member's state, in the order of the pytree; complex numbers count twice,
-      real parts first.
+      `[T, B, S, S]`, rows outputs, columns inputs, t in the order of the inputs. S counts the
+      floating numbers of one member's state, in the order of the pytree; complex numbers
+      count twice, real parts first.
 
     Raises:
       As `unroll`; TypeError for a floating leaf without batch axes.
     """
-    run = prepare(cell, params, inputs, state, mask=mask, resets=resets)
-    before = states_before(run, carried(run, params, fold)[1])
+    with running(cell, params, inputs, state, **options) as run:
+        before = states_before(run, run.carry()[1])
 
-    def jacobian(state: State, x: Inputs) -> jax.Array:
-        pullback = step_pullback(run.cell, params, state, x, run.batch)
-        vectors = to_vectors(state, run.batch)
-        eye = jnp.eye(vectors.shape[-1], dtype=vectors.dtype)
-        rows = jax.vmap(pullback)(for_every_member(eye, vectors))
-        return jnp.moveaxis(rows, 0, -2)
+        def jacobian(state: State, x: Inputs) -> jax.Array:
+            vectors = to_vectors(state, run.batch)
+            eye = jnp.eye(vectors.shape[-1], dtype=vectors.dtype)
+            rows = jax.vmap(step_pullback(run, state, x))(for_every_member(eye, vectors))
+            return jnp.moveaxis(rows, 0, -2)
 
-    return jax.vmap(jacobian)(before, run.inputs)
+        jacobians: jax.Array = turned(jax.vmap(jacobian)(before, run.inputs), run.reverse)
+        return jacobians
 
 
 @once()
@@ -71,9 +65,7 @@ def jacobian_product_spectrum(
     state: State | None = None,
     *,
     block: Callable[[State], Any] = lambda state: state,
-    mask: jax.Array | None = None,
-    resets: jax.Array | None = None,
-    fold: Fold = folds.default(),
+    **options: Unpack[Options],
 ) -> jax.Array:
     """Log singular values of ∂s_T/∂s_t = J_T ... J_{t+1} for every t.
 
@@ -94,9 +86,8 @@ def jacobian_product_spectrum(
       state: s before the first step; by default `cell.start`.
       block: selects rows and columns: `lambda s: s.h` gives ∂h_T/∂h_t, a block of the
         product, not a product of blocks. By default the whole state.
-      mask: `[T, B]`, as in `unroll`.
-      resets: `[T, B]`, as in `unroll`.
-      fold: how the states are found.
+      **options: mask, resets, reverse, probes, fold and name, as in `unroll`; in reverse t
+        counts from the end of the sequence, in the order of the run.
 
     Returns:
       `[T + 1, B, R]`, natural logarithms, descending; entry t belongs to ∂s_T/∂s_t,
@@ -106,8 +97,12 @@ def jacobian_product_spectrum(
       As `step_jacobians`.
     """
     check_function("block", block, "state", "pass one such as `lambda state: state.h`")
-    run = prepare(cell, params, inputs, state, mask=mask, resets=resets)
-    final, states = carried(run, params, fold)
+    with running(cell, params, inputs, state, **options) as run:
+        return _spectrum(run, block)
+
+
+def _spectrum(run: Run, block: Callable[[State], Any]) -> jax.Array:
+    final, states = run.carry()
     before = states_before(run, states)
     rows = to_vectors(block(final), run.batch)
     eye = jnp.broadcast_to(jnp.eye(rows.shape[-1], dtype=rows.dtype), (*rows.shape, rows.shape[-1]))
@@ -123,7 +118,7 @@ def jacobian_product_spectrum(
 
     def body(product: Graded, step_of: Any) -> tuple[Graded, jax.Array]:
         state, x = step_of
-        pullback = step_pullback(run.cell, params, state, x, run.batch)
+        pullback = step_pullback(run, state, x)
         moved = jax.vmap(pullback, in_axes=-1, out_axes=-1)(product.Q)
         product = refine(orthogonalise(product._replace(Q=moved)))
         return product, values(product)

@@ -2,23 +2,21 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from rnnjax import folds
 from rnnjax.cell import Cell, Inputs, Params, State
 from rnnjax.checks import as_int
 from rnnjax.diagnostics.adjoints import check_call, distinct
-from rnnjax.diagnostics.steps import carried, states_before, step_pullback, vector_pullback
-from rnnjax.folds.sequence import Fold
+from rnnjax.diagnostics.steps import states_before, step_pullback, vector_pullback
 from rnnjax.observation import observe, see
 from rnnjax.once import once
 from rnnjax.programs import compiled_call
-from rnnjax.unroll import Run, prepare
+from rnnjax.unroll import Options, Run, running
 from rnnjax.values import by_value
 from rnnjax.vectors import for_every_member, to_vectors
 
@@ -88,11 +86,8 @@ def gradient_report(
     inputs: Inputs,
     state: State | None = None,
     *,
-    mask: jax.Array | None = None,
-    resets: jax.Array | None = None,
-    reverse: bool = False,
     directions: int = 16,
-    fold: Fold = folds.default(),
+    **options: Unpack[Options],
 ) -> GradientReport:
     """Follows the gradient of the last output back to the first state.
 
@@ -107,16 +102,14 @@ def gradient_report(
       params: its parameters.
       inputs: leaves `[T, B, ...]`.
       state: s before the first step; `cell.start` unless given.
-      mask: `[T, B]`, as in `unroll`; lags count valid steps.
-      resets: `[T, B]`, as in `unroll`; beyond a reset the gradient is zero, its logarithm
-        -inf, and so are rate and gain of a sequence that has one. For the report of one
-        episode, give its steps alone, `inputs[begin:end]`.
-      reverse: as in `unroll`; the last output is then that of the first step, and t
-        counts from the end of the sequence.
       directions: rows of ∂h_T/∂s_t that are followed: all of them, if the output has
         no more, else this many orthonormal combinations, drawn once and for all, with
         the same mean square.
-      fold: how the states are found.
+      **options: mask, resets, reverse, probes, fold and name, as in `unroll`. Lags count
+        valid steps. Beyond a reset the gradient is zero, its logarithm -inf, and so are rate
+        and gain of a sequence that has one; for the report of one episode, give its steps
+        alone, `inputs[begin:end]`. In reverse the last output is that of the first step,
+        and t counts from the end of the sequence.
 
     Returns:
       `GradientReport`.
@@ -127,15 +120,13 @@ def gradient_report(
       ValueError: `directions` is below one.
     """
     directions = _as_directions(directions)
-    run = prepare(cell, params, inputs, state, mask=mask, resets=resets, reverse=reverse)
-    return _report(run, params, fold, directions)[0]
+    with running(cell, params, inputs, state, **options) as run:
+        return _report(run, directions)[0]
 
 
-def _report(
-    run: Run, params: Params, fold: Fold, directions: int
-) -> tuple[GradientReport, tuple[State, State]]:
+def _report(run: Run, directions: int) -> tuple[GradientReport, tuple[State, State]]:
     """The report, and the final state and all states, of which it is."""
-    final, states = carried(run, params, fold)
+    final, states = run.carry()
     before = states_before(run, states)
     outputs = to_vectors(run.cell.output(final), run.batch)
 
@@ -157,7 +148,7 @@ def _report(
     def body(
         carry: tuple[jax.Array, jax.Array], step_of: tuple[State, Inputs]
     ) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
-        pullback = step_pullback(run.cell, params, *step_of, run.batch)
+        pullback = step_pullback(run, *step_of)
         carry = rescaled(jax.vmap(pullback)(carry[0]), carry[1])
         return carry, carry[1]
 
@@ -221,8 +212,8 @@ def gradient_reports(
 def _reporting(directions: int) -> Callable[..., tuple[State, State]]:
     """An observer that sees the report of each recurrence."""
 
-    def report(run: Run, params: Params, fold: Fold) -> tuple[State, State]:
-        through: tuple[State, State] = see(*_report(run, params, fold, directions))
+    def report(run: Run) -> tuple[State, State]:
+        through: tuple[State, State] = see(*_report(run, directions))
         return through
 
     return report

@@ -10,8 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from rnnjax.cell import Batch, Cell, Inputs, Params, State, step
-from rnnjax.folds.sequence import Fold, check_fold
+from rnnjax.cell import Batch, Inputs, State, step
 from rnnjax.unroll import Run
 from rnnjax.vectors import from_vectors, to_vectors
 
@@ -27,17 +26,9 @@ def vector_pullback(
     return lambda cotangent: pullback(cotangent)[0]
 
 
-def step_pullback(
-    cell: Cell, params: Params, state: State, x: Inputs, batch: Batch
-) -> Callable[[jax.Array], jax.Array]:
+def step_pullback(run: Run, state: State, x: Inputs) -> Callable[[jax.Array], jax.Array]:
     """J_t' = (∂s_t/∂s_{t-1})' as a function of vectors `[B, S]`."""
-    return vector_pullback(lambda s: step(cell, params, s, x), state, batch)
-
-
-def carried(run: Run, params: Params, fold: Fold) -> tuple[State, State]:
-    """s_T, and every s_t, leaves `[T, B, ...]`, in the order of the run."""
-    check_fold(fold)
-    return fold(run.cell, params, run.inputs, run.state)
+    return vector_pullback(lambda s: step(run.cell, run.params, s, x), state, run.batch)
 
 
 def states_before(run: Run, states: State) -> State:
