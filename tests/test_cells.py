@@ -451,7 +451,7 @@ def by_stream(loss: Any, params: Any, x: jax.Array) -> Any:
     def windowed(params: Any, state: Any, x: Any) -> Any:
         return loss(params, x), state
 
-    return next(training.stream(windowed, params, (), [x], seen)).optimizer_state
+    return next(training.stream(windowed, params, (), [x], seen)).state.optimizer_state
 
 
 def assert_sums_in_float32(

@@ -212,14 +212,21 @@ def recurrence_calls() -> Iterator[tuple[Any, Call]]:
 def training_calls() -> Iterator[tuple[Any, Call]]:
     """Of what trains and draws."""
     options = {"steps": 2, "key": KEY, "chunk": 100, "clip": None, "monitor": None,
-               "metrics": None, "description": "training", "quiet": True}  # fmt: skip
+               "metrics": None, "description": "training", "quiet": True, "has_aux": False,
+               "validate": None, "every": None, "patience": None, "callback": None}  # fmt: skip
     begin = {"params": PARAMS, "optimizer": optax.sgd(1e-3)}
     yield (
         training.fit,
-        Call(training.fit, {"loss": loss, "sample": lambda key: X, **begin, **options}),
+        Call(training.fit, {"loss": loss, "data": lambda key: X, **begin, **options}),
     )
-    run = {"loss": window_loss, "state": STATE, "windows": [X], **begin}
+    run = {"loss": window_loss, "carry": STATE, "windows": [X], **begin}
+    run |= {"chunk": 1, "clip": None, "has_aux": False, "monitor": None, "metrics": None}
     yield training.stream, Call(training.stream, run, list)
+    yield training.begin, Call(training.begin, {**begin, "carry": None, "key": KEY})
+    begun = training.begin(PARAMS, optax.sgd(1e-3), key=KEY)
+    run = {"loss": loss, "state": begun, "data": lambda key: X, "optimizer": optax.sgd(1e-3)}
+    run |= {"steps": 2, "chunk": 1, "clip": None, "has_aux": False}
+    yield training.train, Call(training.train, run, list)
     watched = over("params", select=lambda params: params, directions=2)
     watch = training.gradient_monitor
     yield watch, Call(watch, watched, lambda monitor: monitor(PARAMS))

@@ -111,8 +111,8 @@ def test_metrics_are_lines_of_json_with_the_monitor_in_them(tmp_path):
     result = fit(monitor=monitor, metrics=path, steps=25)
     kept, *records = [json.loads(line) for line in path.read_text().splitlines()]
     assert kept == {"before": 1}
-    assert [r["step"] for r in records] == [0, 9, 18, 25]
-    assert records[1]["loss"] == pytest.approx(float(result.losses[:9].mean()))
+    assert [r["step"] for r in records] == [0, 10, 20, 25]
+    assert records[1]["loss"] == pytest.approx(float(result.losses[:10].mean()))
     report = rnnjax.gradient_report(CELL, result.params["cell"], sample(jax.random.key(3))[0])
     assert records[-1]["rate"] == pytest.approx(float(jnp.median(report.rate)))
     assert records[-1]["horizon"] == pytest.approx(float(jnp.median(report.horizon)))
@@ -386,8 +386,8 @@ def test_a_key_is_a_key():
     ("options", "message"),
     [
         ({"clip": float("nan")}, "clip: expected a norm above zero, got nan"),
-        ({"steps": 0}, "steps, chunk: expected at least 1 of each, got 0 and 10"),
-        ({"chunk": 0}, "steps, chunk: expected at least 1 of each, got 30 and 0"),
+        ({"steps": 0}, "steps: expected at least 1, got 0"),
+        ({"chunk": 0}, "chunk: expected at least 1, got 0"),
         ({"clip": 0.0}, "clip: expected a norm above zero, got 0.0"),
     ],
 )
@@ -438,7 +438,7 @@ def of_the_host():
 def test_a_sampler_that_changes_behind_the_key_is_refused(name):
     """Compiled once, it would give one batch for ever."""
     sample, told = of_the_host()[name]
-    message = rf"^sample: expected the same .* got .*{told}.*; draw the whole batch"
+    message = rf"^data: expected the same .* got .*{told}.*; draw the whole batch"
     with pytest.raises(ValueError, match=message):
         training.fit(loss, start(), sample, optax.sgd(0.1), steps=9, key=jax.random.key(0))
 
@@ -517,7 +517,7 @@ def test_a_stream_is_one_long_truncated_run(compilations):
     x, y = sample(jax.random.key(5))
     params, zeros = start(), jnp.zeros((8, 4))
     h = rnnjax.states(CELL, params["cell"], x, zeros)
-    np.testing.assert_allclose([done.state for done in seen], h[2::3], rtol=1e-12)
+    np.testing.assert_allclose([done.state.carry for done in seen], h[2::3], rtol=1e-12)
 
     def whole(cell):
         fold = rnnjax.folds.truncated(window=3)
@@ -525,7 +525,7 @@ def test_a_stream_is_one_long_truncated_run(compilations):
 
     value, gradient = jax.value_and_grad(whole)(params["cell"])
     np.testing.assert_allclose(sum(done.loss for done in seen), value, rtol=1e-12)
-    total = seen[-1].optimizer_state["cell"]
+    total = seen[-1].state.optimizer_state["cell"]
     for a, b in zip(jax.tree.leaves(total), jax.tree.leaves(gradient), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
     assert seen[-1].params["tag"] == 7
@@ -542,7 +542,7 @@ def test_a_stream_of_another_batch_says_how_to_begin_anew():
     assert next(run).loss >= next(run).loss
     with pytest.raises(ValueError, match=r"inputs: expected \[T, 2") as caught:
         next(run)
-    assert "expected float64[4,2,1] as the window before" in "".join(caught.value.__notes__)
+    assert "expected float64[4,2,1] as before" in "".join(caught.value.__notes__)
 
 
 def test_a_stream_tells_where_it_broke():
@@ -558,8 +558,8 @@ def test_a_stream_tells_where_it_broke():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (None, r"loss: expected a function of \(params, state, window\), got None"),
-        (lambda p, s, w, key: (0.0, s), r"of \(params, state, window\).*into the window$"),
+        (None, r"loss: expected a function of \(params, carry, batch\), got None"),
+        (lambda p, s, w, key: (0.0, s), r"of \(params, carry, batch\).*into the batch$"),
         (lambda p, s, w: jnp.sum(s), r"loss: expected \(scalar, .*, got float64\[\]; ret"),
         (lambda p, s, w: (jnp.sum(s), s[:1]), r"got \(float64\[\], float64\[1,4\]\)"),
         (lambda p, s, w: (s, s), r"a floating scalar, got float64\[8,4\]"),
@@ -568,6 +568,192 @@ def test_a_stream_tells_where_it_broke():
 def test_streams_that_cannot_be_trained(wrong, message):
     with pytest.raises(TypeError, match=message):
         next(stream(wrong))
+
+
+# Going on -----------------------------------------------------------------------------
+
+
+def batches(key, steps):
+    return [sample(jax.random.fold_in(key, step)) for step in range(steps)]
+
+
+def same(first, second):
+    """To the bit, keys included."""
+    raw = [
+        jax.tree.map(
+            lambda x: jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x,
+            jax.tree.map(jnp.asarray, tree),
+        )
+        for tree in (first, second)
+    ]
+    chex.assert_trees_all_equal(*raw)
+
+
+@pytest.mark.parametrize("drawn", ["a sampler", "an iterable"])
+@pytest.mark.parametrize("at", [20, 37])
+def test_fifty_and_fifty_steps_are_a_hundred(drawn, at):
+    """Bit for bit, and with the same records but for one where the first call ended."""
+    key, optimizer = jax.random.key(3), optax.adam(optax.linear_schedule(1e-2, 0.0, 100))
+    every = batches(key, 100)
+    given = {"chunk": 20, "clip": 1.0, "quiet": True}
+    data = sample if drawn == "a sampler" else every
+    monitor = {"monitor": lambda params: {"readout": jnp.sum(params["readout"])}}
+    whole = training.fit(loss, start(), data, optimizer, steps=100, key=key, **given, **monitor)
+    first = training.fit(loss, start(), data, optimizer, steps=at, key=key, **given, **monitor)
+    data = sample if drawn == "a sampler" else every[at:]
+    second = training.fit(loss, first.state, data, optimizer, steps=100 - at, **given, **monitor)
+    same(second.state, whole.state)
+    assert int(second.state.step) == 100
+    np.testing.assert_array_equal(np.concatenate([first.losses, second.losses]), whole.losses)
+    steps = [record["step"] for record in whole.records]
+    assert steps == [0, 20, 40, 60, 80, 100]
+    both = first.records + second.records
+    assert [r["step"] for r in both] == sorted({*steps, at})
+    assert [r for r in both if r["step"] not in (at, 40)] == [
+        r for r in whole.records if r["step"] not in (at, 40)
+    ]
+
+
+def test_a_sampler_and_the_batches_it_draws_train_alike():
+    key = jax.random.key(4)
+    of_sampler = fit(key=key)
+    of_iterable = training.fit(loss, start(), iter(batches(key, 30)), optax.adam(1e-2))
+    np.testing.assert_allclose(of_iterable.losses, of_sampler.losses, rtol=1e-12)
+    assert int(of_iterable.state.step) == 30
+
+
+def test_an_iterable_may_have_no_end_and_gives_no_more_than_is_asked():
+    drawn = itertools.count()
+    batch = sample(jax.random.key(0))
+    endless = (batch for _ in drawn)
+    assert len(training.fit(loss, start(), endless, optax.sgd(0.1), steps=7, chunk=3).losses) == 7
+    assert next(drawn) == 7
+    with pytest.raises(ValueError, match="data: expected at least one batch, got none"):
+        training.fit(loss, start(), [], optax.sgd(0.1))
+
+
+def test_train_yields_a_state_wherever_a_chunk_ends():
+    optimizer = optax.adam(1e-2)
+    begun = training.begin(start(), optimizer, key=jax.random.key(0))
+    chunks = list(training.train(loss, begun, sample, optimizer, steps=25, chunk=10))
+    assert [int(chunk.state.step) for chunk in chunks] == [10, 20, 25]
+    assert [len(chunk.losses) for chunk in chunks] == [10, 10, 5]
+    (rest,) = training.train(loss, chunks[1].state, sample, optimizer, steps=5)
+    same(rest.state, chunks[2].state)
+    assert chunks[2].state.params["tag"] == start()["tag"]
+
+
+def test_what_the_loss_gives_besides_is_kept_and_logged():
+    def told(params, batch):
+        value = loss(params, batch)
+        return value, {"root": jnp.sqrt(value), "square": {"of": value**2}, "rows": jnp.ones(3)}
+
+    given = {"steps": 25, "chunk": 10, "has_aux": True}
+    found = training.fit(told, start(), sample, optax.adam(1e-2), key=jax.random.key(0), **given)
+    np.testing.assert_allclose(found.aux["root"] ** 2, found.losses, rtol=1e-12)
+    assert found.aux["rows"].shape == (25, 3)
+    assert found.records[1].keys() == {"step", "loss", "gradient_norm", "root", "square.of"}
+    assert found.records[1]["root"] == pytest.approx(np.mean(found.aux["root"][10:20]))
+
+    def single(params, batch):
+        value = loss(params, batch)
+        return value, value
+
+    found = training.fit(single, start(), sample, optax.sgd(0.1), key=jax.random.key(0), **given)
+    assert found.records[0]["aux"] == pytest.approx(found.records[0]["loss"])
+    with pytest.raises(TypeError, match=r"loss: expected \(scalar, aux\), got float64\[\]; return"):
+        training.fit(loss, start(), sample, optax.sgd(0.1), key=jax.random.key(0), **given)
+
+
+def test_a_loss_that_hands_on_may_tell_besides():
+    def told(params, state, window):
+        value, state = window_loss(params, state, window)
+        return value, (state, {"half": value / 2})
+
+    x, y = sample(jax.random.key(5))
+    run = training.stream(
+        told, start(), CELL.start(start()["cell"], (8,)), [(x, y)] * 3, optax.sgd(0.1), has_aux=True
+    )
+    assert [float(done.aux["half"] * 2 / done.loss) for done in run] == pytest.approx([1, 1, 1])
+
+
+def test_a_stream_goes_on_and_keeps_records(tmp_path):
+    x, y = sample(jax.random.key(5))
+    windows, optimizer = [(x * k, y) for k in range(1, 8)], optax.adam(1e-2)
+    begin = CELL.start(start()["cell"], (8,))
+    path = tmp_path / "metrics.jsonl"
+    given = {"chunk": 3, "metrics": path, "clip": 1.0}
+    given |= {"monitor": lambda params: {"readout": jnp.sum(params["readout"])}}
+    whole = list(training.stream(window_loss, start(), begin, windows, optimizer, **given))
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line["step"] for line in lines] == [3, 6]
+    assert lines[1]["loss"] == pytest.approx(np.mean([done.loss for done in whole[3:6]]))
+    readout = float(jnp.sum(whole[5].params["readout"]))
+    assert lines[1]["readout"] == pytest.approx(readout)
+    second = training.stream(window_loss, whole[3].state, None, windows[4:], optimizer, clip=1.0)
+    same(list(second)[-1].state, whole[-1].state)
+
+
+def test_training_ends_where_validation_gets_no_better_with_the_best_parameters():
+    scores = iter([5.0, 4.0, 3.0, 3.5, 2.0, 2.5, 2.0, 9.0, 1.0])
+    seen = []
+
+    def validate(params):
+        seen.append(params)
+        return next(scores)
+
+    given = {"steps": 100, "chunk": 10, "every": 4, "validate": validate, "patience": 3}
+    found = fit(**given)
+    assert [r["step"] for r in found.records if "validation" in r] == [*range(0, 32, 4)]
+    assert int(found.state.step) == 28 and len(found.losses) == 28
+    same(found.params, seen[4])
+    same(found.state.params, seen[-1])
+    assert {r["step"] for r in found.records if "loss" in r} == {10, 20, 28}
+    patient = fit(steps=20, validate=lambda params: -1.0)
+    assert [r.get("validation") for r in patient.records] == [-1.0, -1.0, -1.0]
+    same(patient.params, start())
+
+
+def test_a_callback_sees_every_record_and_its_state():
+    seen = []
+    found = fit(steps=25, callback=lambda state, record: seen.append((state, record)))
+    assert [record for _, record in seen] == found.records
+    assert [int(state.step) for state, _ in seen] == [10, 20, 25]
+    same(seen[-1][0], found.state)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"steps": None}, ValueError, "steps: expected with a sampler, got None; pass a number"),
+        ({"key": None}, ValueError, "key: expected with a sampler, got None; pass jax"),
+        ({"every": 3}, ValueError, "every, patience: expected to be given with `validate`, got 3"),
+        ({"patience": 3}, ValueError, "every, patience: expected to be given with `validate`"),
+        ({"validate": lambda p: p["readout"]}, TypeError, "validate: expected a function that giv"),
+        ({"validate": 3}, TypeError, "validate: expected a function of"),
+        (
+            {"callback": lambda state: 0},
+            TypeError,
+            r"callback: expected a function of \(state, rec",
+        ),
+        ({"has_aux": "no"}, TypeError, "has_aux: expected True or False"),
+    ],
+)
+def test_options_that_do_not_go_together(options, error, message):
+    with pytest.raises(error, match=message):
+        fit(**options)
+
+
+def test_a_state_has_a_key_and_a_carry_of_its_own():
+    begun = training.begin(start(), optax.adam(1e-2), key=jax.random.key(0))
+    with pytest.raises(ValueError, match="key: expected None with a TrainState, which has its own"):
+        training.fit(loss, begun, sample, optax.adam(1e-2), steps=3, key=jax.random.key(0))
+    with pytest.raises(ValueError, match="carry: expected None with a TrainState"):
+        next(training.stream(window_loss, begun, 1.0, [], optax.adam(1e-2)))
+    with pytest.raises(ValueError, match="carry: expected what the first window begins with, got"):
+        next(training.stream(window_loss, begun, None, [], optax.adam(1e-2)))
+    with pytest.raises(TypeError, match="state: expected a TrainState, got a dict; make one by"):
+        next(training.train(loss, start(), sample, optax.adam(1e-2)))
 
 
 SCRIPT = """

@@ -32,7 +32,7 @@ def fit(**options: Any) -> Any:
     given: dict[str, Any] = {
         "loss": loss,
         "params": PARAMS,
-        "sample": lambda key: X,
+        "data": lambda key: X,
         "optimizer": optax.adam(1e-3),
         "steps": 2,
         "key": KEY,
