@@ -34,7 +34,8 @@ def checked(name: str, init: Initializer) -> Initializer:
     Raises:
       TypeError: `init` is not a function of `(key, shape, dtype)`.
     """
-    _check_initializer(as_text("name", name), init)
+    remedy = "pass an initialiser such as jax.nn.initializers.zeros"
+    check_function(as_text("name", name), init, "key, shape, dtype", remedy)
 
     def draw(
         key: chex.PRNGKey, shape: Any, dtype: Any = float, out_sharding: Any = None
@@ -65,11 +66,12 @@ def by_gate(init: Initializer, gates: int) -> Initializer:
       An initialiser for shapes `[K, G * H]`.
 
     Raises:
-      TypeError: `gates` is not a whole number, or `init` no initialiser.
+      TypeError: `gates` is not a whole number, or `init` no initialiser; from the
+        initialiser, where `init` draws another shape or dtype than it is asked for.
       ValueError: `gates` is below one; from the initialiser, where the last axis does not
         divide into them.
     """
-    _check_initializer("init", init)
+    init = checked("init", init)
     gates = as_int("gates", gates)
     if gates < 1:
         raise ValueError(f"gates: expected at least 1, got {gates}")
@@ -158,9 +160,3 @@ def chrono(longest: float, *, forget: int, remember: int | None = None) -> Initi
         return bias if remember is None else bias.at[remember].set(-b_forget)
 
     return draw
-
-
-def _check_initializer(name: str, init: Any) -> None:
-    check_function(
-        name, init, "key, shape, dtype", "pass an initialiser such as jax.nn.initializers.zeros"
-    )

@@ -34,6 +34,14 @@ def test_by_gate_needs_whole_gates() -> None:
         initializers.by_gate(initializers.orthogonal(), 3)(KEY, (6, 17), jnp.float32)
 
 
+def test_by_gate_takes_no_other_shape_than_it_asks_for() -> None:
+    """A row for each gate would make a matrix of one row, which broadcasts."""
+    draw = initializers.by_gate(lambda key, shape, dtype: jnp.ones((1, shape[-1]), dtype), 3)
+    told = "init: expected float32[6,6] as asked for, got float32[1,6]; let"
+    with pytest.raises(TypeError, match=re.escape(told)):
+        draw(KEY, (6, 18), jnp.float32)
+
+
 @pytest.mark.parametrize(
     ("cell", "gates"),
     [
