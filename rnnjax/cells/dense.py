@@ -1,14 +1,59 @@
-"""What the cells with dense weights share: their precision and their input product."""
+"""What the cells with dense weights share: how they are drawn, precision, input product."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 
 from rnnjax.cell import Batch
 from rnnjax.checks import as_int, check_batch_shape, check_floating_dtype
+from rnnjax.initializers import by_gate, checked
 from rnnjax.tree import at_least_float32, describe
+
+
+def gated_init(
+    gates: int,
+    hidden_size: int,
+    dtype: DTypeLike,
+    *,
+    bias_init: Initializer,
+    **matrix_inits: tuple[int, Initializer],
+) -> Callable[[jax.Array], list[jax.Array]]:
+    """The function that draws the weights of a cell, its matrices gate by gate.
+
+    Args:
+      gates: G.
+      hidden_size: H.
+      dtype: of the weights.
+      bias_init: draws the bias as `[G, H]`, one row a gate.
+      **matrix_inits: for each matrix how many rows it has, K, and the initialiser that
+        draws each gate's `[K, H]`.
+
+    Returns:
+      `keys -> weights`, a key for each: the matrices `[K, G * H]` in the order they were
+      named in, then the bias `[G * H]`.
+
+    Raises:
+      TypeError: an initialiser is not a function; from what is returned, where one draws
+        another shape or dtype than it is asked for.
+    """
+    matrices = [
+        (rows, by_gate(checked(name, init), gates)) for name, (rows, init) in matrix_inits.items()
+    ]
+    bias = checked("bias_init", bias_init)
+
+    def draw(keys: jax.Array) -> list[jax.Array]:
+        columns = gates * hidden_size
+        drawn = [
+            init(key, (rows, columns), dtype)
+            for key, (rows, init) in zip(keys[:-1], matrices, strict=True)
+        ]
+        return [*drawn, bias(keys[-1], (gates, hidden_size), dtype).reshape(columns)]
+
+    return draw
 
 
 def state_dtype(weights: jax.Array) -> Any:

@@ -8,7 +8,6 @@ f is tanh or ReLU in most of the literature.
 from collections.abc import Callable
 from typing import NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 from jax.nn import initializers
@@ -16,9 +15,8 @@ from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 
 from rnnjax.cell import Batch, Cell
-from rnnjax.cells.dense import affine, check_sizes, state_dtype, zeros
+from rnnjax.cells.dense import affine, check_sizes, gated_init, state_dtype, zeros
 from rnnjax.checks import check_function, split_key
-from rnnjax.initializers import by_gate, checked
 from rnnjax.tree import serializable
 from rnnjax.values import by_value
 
@@ -70,23 +68,20 @@ def elman(
     """
     input_size, hidden_size = check_sizes(input_size, hidden_size, dtype)
     check_function("activation", activation, "x", "pass one such as jnp.tanh")
-    kernel_init = checked("kernel_init", kernel_init)
-    input_init = checked("input_init", input_init)
-    bias_init = checked("bias_init", bias_init)
-
-    def init(key: chex.PRNGKey) -> ElmanParams:
-        keys = split_key(key, 3)
-        return ElmanParams(
-            W_xh=by_gate(input_init, 1)(keys[0], (input_size, hidden_size), dtype),
-            W_hh=by_gate(kernel_init, 1)(keys[1], (hidden_size, hidden_size), dtype),
-            b_h=bias_init(keys[2], (1, hidden_size), dtype)[0],
-        )
+    draw = gated_init(
+        1,
+        hidden_size,
+        dtype,
+        input_init=(input_size, input_init),
+        kernel_init=(hidden_size, kernel_init),
+        bias_init=bias_init,
+    )
 
     def start(params: ElmanParams, batch_shape: Batch) -> jax.Array:
         return zeros(batch_shape, hidden_size, params.W_hh)
 
     return Cell(
-        init=init,
+        init=lambda key: ElmanParams(*draw(split_key(key, 3))),
         start=start,
         project=lambda params, inputs: affine(inputs, params.W_xh, params.b_h),
         kernel=lambda params: params.W_hh.astype(state_dtype(params.W_hh)),

@@ -19,9 +19,8 @@ from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 
 from rnnjax.cell import Batch, Cell
-from rnnjax.cells.dense import add_bias, affine, check_sizes, state_dtype, zeros
+from rnnjax.cells.dense import add_bias, affine, check_sizes, gated_init, state_dtype, zeros
 from rnnjax.checks import as_bool, split_key
-from rnnjax.initializers import by_gate, checked
 from rnnjax.tree import serializable
 from rnnjax.values import by_value
 
@@ -78,19 +77,19 @@ def gru(
     """
     input_size, hidden_size = check_sizes(input_size, hidden_size, dtype)
     reset_after = as_bool("reset_after", reset_after)
-    kernel_init = checked("kernel_init", kernel_init)
-    input_init = checked("input_init", input_init)
-    bias_init = checked("bias_init", bias_init)
+    draw = gated_init(
+        3,
+        hidden_size,
+        dtype,
+        input_init=(input_size, input_init),
+        kernel_init=(hidden_size, kernel_init),
+        bias_init=bias_init,
+    )
 
     def init(key: chex.PRNGKey) -> GRUParams:
-        keys = split_key(key, 3)
-        columns = 3 * hidden_size
-        return GRUParams(
-            W_xh=by_gate(input_init, 3)(keys[0], (input_size, columns), dtype),
-            W_hh=by_gate(kernel_init, 3)(keys[1], (hidden_size, columns), dtype),
-            b_h=bias_init(keys[2], (3, hidden_size), dtype).reshape(columns),
-            b_hn=jnp.zeros(hidden_size, dtype) if reset_after else None,
-        )
+        W_xh, W_hh, b_h = draw(split_key(key, 3))
+        b_hn = jnp.zeros(hidden_size, dtype) if reset_after else None
+        return GRUParams(W_xh, W_hh, b_h, b_hn)
 
     def start(params: GRUParams, batch_shape: Batch) -> jax.Array:
         return zeros(batch_shape, hidden_size, params.W_hh)

@@ -18,9 +18,8 @@ from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 
 from rnnjax.cell import Batch, Cell
-from rnnjax.cells.dense import affine, check_sizes, zeros
+from rnnjax.cells.dense import affine, check_sizes, gated_init, zeros
 from rnnjax.checks import as_number, split_key
-from rnnjax.initializers import by_gate, checked
 from rnnjax.tree import at_least_float32, serializable
 from rnnjax.values import by_value
 
@@ -92,8 +91,9 @@ def lru(
             "r_min, r_max, max_phase: expected 0 <= r_min < r_max <= 1 and a positive phase, got "
             f"{r_min}, {r_max} and {max_phase}"
         )
-    input_init = checked("input_init", input_init)
-    bias_init = checked("bias_init", bias_init)
+    draw = gated_init(
+        2, hidden_size, dtype, input_init=(input_size, input_init), bias_init=bias_init
+    )
 
     def init(key: chex.PRNGKey) -> LRUParams:
         keys = split_key(key, 4)
@@ -103,13 +103,13 @@ def lru(
         tiny = float(jnp.finfo(precise).eps)
         u, v = (jax.random.uniform(k, (hidden_size,), precise, minval=tiny) for k in keys[:2])
         decay = -0.5 * jnp.log1p(-(1 - r_max**2 + u * (r_max**2 - r_min**2)))
-        W_xh = by_gate(input_init, 2)(keys[2], (input_size, 2 * hidden_size), dtype)
+        W_xh, b_h = draw(keys[2:])
         return LRUParams(
             nu=jnp.log(decay),
             theta=jnp.log(max_phase * v),
             gamma=0.5 * jnp.log(-jnp.expm1(-2 * decay)),
             W_xh=W_xh / math.sqrt(2),
-            b_h=bias_init(keys[3], (2, hidden_size), dtype).reshape(2 * hidden_size),
+            b_h=b_h,
         )
 
     def start(params: LRUParams, batch_shape: Batch) -> jax.Array:

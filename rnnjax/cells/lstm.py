@@ -18,7 +18,7 @@ from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 
 from rnnjax.cell import Batch, Cell
-from rnnjax.cells.dense import affine, check_sizes, state_dtype, zeros
+from rnnjax.cells.dense import affine, check_sizes, gated_init, state_dtype, zeros
 from rnnjax.checks import as_int, as_number, split_key
 from rnnjax.initializers import by_gate, checked
 from rnnjax.tree import serializable
@@ -99,22 +99,27 @@ def lstm(
             )
     forget_bias = as_number("forget_bias", forget_bias)
     shown = hidden_size if projection_size is None else projection_size
-    kernel_init = checked("kernel_init", kernel_init)
-    input_init = checked("input_init", input_init)
-    bias_init = checked("bias_init", bias_init)
+    draw = gated_init(
+        4,
+        hidden_size,
+        dtype,
+        input_init=(input_size, input_init),
+        kernel_init=(shown, kernel_init),
+        bias_init=bias_init,
+    )
+    projection_init = by_gate(checked("input_init", input_init), 1)
 
     def init(key: chex.PRNGKey) -> LSTMParams:
         keys = split_key(key, 4)
-        columns = 4 * hidden_size
-        biases = bias_init(keys[2], (4, hidden_size), dtype)
+        W_xh, W_hh, b_h = draw(keys[:3])
         return LSTMParams(
-            W_xh=by_gate(input_init, 4)(keys[0], (input_size, columns), dtype),
-            W_hh=by_gate(kernel_init, 4)(keys[1], (shown, columns), dtype),
-            b_h=biases.at[1].add(forget_bias).reshape(columns),
+            W_xh=W_xh,
+            W_hh=W_hh,
+            b_h=b_h.at[hidden_size : 2 * hidden_size].add(forget_bias),
             W_hr=(
                 None
                 if projection_size is None
-                else by_gate(input_init, 1)(keys[3], (hidden_size, shown), dtype)
+                else projection_init(keys[3], (hidden_size, shown), dtype)
             ),
         )
 

@@ -9,7 +9,6 @@ takes one iteration. The columns stand in the order z n.
 
 from typing import NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 from jax.nn import initializers
@@ -17,9 +16,8 @@ from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 
 from rnnjax.cell import Batch, Cell
-from rnnjax.cells.dense import affine, check_sizes, zeros
+from rnnjax.cells.dense import affine, check_sizes, gated_init, zeros
 from rnnjax.checks import split_key
-from rnnjax.initializers import by_gate, checked
 from rnnjax.tree import serializable
 from rnnjax.values import by_value
 
@@ -64,16 +62,9 @@ def min_gru(
         function.
     """
     input_size, hidden_size = check_sizes(input_size, hidden_size, dtype)
-    input_init = checked("input_init", input_init)
-    bias_init = checked("bias_init", bias_init)
-
-    def init(key: chex.PRNGKey) -> MinGRUParams:
-        keys = split_key(key, 2)
-        columns = 2 * hidden_size
-        return MinGRUParams(
-            W_xh=by_gate(input_init, 2)(keys[0], (input_size, columns), dtype),
-            b_h=bias_init(keys[1], (2, hidden_size), dtype).reshape(columns),
-        )
+    draw = gated_init(
+        2, hidden_size, dtype, input_init=(input_size, input_init), bias_init=bias_init
+    )
 
     def start(params: MinGRUParams, batch_shape: Batch) -> jax.Array:
         return zeros(batch_shape, hidden_size, params.W_xh)
@@ -89,7 +80,7 @@ def min_gru(
         return h + z * (n - h)
 
     return Cell(
-        init=init,
+        init=lambda key: MinGRUParams(*draw(split_key(key, 2))),
         start=start,
         project=project,
         kernel=None,
