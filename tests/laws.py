@@ -1,14 +1,16 @@
 """The tables of cells and folds, and the slow oracle that both are held against.
 
-A new cell is a row of `CELLS`, a new fold a row of `FOLDS`; the laws of the other
-files then hold for every pair of the two, or fail, but for what its row says and gives
-the reason of. The oracle runs each member of a batch alone, in a
+A new cell of the library is a row of `CELLS`, a new fold a row of `FOLDS`; the laws of the
+other files then hold for every pair of the two, or fail, but for what its row says and gives
+the reason of. Whatever else is asked of all cells of the library goes over `FACTORIES` or
+`LIBRARY`, and names none. The oracle runs each member of a batch alone, in a
 plain loop over `rnnjax.step`, and knows what masks and resets mean; its gradient is
 the chain of the steps' pull-backs, written out.
 """
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -39,6 +41,10 @@ class CellRow(NamedTuple):
       like: the row that shows a fold all that this one does: a kernel or none, the leaves
         of its state, what it closes over. The dear laws are held on that one, and on this
         one by the default fold alone.
+      factory: `(input_size, hidden_size, **options) -> cell`, where the library makes it.
+      linear: whether it is linear in its state, each unit by itself.
+      taken: by option that no other factory has, what of the wrong values in
+        `test_every_argument.py` it takes rightly.
     """
 
     make: Callable[[jax.Array], Cell]
@@ -47,6 +53,13 @@ class CellRow(NamedTuple):
     )
     takes_zeros: bool = True
     like: str = ""
+    factory: Callable[..., Cell] | None = None
+    linear: bool = False
+    taken: Mapping[str, str] = MappingProxyType({})
+
+
+def _of_library(factory: Callable[..., Cell], **row: Any) -> CellRow:
+    return CellRow(lambda closed: factory(D, H, dtype=jnp.float64), factory=factory, **row)
 
 
 class Counted(NamedTuple):
@@ -230,21 +243,16 @@ def _complex(closed: jax.Array) -> Cell:
 
 
 CELLS: dict[str, CellRow] = {
-    "elman": CellRow(lambda closed: cells.elman(D, H, dtype=jnp.float64), like="learned-start"),
-    "elman-relu": CellRow(
-        lambda closed: cells.elman(D, H, activation=jax.nn.relu, dtype=jnp.float64),
-        like="learned-start",
+    "elman": _of_library(cells.elman, like="learned-start", taken={"activation": ""}),
+    "elman-relu": _of_library(partial(cells.elman, activation=jax.nn.relu), like="learned-start"),
+    "lstm": _of_library(
+        cells.lstm, taken={"projection_size": "None", "forget_bias": "half negative nan"}
     ),
-    "lstm": CellRow(lambda closed: cells.lstm(D, H, dtype=jnp.float64)),
-    "lstm-projected": CellRow(
-        lambda closed: cells.lstm(D, 6, projection_size=H, dtype=jnp.float64), like="lstm"
-    ),
-    "gru": CellRow(lambda closed: cells.gru(D, H, dtype=jnp.float64), like="learned-start"),
-    "gru-before": CellRow(
-        lambda closed: cells.gru(D, H, reset_after=False, dtype=jnp.float64), like="bare-closure"
-    ),
-    "lru": CellRow(lambda closed: cells.lru(D, H, dtype=jnp.float64)),
-    "min-gru": CellRow(lambda closed: cells.min_gru(D, H, dtype=jnp.float64), like="bare-closure"),
+    "lstm-projected": _of_library(partial(cells.lstm, projection_size=3), like="lstm"),
+    "gru": _of_library(cells.gru, like="learned-start", taken={"reset_after": "True"}),
+    "gru-before": _of_library(partial(cells.gru, reset_after=False), like="bare-closure"),
+    "lru": _of_library(cells.lru, linear=True, taken={"max_phase": "half"}),
+    "min-gru": _of_library(cells.min_gru, linear=True, like="bare-closure"),
     "bare": CellRow(_bare, like="bare-closure"),
     "bare-closure": CellRow(_bare_closure),
     "closure": CellRow(_closure),
@@ -254,6 +262,16 @@ CELLS: dict[str, CellRow] = {
     "normalising": CellRow(_normalising, takes_zeros=False),
     "complex": CellRow(_complex),
 }
+# What the library offers to make cells with, and the rows of it, options and all.
+FACTORIES: list[Callable[..., Cell]] = [
+    make for make in (getattr(cells, name) for name in cells.__all__) if not isinstance(make, type)
+]
+LIBRARY = {name: row.factory for name, row in CELLS.items() if row.factory is not None}
+
+
+def initialisers_of(factory: Callable[..., Cell]) -> list[str]:
+    """The names of the initialisers that it takes."""
+    return [name for name in inspect.signature(factory).parameters if name.endswith("_init")]
 
 
 def has_kernel(name: str) -> bool:

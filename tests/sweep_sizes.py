@@ -21,20 +21,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from laws import LIBRARY
 
 import rnnjax
-from rnnjax import cells, folds
+from rnnjax import folds
 
 T, D = 2, 3
-CELLS = {
-    "elman": cells.elman,
-    "lstm": cells.lstm,
-    "lstm-projected": partial(cells.lstm, projection_size=3),
-    "gru": cells.gru,
-    "gru-before": partial(cells.gru, reset_after=False),
-    "lru": cells.lru,
-    "min-gru": cells.min_gru,
-}
 # Said in words, since the daily tests compile in another way.
 AS_USERS = {"xla_backend_optimization_level": 3}
 if jax.__version__.startswith("0.10."):
@@ -55,7 +47,7 @@ class Case(NamedTuple):
 def difference(case: Case) -> float:
     """Between the gradients with long vectors and with short ones, in units of the precision."""
     dtype = jnp.dtype(case.dtype)
-    cell = CELLS[case.cell](D, case.H, dtype=dtype)
+    cell = LIBRARY[case.cell](D, case.H, dtype=dtype)
     rng = np.random.default_rng(0)
 
     def normal(*shape: int) -> np.ndarray:
@@ -91,7 +83,7 @@ def cases(chosen: argparse.Namespace) -> Iterator[Case]:
 def main() -> int:
     """Prints what is compiled wrongly; 1 if anything is."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cell", nargs="+", default=list(CELLS), choices=CELLS)
+    parser.add_argument("--cell", nargs="+", default=list(LIBRARY), choices=LIBRARY)
     parser.add_argument("--fold", nargs="+", default=["blocked"], choices=FOLDS)
     parser.add_argument("--dtype", nargs="+", default=["float64", "float32"])
     parser.add_argument("--least", type=int, default=1, help="of the larger of B and H")

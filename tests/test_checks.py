@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from laws import FACTORIES, initialisers_of
 
 import rnnjax
 from rnnjax import cells, folds, initializers, layers, training
@@ -34,10 +35,9 @@ def fit(**options: Any) -> Any:
     )  # fmt: skip
 
 
-CELLS = [cells.elman, cells.gru, cells.lstm, cells.lru, cells.min_gru]
 WHOLE: list[tuple[str, Callable[[Any], Any]]] = [
-    *(("hidden_size", lambda n, make=make: make(10, n)) for make in CELLS),
-    *(("input_size", lambda n, make=make: make(n, 10)) for make in CELLS),
+    *(("hidden_size", lambda n, make=make: make(10, n)) for make in FACTORIES),
+    *(("input_size", lambda n, make=make: make(n, 10)) for make in FACTORIES),
     ("projection_size", lambda n: cells.lstm(2, 3, projection_size=n)),
     ("gates", lambda n: initializers.by_gate(initializers.orthogonal(), n)),
     ("forget", lambda n: initializers.chrono(9, forget=n)),
@@ -124,12 +124,7 @@ def test_a_path_is_no_file_descriptor(tmp_path: Path) -> None:
 
 
 DRAWN = [
-    *(
-        (name, make)
-        for make in CELLS
-        for name in ("input_init", "kernel_init", "bias_init")
-        if name != "kernel_init" or make in CELLS[:3]
-    ),
+    *((name, make) for make in FACTORIES for name in initialisers_of(make)),
     ("input_init", lambda D, H, **own: cells.lstm(D, H, projection_size=2, **own)),
 ]
 

@@ -20,6 +20,7 @@ import numpy as np
 import optax
 import pytest
 from flax import linen, nnx
+from laws import CELLS, FACTORIES, initialisers_of
 from matplotlib import pyplot as plt
 
 import rnnjax
@@ -100,15 +101,6 @@ def over(*left_out: str, **more: Any) -> dict[str, Any]:
     return {name: value for name, value in given.items() if name not in left_out}
 
 
-def sizes(*left_out: str, **more: Any) -> dict[str, Any]:
-    """What makes a cell."""
-    ways = jax.nn.initializers
-    given = {"input_size": D, "hidden_size": H, "kernel_init": ways.orthogonal(),
-             "input_init": ways.lecun_normal(), "bias_init": ways.zeros, "dtype": jnp.float32,
-             **more}  # fmt: skip
-    return {name: value for name, value in given.items() if name not in left_out}
-
-
 def fold_calls() -> Iterator[tuple[Any, Call]]:
     """Of everything that makes folds."""
     newton = {"tolerance": None, "max_iterations": None, "linearise": folds.dense}
@@ -127,12 +119,11 @@ def fold_calls() -> Iterator[tuple[Any, Call]]:
 
 def cell_calls() -> Iterator[tuple[Any, Call]]:
     """Of everything that makes cells."""
-    yield cells.elman, Call(cells.elman, sizes(activation=jnp.tanh), run)
-    yield cells.gru, Call(cells.gru, sizes(reset_after=True), run)
-    yield cells.lstm, Call(cells.lstm, sizes(projection_size=None, forget_bias=1.0), run)
-    radii = {"r_min": 0.0, "r_max": 1.0, "max_phase": 6.0}
-    yield cells.lru, Call(cells.lru, sizes("kernel_init", **radii), run)
-    yield cells.min_gru, Call(cells.min_gru, sizes("kernel_init"), run)
+    for make in FACTORIES:
+        given = {p.name: p.default for p in inspect.signature(make).parameters.values()}
+        given |= {"input_size": D, "hidden_size": H}
+        given |= dict.fromkeys(initialisers_of(make), jax.nn.initializers.normal())
+        yield make, Call(make, given, run)
     bare = {
         "step": bare_step,
         "init": lambda key: jnp.eye(D),
@@ -353,7 +344,7 @@ TAKEN: dict[str | tuple[str, str], str] = {
     "backward": "layer",
     ("residual", "layer"): "layer",
     **dict.fromkeys(["state", "mask", "resets", "probes", "output", "size", "segments"], "None"),
-    **dict.fromkeys(["budget_bytes", "device", "max_iterations", "projection_size"], "None"),
+    **dict.fromkeys(["budget_bytes", "device", "max_iterations"], "None"),
     **dict.fromkeys(["monitor", "feature_axes", "remember", "batch_axes"], "None"),
     ("step", "state"): "",
     **dict.fromkeys([("newton", "state"), ("stream", "state"), ("from_torch_state", "state")], ""),
@@ -369,12 +360,10 @@ TAKEN: dict[str | tuple[str, str], str] = {
     ("RNN", "fold"): "None",
     ("fit", "key"): "",
     **dict.fromkeys(["key", "carry_key", "rngs", "config", "activation"], "None"),
-    ("elman", "activation"): "",
     ("drop", "tree"): "None half negative True list pair array dict params nan",
     ("lengths_to_mask", "lengths"): "list pair",
     "batch_shape": "list pair",
     "reverse": "True",
-    "reset_after": "True",
     "quiet": "True",
     "store": "None True",
     "name": "word",
@@ -382,16 +371,19 @@ TAKEN: dict[str | tuple[str, str], str] = {
     "metrics": "None word",
     "clip": "None half",
     "tolerance": "None half",
-    "max_phase": "half",
     "slope": "half",
     "longest": "half",
     ("bound", "longest"): "negative",
     "scale": "half negative nan",
-    "forget_bias": "half negative nan",
     "norm_bound": "half negative nan",
     "in_axes": "None negative",
     "log_singular_values": "array",
     "jacobians": "array",
+    **{
+        (row.factory.__name__, option): kinds
+        for row in CELLS.values()
+        for option, kinds in row.taken.items()
+    },
 }
 CALLS: dict[Any, Call] = {
     function: call

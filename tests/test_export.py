@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from flax import linen, nnx
 from jax import export
-from laws import FOLDS
+from laws import FOLDS, LIBRARY
 from pages import ROOT, check_printed, examples, execute
 
 import rnnjax
@@ -25,14 +25,6 @@ from rnnjax.layers import Directions
 
 D, H = 3, 4
 OPEN = ["t, 2, 3", "5, b, 3", "t, b, 3"]
-MAKERS = {
-    "elman": cells.elman,
-    "lstm": cells.lstm,
-    "gru": cells.gru,
-    "gru-before": lambda *args, **options: cells.gru(*args, reset_after=False, **options),
-    "lru": cells.lru,
-    "min-gru": cells.min_gru,
-}
 # Their number of pieces depends on the size that is open.
 NEEDS = {
     "checkpointed(segments=2)": "t",
@@ -58,13 +50,13 @@ DAILY = [("gru", "blocked()")]
     ("make", "fold"),
     [
         pytest.param(*pair, marks=[] if pair in DAILY else [pytest.mark.slow])
-        for pair in itertools.product(MAKERS, FOLDS)
+        for pair in itertools.product(LIBRARY, FOLDS)
         if pair[0] in ("gru", "lru") or pair[1] == laws.DEFAULT
     ],
 )
 def test_states_and_gradient_with_open_sizes(make: str, fold: str) -> None:
     """Of any length and batch they are what they are when the sizes are known."""
-    cell = MAKERS[make](D, H, dtype=jnp.float64)
+    cell = LIBRARY[make](D, H, dtype=jnp.float64)
     params = cell.init(jax.random.key(0))
 
     def run(params: Any, x: jax.Array) -> Any:
@@ -151,10 +143,10 @@ def test_modules_of_linen_with_open_sizes(cell: Any) -> None:
     laws.assert_close(call(variables, *given), jax.jit(run)(variables, *given), 1e-6)
 
 
-@pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize("make", LIBRARY)
 def test_parameters_and_states_are_written(make: str) -> None:
     """As the tuples that they are, alone and in two directions."""
-    cell = MAKERS[make](D, H)
+    cell = LIBRARY[make](D, H)
     params = cell.init(jax.random.key(0))
     given = Directions(params, params), cell.start(params, (2,))
     result = exported(lambda *args: args, *given)(*given)

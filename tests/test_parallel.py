@@ -57,15 +57,20 @@ def test_iterations_of_random_tanh_networks() -> None:
 
 
 LINEAR = {
-    "lru": (cells.lru(3, 8), folds.diagonal),
+    **{
+        name: (row.factory(3, 8, dtype=F64), folds.diagonal)
+        for name, row in CELLS.items()
+        if row.linear
+    },
+    "lru-float32": (cells.lru(3, 8), folds.diagonal),
     "lru-slow": (cells.lru(3, 8, r_min=0.999, dtype=F64), folds.diagonal),
-    "min-gru": (cells.min_gru(3, 8, dtype=F64), folds.diagonal),
     "identity": (cells.elman(3, 8, activation=identity), folds.dense),
 }
 
 
 @pytest.mark.parametrize(
-    "name", ["lru", "min-gru", pytest.param("lru-slow", marks=pytest.mark.slow), "identity"]
+    "name",
+    [pytest.param(n, marks=[pytest.mark.slow] if n == "lru-slow" else []) for n in LINEAR],
 )
 def test_a_linear_cell_takes_one_iteration(name: str) -> None:
     """Of three sequences with a start of their own; none where zeros are the solution."""

@@ -3,12 +3,13 @@
 import itertools
 
 import pytest
-from sweep_sizes import CELLS, FOLDS, Case, difference
+from laws import LIBRARY
+from sweep_sizes import FOLDS, Case, difference
 
 CASES = [
-    *(Case(*kind, 4, 5) for kind in itertools.product(CELLS, FOLDS, ["float64"])),
-    *(Case(cell, "blocked", "float32", 4, 5) for cell in CELLS),
-    *(Case(cell, "blocked", "float64", 8, 5) for cell in CELLS),
+    *(Case(*kind, 4, 5) for kind in itertools.product(LIBRARY, FOLDS, ["float64"])),
+    *(Case(cell, "blocked", "float32", 4, 5) for cell in LIBRARY),
+    *(Case(cell, "blocked", "float64", 8, 5) for cell in LIBRARY),
 ]
 DAILY = [Case("gru", "blocked", "float64", 4, 5), Case("lstm", "blocked", "float64", 4, 5)]
 

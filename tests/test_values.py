@@ -84,12 +84,9 @@ def two_layers() -> layers.Layer:
 
 
 CELLS: dict[str, Callable[[], rnnjax.Cell]] = {
-    "elman": partial(cells.elman, 3, 4, activation=jax.nn.relu),
-    "gru": partial(cells.gru, 3, 4),
-    "gru-before": partial(cells.gru, 3, 4, reset_after=False, dtype=jnp.bfloat16),
-    "lstm": lambda: cells.lstm(3, 4, bias_init=initializers.chrono(9, forget=1, remember=0)),
-    "lru": partial(cells.lru, 3, 4),
-    "min-gru": partial(cells.min_gru, 3, 4),
+    **{name: partial(make, 3, 4) for name, make in laws.LIBRARY.items()},
+    "gru-before-bfloat16": partial(cells.gru, 3, 4, reset_after=False, dtype=jnp.bfloat16),
+    "lstm-chrono": lambda: cells.lstm(3, 4, bias_init=initializers.chrono(9, forget=1, remember=0)),
     "bare step": partial(rnnjax.from_step, halved, init=nothing, start=zeros),
     "linen": lambda: flax.linen_cell(linen_gru(), jnp.zeros(3)),
     "nnx": lambda: flax.nnx_cell(nnx_gru, jnp.zeros(3)),

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from laws import FACTORIES
 
 import rnnjax
 from rnnjax import cells, folds, layers, training
@@ -127,9 +128,7 @@ def test_no_optimizer(optimizer: Any) -> None:
 
 
 @pytest.mark.parametrize("batch_shape", [2, None, "2", 2.0])
-@pytest.mark.parametrize(
-    "make", [cells.elman, cells.gru, cells.lstm, cells.lru, cells.min_gru], ids=lambda m: m.__name__
-)
+@pytest.mark.parametrize("make", FACTORIES)
 def test_no_batch_shape(make: Callable[..., Any], batch_shape: Any) -> None:
     cell = make(D, H)
     with pytest.raises(TypeError, match="batch_shape: expected the sizes of the batch axes, got"):
@@ -149,7 +148,7 @@ def test_resets_are_told_of_resets() -> None:
 
 
 @pytest.mark.parametrize("key", [0, None, 1.0, jnp.zeros(2)], ids=type)
-@pytest.mark.parametrize("make", [cells.elman, cells.gru, cells.lstm, cells.lru, cells.min_gru])
+@pytest.mark.parametrize("make", FACTORIES)
 def test_no_key_to_draw_weights_with(make: Callable[..., Any], key: Any) -> None:
     layer = layers.recurrent(make(D, H))
     for one in (layer, layers.bidirectional(layer, layer), layers.stack(layer, layer)):

@@ -6,6 +6,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import pytest
+from laws import LIBRARY
 
 from rnnjax import cells, layers
 from rnnjax.interop.names import from_names, to_names
@@ -17,11 +18,9 @@ LAYER = layers.stack(
 KEY = jax.random.key(0)
 
 
-@pytest.mark.parametrize(
-    "cell",
-    [cells.elman(3, 4), cells.gru(3, 4, reset_after=False), cells.lstm(3, 4, projection_size=2)],
-)
-def test_the_fields_of_a_cell(cell: Any) -> None:
+@pytest.mark.parametrize("name", LIBRARY)
+def test_the_fields_of_a_cell(name: str) -> None:
+    cell = LIBRARY[name](3, 4)
     params = cell.init(KEY)
     for named in (params, params._asdict(), to_names(params)):
         chex.assert_trees_all_equal(from_names(cell.init, named), params)
