@@ -9,6 +9,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import pytest
+from laws import FACTORIES
 from pages import ROOT, Example, examples, execute, jax_as_it_comes
 
 import rnnjax
@@ -99,6 +100,12 @@ def test_the_reference_leaves_no_public_name_out(module):
     reference = "".join(p.read_text(encoding="utf-8") for p in (ROOT / "docs/api").glob("*.md"))
     told = set(re.findall(r"rnnjax[\w.]*", reference))
     assert {f"{module.__name__}.{name}" for name in module.__all__} <= told
+
+
+@pytest.mark.parametrize("make", FACTORIES)
+def test_the_page_on_cells_leaves_none_out(make):
+    page = (ROOT / "docs/cells.md").read_text(encoding="utf-8")
+    assert f"\n| `{make.__name__}` |" in page, "give it a row in the table of docs/cells.md"
 
 
 WHOLE = re.findall(
