@@ -320,7 +320,9 @@ ALIASES: dict[tuple[str, str], str] = {
     ("step", "x"): "inputs",
     ("from_step", "feature_axes"): "inputs",
     ("stream", "windows"): "inputs",
-    ("stream", "state"): "loss",
+    ("stream", "carry"): "state|loss",
+    **dict.fromkeys([("fit", "data"), ("train", "data")], "inputs"),
+    **dict.fromkeys([(name, "has_aux") for name in ("fit", "stream", "train")], "loss"),
     ("adjoint_norms", "adjoint"): "batch_axes",
     ("read", "path"): "wrong",  # as the file is called
     ("read_config", "path"): "wrong",
@@ -346,13 +348,18 @@ TAKEN: dict[str | tuple[str, str], str] = {
     **dict.fromkeys(["state", "mask", "resets", "probes", "output", "size", "segments"], "None"),
     **dict.fromkeys(["budget_bytes", "device", "max_iterations"], "None"),
     **dict.fromkeys(["monitor", "feature_axes", "remember", "batch_axes"], "None"),
+    **dict.fromkeys(["validate", "every", "patience", "callback"], "None"),
     ("step", "state"): "",
-    **dict.fromkeys([("newton", "state"), ("stream", "state"), ("from_torch_state", "state")], ""),
+    **dict.fromkeys([("newton", "state"), ("train", "state"), ("from_torch_state", "state")], ""),
     ("to_torch_state", "state"): "array",
     **dict.fromkeys([("from_haiku", "name"), ("layer_config", "name"), ("to_flax", "cell")], ""),
     ("from_flax", "cell"): "",
     **dict.fromkeys(
         [(f"to_{name}", "params") for name in ("torch", "keras", "haiku", "equinox")], "params"
+    ),
+    **dict.fromkeys(
+        [("begin", "params"), ("begin", "carry")],
+        "None half negative True list pair array dict params nan",
     ),
     ("to_names", "params"): "None half negative True list pair array dict params nan",
     ("write", "arrays"): "dict",
