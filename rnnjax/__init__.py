@@ -1,8 +1,12 @@
 """Recurrent networks as pure functions folded over time."""
 
+__version__ = "0.1.0"
+
 from rnnjax import cells, folds, initializers, layers, training
-from rnnjax.cell import Cell, from_step, step
-from rnnjax.devices import over_devices
+from rnnjax._cell import Cell, from_step, step
+from rnnjax._devices import over_devices
+from rnnjax._planning import Plan, plan
+from rnnjax._unroll import Options, lengths_to_mask, states, unroll
 from rnnjax.diagnostics import (
     Adjoints,
     GradientReport,
@@ -14,8 +18,6 @@ from rnnjax.diagnostics import (
     norm_bound,
     step_jacobians,
 )
-from rnnjax.planning import Plan, plan
-from rnnjax.unroll import Options, lengths_to_mask, states, unroll
 
 __all__ = [
     "Adjoints",

@@ -7,14 +7,13 @@ a gate, so that one may depend on another.
 
 from typing import Any
 
-import chex
 import jax
 import jax.numpy as jnp
 from jax.nn.initializers import Initializer, orthogonal
 
-from rnnjax.checks import as_int, as_number, as_text, check_function
-from rnnjax.tree import at_least_float32, describe
-from rnnjax.values import by_value
+from rnnjax._checks import as_int, as_number, as_text, check_function
+from rnnjax._tree import at_least_float32, describe
+from rnnjax._values import by_value
 
 __all__ = ["by_gate", "checked", "chrono", "orthogonal", "scaled_identity"]
 
@@ -37,9 +36,7 @@ def checked(name: str, init: Initializer) -> Initializer:
     remedy = "pass an initialiser such as jax.nn.initializers.zeros"
     check_function(as_text("name", name), init, "key, shape, dtype", remedy)
 
-    def draw(
-        key: chex.PRNGKey, shape: Any, dtype: Any = float, out_sharding: Any = None
-    ) -> jax.Array:
+    def draw(key: jax.Array, shape: Any, dtype: Any = float, out_sharding: Any = None) -> jax.Array:
         drawn = jnp.asarray(init(key, shape, dtype))
         wanted = jax.ShapeDtypeStruct(shape, jax.dtypes.canonicalize_dtype(dtype))
         if (drawn.shape, drawn.dtype) != (wanted.shape, wanted.dtype):
@@ -76,9 +73,7 @@ def by_gate(init: Initializer, gates: int) -> Initializer:
     if gates < 1:
         raise ValueError(f"gates: expected at least 1, got {gates}")
 
-    def draw(
-        key: chex.PRNGKey, shape: Any, dtype: Any = float, out_sharding: Any = None
-    ) -> jax.Array:
+    def draw(key: jax.Array, shape: Any, dtype: Any = float, out_sharding: Any = None) -> jax.Array:
         if shape[-1] % gates:
             raise ValueError(
                 f"shape: expected a last axis that divides into {gates} gates, got {shape}; "
@@ -104,9 +99,7 @@ def scaled_identity(scale: float = 1.0) -> Initializer:
     """
     scale = as_number("scale", scale)
 
-    def draw(
-        key: chex.PRNGKey, shape: Any, dtype: Any = float, out_sharding: Any = None
-    ) -> jax.Array:
+    def draw(key: jax.Array, shape: Any, dtype: Any = float, out_sharding: Any = None) -> jax.Array:
         del key
         if len(shape) != 2 or shape[0] != shape[1]:
             raise ValueError(
@@ -146,9 +139,7 @@ def chrono(longest: float, *, forget: int, remember: int | None = None) -> Initi
             "dependency to be learned"
         )
 
-    def draw(
-        key: chex.PRNGKey, shape: Any, dtype: Any = float, out_sharding: Any = None
-    ) -> jax.Array:
+    def draw(key: jax.Array, shape: Any, dtype: Any = float, out_sharding: Any = None) -> jax.Array:
         if not all(0 <= row < shape[0] for row in rows):
             raise ValueError(
                 f"forget, remember: expected rows of biases [G, H] = {tuple(shape)}, got {rows}; "

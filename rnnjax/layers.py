@@ -10,18 +10,17 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol
 
-import chex
 import jax
 import jax.numpy as jnp
 
 from rnnjax import folds
-from rnnjax.cell import Batch, Cell, Inputs, Params, State, check_cell
-from rnnjax.checks import as_bool, as_number, check_arrays, check_function, kind_of, split_key
-from rnnjax.folds.sequence import Fold, check_fold
-from rnnjax.tree import carries_gradient, describe, serializable
-from rnnjax.unroll import check_flags, unroll
-from rnnjax.values import by_value, written
-from rnnjax.wrappers import blank
+from rnnjax._cell import Batch, Cell, Inputs, Params, State, check_cell
+from rnnjax._checks import as_bool, as_number, check_arrays, check_function, kind_of, split_key
+from rnnjax._tree import carries_gradient, describe, serializable
+from rnnjax._unroll import check_flags, unroll
+from rnnjax._values import by_value, written
+from rnnjax._wrappers import blank
+from rnnjax.folds._sequence import Fold, check_fold
 
 __all__ = [
     "Apply",
@@ -52,7 +51,7 @@ class Apply(Protocol):
         mask: jax.Array | None = None,
         resets: jax.Array | None = None,
         reverse: bool = False,
-        key: chex.PRNGKey | None = None,
+        key: jax.Array | None = None,
     ) -> tuple[State, Any]:
         """The layer over a sequence."""
         ...
@@ -73,7 +72,7 @@ class Layer(NamedTuple):
       feature_axes: of the inputs, as in `rnnjax.Cell`.
     """
 
-    init: Callable[[chex.PRNGKey], Params]
+    init: Callable[[jax.Array], Params]
     start: Callable[[Params, Batch], State]
     apply: Apply
     causal: bool
@@ -124,7 +123,7 @@ def recurrent(cell: Cell, *, fold: Fold = folds.default()) -> Layer:
         mask: jax.Array | None = None,
         resets: jax.Array | None = None,
         reverse: bool = False,
-        key: chex.PRNGKey | None = None,
+        key: jax.Array | None = None,
     ) -> tuple[State, Any]:
         return unroll(
             cell, params, inputs, state, mask=mask, resets=resets, reverse=reverse, fold=fold
@@ -164,7 +163,7 @@ def bidirectional(
     _check_layer("backward", backward)
     check_function("merge", merge, "forward, backward", "pass one such as jnp.add")
 
-    def init(key: chex.PRNGKey) -> Directions:
+    def init(key: jax.Array) -> Directions:
         first, second = split_key(key, 2)
         return Directions(forward.init(first), backward.init(second))
 
@@ -180,7 +179,7 @@ def bidirectional(
         mask: jax.Array | None = None,
         resets: jax.Array | None = None,
         reverse: bool = False,
-        key: chex.PRNGKey | None = None,
+        key: jax.Array | None = None,
     ) -> tuple[Directions, Any]:
         reverse = as_bool("reverse", reverse)
         weights, states, keys = _parts("params", params, 2), _states(state, 2), _keys(key, 2)
@@ -241,7 +240,7 @@ def stack(*layers: Layer, dropout: float = 0.0) -> Layer:
     _check_rate("dropout", dropout)
     count = len(layers)
 
-    def init(key: chex.PRNGKey) -> tuple[Params, ...]:
+    def init(key: jax.Array) -> tuple[Params, ...]:
         keys = split_key(key, count)
         return tuple(layer.init(k) for layer, k in zip(layers, keys, strict=True))
 
@@ -257,7 +256,7 @@ def stack(*layers: Layer, dropout: float = 0.0) -> Layer:
         mask: jax.Array | None = None,
         resets: jax.Array | None = None,
         reverse: bool = False,
-        key: chex.PRNGKey | None = None,
+        key: jax.Array | None = None,
     ) -> tuple[tuple[State, ...], Any]:
         weights, states = _parts("params", params, count), _states(state, count)
         keys = _keys(key, 2 * count)
@@ -294,7 +293,7 @@ def dropout(layer: Layer, rate: float) -> Layer:
 
     def apply(
         params: Params, inputs: Inputs, state: State | None = None, *,
-        key: chex.PRNGKey | None = None, **options: Any,
+        key: jax.Array | None = None, **options: Any,
     ) -> tuple[State, Any]:  # fmt: skip
         inner, own = _keys(key, 2)
         final, outputs = layer.apply(params, inputs, state, key=inner, **options)
@@ -303,7 +302,7 @@ def dropout(layer: Layer, rate: float) -> Layer:
     return layer._replace(apply=apply)
 
 
-def drop(tree: Any, rate: float, *, key: chex.PRNGKey | None) -> Any:
+def drop(tree: Any, rate: float, *, key: jax.Array | None) -> Any:
     """Dropout of arrays that no layer gives: of embeddings, or of what goes into a readout.
 
         y = keep x / (1 - rate),   keep ~ Bernoulli(1 - rate) for each number; zeros at rate 1
@@ -434,7 +433,7 @@ def _check_rate(name: str, rate: float) -> None:
         )
 
 
-def _keys(key: chex.PRNGKey | None, count: int) -> Any:
+def _keys(key: jax.Array | None, count: int) -> Any:
     return [None] * count if key is None else split_key(key, count)
 
 

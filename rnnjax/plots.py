@@ -18,9 +18,9 @@ except ImportError as error:
         "rnnjax.plots needs matplotlib; install it with: pip install 'rnnjax[experiments]'"
     ) from error
 
-from rnnjax.checks import as_int, as_number, check_arrays, kind_of
+from rnnjax._checks import as_int, as_number, check_arrays, kind_of
+from rnnjax._tree import describe, floating
 from rnnjax.diagnostics import GradientReport
-from rnnjax.tree import describe, floating
 
 __all__ = ["gradient_norms", "adjoint_norms", "spectrum", "jacobian_norms", "bound"]
 

@@ -9,7 +9,6 @@ from functools import partial, wraps
 from os import PathLike
 from typing import Any, NamedTuple, Unpack
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,8 +16,8 @@ import optax
 from jax import lax
 from jax.extend.core import jaxpr_as_fun
 
-from rnnjax.cell import Cell, Inputs, Params, State, check_cell, signature
-from rnnjax.checks import (
+from rnnjax._cell import Cell, Inputs, Params, State, check_cell, signature
+from rnnjax._checks import (
     as_bool,
     as_int,
     as_number,
@@ -29,12 +28,12 @@ from rnnjax.checks import (
     check_key,
     kind_of,
 )
+from rnnjax._programs import Fingerprint, compiled
+from rnnjax._records import Record, Records, progress, scalars
+from rnnjax._tree import combine, describe, floating, rest
+from rnnjax._unroll import Options
 from rnnjax.diagnostics import adjoints, gradient_report
-from rnnjax.diagnostics.adjoints import check_scalar
-from rnnjax.programs import Fingerprint, compiled
-from rnnjax.records import Record, Records, progress, scalars
-from rnnjax.tree import combine, describe, floating, rest
-from rnnjax.unroll import Options
+from rnnjax.diagnostics._adjoints import check_scalar
 
 __all__ = [
     "TrainState",
@@ -66,7 +65,7 @@ class TrainState(NamedTuple):
     optimizer_state: optax.OptState
     carry: Any
     step: jax.Array
-    key: chex.PRNGKey | None
+    key: jax.Array | None
 
 
 def begin(
@@ -74,7 +73,7 @@ def begin(
     optimizer: optax.GradientTransformation,
     *,
     carry: Any = None,
-    key: chex.PRNGKey | None = None,
+    key: jax.Array | None = None,
 ) -> TrainState:
     """The state before the first step.
 
@@ -160,7 +159,7 @@ class NonFiniteError(ArithmeticError):
 def train(
     loss: Callable[..., Any],
     state: TrainState,
-    data: Callable[[chex.PRNGKey], Any] | Iterable[Any],
+    data: Callable[[jax.Array], Any] | Iterable[Any],
     optimizer: optax.GradientTransformation,
     *,
     steps: int | None = None,
@@ -238,11 +237,11 @@ class Fitted(NamedTuple):
 def fit(
     loss: Callable[..., Any],
     params: Params | TrainState,
-    data: Callable[[chex.PRNGKey], Any] | Iterable[Any],
+    data: Callable[[jax.Array], Any] | Iterable[Any],
     optimizer: optax.GradientTransformation,
     *,
     steps: int | None = None,
-    key: chex.PRNGKey | None = None,
+    key: jax.Array | None = None,
     chunk: int = 100,
     clip: float | None = None,
     has_aux: bool = False,
@@ -505,7 +504,7 @@ def _begun(
     params: Params | TrainState,
     optimizer: optax.GradientTransformation,
     carry: Any,
-    key: chex.PRNGKey | None,
+    key: jax.Array | None,
 ) -> TrainState:
     """The state to go on from, or to begin with."""
     if not isinstance(params, TrainState):
@@ -647,7 +646,7 @@ def _chunks(
     name: str,
     loss: Callable[..., Any],
     state: TrainState,
-    data: Callable[[chex.PRNGKey], Any] | Iterable[Any],
+    data: Callable[[jax.Array], Any] | Iterable[Any],
     optimizer: optax.GradientTransformation,
     borders: tuple[int, ...],
     stop: int | None,
@@ -683,7 +682,7 @@ def _sampled(
     normal: _Loss,
     step: Callable[[TrainState, Any], tuple[TrainState, _Step]],
     state: TrainState,
-    sample: Callable[[chex.PRNGKey], Any],
+    sample: Callable[[jax.Array], Any],
     borders: tuple[int, ...],
     stop: int | None,
 ) -> Iterator[Chunk]:

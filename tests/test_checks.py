@@ -13,8 +13,8 @@ from laws import FACTORIES, initialisers_of
 
 import rnnjax
 from rnnjax import cells, folds, initializers, layers, training
-from rnnjax.checks import as_bool, as_int, as_path
-from rnnjax.folds.parallel import newton
+from rnnjax._checks import as_bool, as_int, as_path
+from rnnjax.folds._parallel import newton
 from rnnjax.interop.files import read, write
 from rnnjax.interop.keras import from_keras
 

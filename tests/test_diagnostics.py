@@ -12,7 +12,7 @@ from laws import CELLS, CLOSED, draw, floats
 
 import rnnjax
 from rnnjax import cells, from_step, training
-from rnnjax.vectors import from_vectors, to_vectors
+from rnnjax._vectors import from_vectors, to_vectors
 
 F64 = jnp.float64
 

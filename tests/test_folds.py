@@ -14,7 +14,7 @@ import pytest
 from laws import BATCH, CELLS, FOLDS, PAIRS, Arguments, Gradient, Leaves, Path
 
 from rnnjax import cells, folds, from_step
-from rnnjax.cell import Cell
+from rnnjax._cell import Cell
 
 CELL_LENGTH_FOLD = [
     pytest.param(cell, length, fold, marks=[pytest.mark.slow] if row.slow else [])

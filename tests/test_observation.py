@@ -16,10 +16,10 @@ from jax import lax
 
 import rnnjax
 from rnnjax import cells, folds, layers
-from rnnjax.diagnostics.adjoints import _probed
+from rnnjax._observation import observe
+from rnnjax.diagnostics._adjoints import _probed
 from rnnjax.interop import linen as rnn_linen
 from rnnjax.interop import nnx as rnn_nnx
-from rnnjax.observation import observe
 
 F64 = jnp.float64
 T, B, D, H = 5, 3, 2, 4

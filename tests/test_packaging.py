@@ -1,6 +1,8 @@
 """What is shipped: what importing it brings along, and that it works without a checkout."""
 
+import importlib
 import os
+import pkgutil
 import subprocess
 import sys
 import sysconfig
@@ -8,12 +10,14 @@ import tarfile
 import tomllib
 import venv
 import zipfile
-from importlib.metadata import metadata
+from importlib.metadata import metadata, version
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 from pages import ROOT
+
+import rnnjax
 
 # Of the wheel's venv or the checkout's, never what a variable points to.
 CLEAN = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
@@ -38,6 +42,28 @@ def test_importing_it_brings_nothing_but_what_it_needs():
     """No flax, matplotlib or torch: half a second is all that `import rnnjax` may cost."""
     imported = set(run(sys.executable, "-c", IMPORTS, cwd=ROOT, env=dict(os.environ)).split())
     assert imported - sys.stdlib_module_names <= {"rnnjax", "jax", "jaxlib", "numpy"}
+
+
+def test_no_name_hides_a_module():
+    """`import rnnjax.folds as f` gives the module, whatever functions there are."""
+    for found in pkgutil.walk_packages(rnnjax.__path__, "rnnjax."):
+        parent, _, name = found.name.rpartition(".")
+        if not missing_for(found.name):
+            module = importlib.import_module(found.name)
+            assert getattr(importlib.import_module(parent), name) is module
+
+
+def missing_for(name: str) -> bool:
+    """Whether a module is about a library that is not installed."""
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        return not str(error.name).startswith("rnnjax")
+    return False
+
+
+def test_the_version_is_that_of_the_distribution():
+    assert rnnjax.__version__ == version("rnnjax")
 
 
 def test_jax_for_an_accelerator_is_an_extra_that_make_installs(tmp_path):

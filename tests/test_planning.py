@@ -10,8 +10,8 @@ import pytest
 
 import rnnjax
 from rnnjax import cells, folds
-from rnnjax.folds.cost import block_size, segment_sizes, step_cost
-from rnnjax.tree import count_bytes
+from rnnjax._tree import count_bytes
+from rnnjax.folds._cost import block_size, segment_sizes, step_cost
 
 MIB = 1 << 20
 

@@ -14,7 +14,7 @@ from laws import CELLS, FOLDS, PAIRS, Arguments, Gradient, Leaves, Path
 from test_folds import loops
 
 from rnnjax import folds
-from rnnjax.unroll import trajectory
+from rnnjax._unroll import trajectory
 
 T, B = 6, 8
 

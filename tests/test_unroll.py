@@ -16,8 +16,8 @@ from laws import CELLS, FOLDS, PAIRS, Arguments, Leaves, Path
 
 import rnnjax
 from rnnjax import cells, folds, from_step, lengths_to_mask
-from rnnjax.cell import Cell
-from rnnjax.unroll import trajectory
+from rnnjax._cell import Cell
+from rnnjax._unroll import trajectory
 
 T, BATCH = 7, (3,)
 

@@ -10,8 +10,8 @@ import pytest
 from laws import CELLS
 
 from rnnjax import step
-from rnnjax.tree import carries_gradient, floating
-from rnnjax.wrappers import masked, probed, resetting
+from rnnjax._tree import carries_gradient, floating
+from rnnjax._wrappers import masked, probed, resetting
 
 BATCH = (3,)
 FLAGS = np.array([True, False, True])

@@ -1,10 +1,10 @@
 """The recurrences, one a file."""
 
-from rnnjax.cells.elman import ElmanParams, elman
-from rnnjax.cells.gru import GRUParams, gru
-from rnnjax.cells.lru import LRUParams, lru
-from rnnjax.cells.lstm import LSTMParams, LSTMState, lstm
-from rnnjax.cells.min_gru import MinGRUParams, min_gru
+from rnnjax.cells._elman import ElmanParams, elman
+from rnnjax.cells._gru import GRUParams, gru
+from rnnjax.cells._lru import LRUParams, lru
+from rnnjax.cells._lstm import LSTMParams, LSTMState, lstm
+from rnnjax.cells._min_gru import MinGRUParams, min_gru
 
 __all__ = [
     "ElmanParams",

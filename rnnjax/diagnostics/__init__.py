@@ -1,9 +1,9 @@
 """What is asked of a trajectory: Jacobians, spectra, adjoints, bounds."""
 
-from rnnjax.diagnostics.adjoints import Adjoints, NonFinite, adjoints
-from rnnjax.diagnostics.bounds import norm_bound
-from rnnjax.diagnostics.jacobians import jacobian_product_spectrum, step_jacobians
-from rnnjax.diagnostics.report import GradientReport, gradient_report, gradient_reports
+from rnnjax.diagnostics._adjoints import Adjoints, NonFinite, adjoints
+from rnnjax.diagnostics._bounds import norm_bound
+from rnnjax.diagnostics._jacobians import jacobian_product_spectrum, step_jacobians
+from rnnjax.diagnostics._report import GradientReport, gradient_report, gradient_reports
 
 __all__ = [
     "Adjoints",

@@ -4,17 +4,18 @@ A fold is `fold(cell, params, inputs, state) -> (final_state, states)`: inputs'
 leaves `[T, B, ...]`, state `[B, ...]`, states `[T, B, ...]`.
 """
 
-from rnnjax.folds.blocked import blocked
-from rnnjax.folds.checkpointed import checkpointed
-from rnnjax.folds.default import default
-from rnnjax.folds.parallel import Solution, newton, parallel
-from rnnjax.folds.scan import scan
-from rnnjax.folds.sequence import Fold
-from rnnjax.folds.truncated import truncated
-from rnnjax.jacobians import Linearise, dense, diagonal
+from rnnjax._jacobians import Jacobians, Linearise, dense, diagonal
+from rnnjax.folds._blocked import blocked
+from rnnjax.folds._checkpointed import checkpointed
+from rnnjax.folds._default import default
+from rnnjax.folds._parallel import Solution, newton, parallel
+from rnnjax.folds._scan import scan
+from rnnjax.folds._sequence import Fold
+from rnnjax.folds._truncated import truncated
 
 __all__ = [
     "Fold",
+    "Jacobians",
     "Linearise",
     "Solution",
     "blocked",

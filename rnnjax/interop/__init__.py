@@ -3,3 +3,8 @@
 Each module is imported by its name, `from rnnjax.interop import torch`, and needs the
 library that it is about only where its docstring says so.
 """
+
+from rnnjax.interop._arrays import Loaded
+from rnnjax.interop._foreign import ForeignState
+
+__all__ = ["ForeignState", "Loaded"]

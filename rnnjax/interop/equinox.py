@@ -10,18 +10,17 @@ Equinox itself is needed by `equinox_cell` alone.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnjax.cell import Batch, Cell, Inputs, Params, from_step
+from rnnjax._cell import Batch, Cell, Inputs, Params, from_step
+from rnnjax._checks import check_function
+from rnnjax._tree import describe
+from rnnjax._values import by_value
 from rnnjax.cells import GRUParams, LSTMParams
-from rnnjax.checks import check_function
-from rnnjax.interop.arrays import Loaded, Shape, check_entries, check_mapping, load, to_numpy
-from rnnjax.interop.weights import GATES, check_params, matrix_shape, other_size
-from rnnjax.tree import describe
-from rnnjax.values import by_value
+from rnnjax.interop._arrays import Loaded, Shape, check_entries, check_mapping, load, to_numpy
+from rnnjax.interop._weights import GATES, check_params, matrix_shape, other_size
 
 __all__ = ["equinox_cell", "from_equinox", "to_equinox"]
 
@@ -32,7 +31,7 @@ FROM_MODULE = "pass vars(module), and run any other module by `equinox_cell`"
 
 @by_value
 def equinox_cell(
-    make: Callable[[chex.PRNGKey], Any],
+    make: Callable[[jax.Array], Any],
     hidden: Callable[[Any], Carry],
     *,
     output: Callable[[Carry], Any] | None = None,
@@ -89,7 +88,7 @@ def equinox_cell(
     if not axes:
         raise TypeError(f"hidden: expected at least one array, got {describe(one)}")
 
-    def init(key: chex.PRNGKey) -> Params:
+    def init(key: jax.Array) -> Params:
         return eqx.filter(make(key), eqx.is_array)
 
     def start(params: Params, batch: Batch) -> Carry:

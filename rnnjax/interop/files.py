@@ -23,8 +23,8 @@ from typing import Any, TypeVar
 import jax.numpy as jnp
 import numpy as np
 
-from rnnjax.checks import as_path
-from rnnjax.interop.arrays import check_mapping, to_numpy
+from rnnjax._checks import as_path
+from rnnjax.interop._arrays import check_mapping, to_numpy
 
 __all__ = ["read", "read_config", "write"]
 

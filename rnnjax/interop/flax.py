@@ -12,21 +12,20 @@ has no b_hn, the bias of that product.
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen, nnx
 
-from rnnjax.cell import Batch, Cell, Inputs, Params, signature
+from rnnjax._cell import Batch, Cell, Inputs, Params, signature
+from rnnjax._checks import check_function, check_key
+from rnnjax._tree import describe
+from rnnjax._values import by_value
 from rnnjax.cells import ElmanParams, GRUParams, LSTMParams
-from rnnjax.checks import check_function, check_key
-from rnnjax.interop.arrays import Loaded, check_entries, check_mapping, load, to_numpy
-from rnnjax.interop.conventions import initialize
-from rnnjax.interop.foreign import Carry, Foreign, Keys, check_example, foreign_cell, spread, tried
-from rnnjax.interop.weights import GATES, check_params, expected_shapes, other_size
-from rnnjax.tree import describe
-from rnnjax.values import by_value
+from rnnjax.interop._arrays import Loaded, check_entries, check_mapping, load, to_numpy
+from rnnjax.interop._conventions import initialize
+from rnnjax.interop._foreign import Carry, Foreign, Keys, check_example, foreign_cell, spread, tried
+from rnnjax.interop._weights import GATES, check_params, expected_shapes, other_size
 
 __all__ = ["linen_cell", "nnx_cell", "from_flax", "to_flax"]
 
@@ -38,8 +37,8 @@ def linen_cell(
     module: linen.Module,
     example: Inputs,
     *,
-    rngs: Mapping[str, chex.PRNGKey] | None = None,
-    carry_key: chex.PRNGKey | None = None,
+    rngs: Mapping[str, jax.Array] | None = None,
+    carry_key: jax.Array | None = None,
 ) -> Cell:
     """Any cell of `flax.linen` as a `Cell`.
 
@@ -70,7 +69,7 @@ def linen_cell(
         draws from it, and so begins alike. `jax.random.key(0)` unless given.
 
     Returns:
-      A cell without a kernel; its state is `rnnjax.interop.foreign.ForeignState`.
+      A cell without a kernel; its state is `rnnjax.interop.ForeignState`.
 
     Raises:
       TypeError: the module is no cell of linen's, `example` no array, a key none, or a step
@@ -89,7 +88,7 @@ def linen_cell(
     def start(params: Params, batch: Batch) -> Carry:
         return initialize(module, carry_key, _shape(example, batch))
 
-    def init(key: chex.PRNGKey) -> Params:
+    def init(key: jax.Array) -> Params:
         x = spread(example, (1,))
         return module.init({**streams, "params": key}, start(None, (1,)), x)
 
@@ -114,7 +113,7 @@ def nnx_cell(
     make: Callable[[nnx.Rngs], nnx.Module],
     example: Inputs,
     *,
-    carry_key: chex.PRNGKey | None = None,
+    carry_key: jax.Array | None = None,
 ) -> Cell:
     """Any cell of `flax.nnx` as a `Cell`.
 
@@ -150,7 +149,7 @@ def nnx_cell(
         draws from it, and so begins alike. `jax.random.key(0)` unless given.
 
     Returns:
-      A cell without a kernel; its state is `rnnjax.interop.foreign.ForeignState`.
+      A cell without a kernel; its state is `rnnjax.interop.ForeignState`.
 
     Raises:
       TypeError: the module is no cell of nnx's, `example` no array, the key none, or a step
@@ -172,12 +171,12 @@ def take_nnx(
     make: Callable[[nnx.Rngs], nnx.Module],
     module: nnx.Module,
     example: Inputs,
-    carry_key: chex.PRNGKey,
+    carry_key: jax.Array,
 ) -> Foreign:
     """A cell of `flax.nnx`, taken apart; `module` is one that `make` has made."""
     graph, like = nnx.split(module)
 
-    def init(key: chex.PRNGKey) -> Params:
+    def init(key: jax.Array) -> Params:
         params = _copy(nnx.state(make(nnx.Rngs(key))))
         if signature(params) != signature(like):
             raise TypeError(

@@ -13,15 +13,15 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnjax.cell import Batch, Cell, Inputs, Params
+from rnnjax._cell import Batch, Cell, Inputs, Params
+from rnnjax._checks import as_text, check_function, check_key
+from rnnjax._values import by_value
 from rnnjax.cells import ElmanParams, GRUParams, LSTMParams
-from rnnjax.checks import as_text, check_function, check_key
-from rnnjax.interop.arrays import (
+from rnnjax.interop._arrays import (
     GRU_ORDER,
     Loaded,
     Shape,
@@ -31,9 +31,8 @@ from rnnjax.interop.arrays import (
     reorder_gates,
     to_numpy,
 )
-from rnnjax.interop.foreign import Carry, Foreign, Keys, check_example, foreign_cell, spread, tried
-from rnnjax.interop.weights import check_params, matrix_shape, other_size
-from rnnjax.values import by_value
+from rnnjax.interop._foreign import Carry, Foreign, Keys, check_example, foreign_cell, spread, tried
+from rnnjax.interop._weights import check_params, matrix_shape, other_size
 
 __all__ = ["haiku_cell", "from_haiku", "to_haiku"]
 
@@ -46,9 +45,7 @@ FROM_TRANSFORM = (
 
 
 @by_value
-def haiku_cell(
-    make: Callable[[], Any], example: Inputs, *, key: chex.PRNGKey | None = None
-) -> Cell:
+def haiku_cell(make: Callable[[], Any], example: Inputs, *, key: jax.Array | None = None) -> Cell:
     """Any core of Haiku as a `Cell`.
 
         y_t, carry_t = core(x_t, carry_{t-1})
@@ -75,7 +72,7 @@ def haiku_cell(
         training step, make the cell in the loss, of a key that comes with the batch.
 
     Returns:
-      A cell without a kernel; its state is `rnnjax.interop.foreign.ForeignState`.
+      A cell without a kernel; its state is `rnnjax.interop.ForeignState`.
 
     Raises:
       TypeError: no core of Haiku, `example` no array, the key none, or a step does not give
@@ -101,7 +98,7 @@ def haiku_cell(
     first = hk.transform_with_state(lambda rows: core().initial_state(rows))
     call = hk.transform_with_state(lambda x, carry: core()(x, carry))
 
-    def init(key: chex.PRNGKey) -> Params:
+    def init(key: jax.Array) -> Params:
         return hk.transform_with_state(from_start).init(key, spread(example, (1,)))
 
     def start(params: Params, batch: Batch) -> Carry:

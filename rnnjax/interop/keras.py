@@ -17,10 +17,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnjax.cell import Params
+from rnnjax._cell import Params
+from rnnjax._checks import as_bool, as_text, kind_of
+from rnnjax._tree import describe
 from rnnjax.cells import ElmanParams, GRUParams, LSTMParams
-from rnnjax.checks import as_bool, as_text, kind_of
-from rnnjax.interop.arrays import (
+from rnnjax.interop._arrays import (
     GRU_ORDER,
     OTHER_FUNCTIONS,
     Activation,
@@ -37,10 +38,9 @@ from rnnjax.interop.arrays import (
     take_apart,
     to_numpy,
 )
-from rnnjax.interop.keras_config import Direction, Told, read_layer
-from rnnjax.interop.weights import other_size
+from rnnjax.interop._keras_config import Direction, Told, read_layer
+from rnnjax.interop._weights import other_size
 from rnnjax.layers import Directions, Layer, backward, bidirectional, concatenate, recurrent, stack
-from rnnjax.tree import describe
 
 __all__ = ["from_keras", "to_keras", "layer_weights", "layer_config"]
 

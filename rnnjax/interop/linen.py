@@ -8,16 +8,16 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-import chex
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.core import FrozenDict, freeze, unfreeze
 from flax.core.scope import in_filter
 
-from rnnjax.cell import Batch, Cell, Inputs, Params
-from rnnjax.folds.sequence import Fold
-from rnnjax.interop.conventions import (
+from rnnjax._cell import Batch, Cell, Inputs, Params
+from rnnjax._tree import combine
+from rnnjax.folds._sequence import Fold
+from rnnjax.interop._conventions import (
     batch_of,
     both_ways,
     carried,
@@ -28,11 +28,10 @@ from rnnjax.interop.conventions import (
     run_foreign,
     run_layer,
 )
-from rnnjax.interop.foreign import Carry, Foreign, Keys, spread
+from rnnjax.interop._foreign import Carry, Foreign, Keys, spread
+from rnnjax.interop._native import run_native
 from rnnjax.interop.names import from_names, to_names
-from rnnjax.interop.native import run_native
 from rnnjax.layers import Layer, concatenate
-from rnnjax.tree import combine
 
 __all__ = ["RNN", "Bidirectional"]
 
@@ -81,7 +80,7 @@ class RNN(nn.Module):
         inputs: Inputs,
         *,
         initial_carry: Carry | None = None,
-        init_key: chex.PRNGKey | None = None,
+        init_key: jax.Array | None = None,
         seq_lengths: jax.Array | None = None,
         return_carry: bool | None = None,
         time_major: bool | None = None,
@@ -146,7 +145,7 @@ class RNN(nn.Module):
 
     @nn.nowrap
     def _run_module(
-        self, init_key: chex.PRNGKey | None, carry: Carry | None, inputs: Inputs, **flags: Any
+        self, init_key: jax.Array | None, carry: Carry | None, inputs: Inputs, **flags: Any
     ) -> tuple[Carry, Any]:
         """A Flax cell, over inputs `[T, B, ...]`."""
         example = one_step(inputs, self.cell.num_feature_axes)
@@ -215,7 +214,7 @@ class Bidirectional(nn.Module):
         inputs: Inputs,
         *,
         initial_carry: tuple[Carry, Carry] | None = None,
-        init_key: chex.PRNGKey | None = None,
+        init_key: jax.Array | None = None,
         seq_lengths: jax.Array | None = None,
         return_carry: bool | None = None,
         time_major: bool | None = None,

@@ -8,13 +8,12 @@ under "0", "1" and so on.
 from collections.abc import Callable
 from typing import Any
 
-import chex
 import jax
 import jax.numpy as jnp
 
-from rnnjax.cell import Params
-from rnnjax.checks import check_arrays, check_function
-from rnnjax.tree import describe
+from rnnjax._cell import Params
+from rnnjax._checks import check_arrays, check_function
+from rnnjax._tree import describe
 
 __all__ = ["to_names", "from_names"]
 
@@ -47,7 +46,7 @@ def to_names(params: Params) -> Any:
     return named
 
 
-def from_names(init: Callable[[chex.PRNGKey], Params], named: Any) -> Params:
+def from_names(init: Callable[[jax.Array], Params], named: Any) -> Params:
     """Parameters as `init` gives them, of dictionaries by name; parameters stay as they are.
 
     Args:

@@ -12,9 +12,10 @@ from typing import Any
 import jax
 from flax import nnx
 
-from rnnjax.cell import Batch, Cell, Inputs, Params, State
-from rnnjax.folds.sequence import Fold
-from rnnjax.interop.conventions import (
+from rnnjax._cell import Batch, Cell, Inputs, Params, State
+from rnnjax._tree import carries_gradient, combine
+from rnnjax.folds._sequence import Fold
+from rnnjax.interop._conventions import (
     both_ways,
     carried,
     check_cell,
@@ -24,10 +25,9 @@ from rnnjax.interop.conventions import (
     run_foreign,
     run_layer,
 )
+from rnnjax.interop._native import run_native
 from rnnjax.interop.flax import take_nnx
-from rnnjax.interop.native import run_native
 from rnnjax.layers import Layer, concatenate
-from rnnjax.tree import carries_gradient, combine
 
 __all__ = ["RNN", "Bidirectional"]
 

@@ -16,10 +16,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnjax.cell import Params, State
+from rnnjax._cell import Params, State
+from rnnjax._checks import as_text
+from rnnjax._tree import describe
 from rnnjax.cells import ElmanParams, GRUParams, LSTMParams, LSTMState
-from rnnjax.checks import as_text
-from rnnjax.interop.arrays import (
+from rnnjax.interop._arrays import (
     Activation,
     Loaded,
     Shape,
@@ -32,8 +33,7 @@ from rnnjax.interop.arrays import (
     take_apart,
     to_numpy,
 )
-from rnnjax.interop.weights import other_size
-from rnnjax.tree import describe
+from rnnjax.interop._weights import other_size
 
 __all__ = ["from_torch", "to_torch", "from_torch_state", "to_torch_state"]
 

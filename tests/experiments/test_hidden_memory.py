@@ -14,7 +14,7 @@ import rnnjax
 from experiments import hidden_memory
 from experiments.hidden_memory import NOISE_LAGS, NUMBERS
 from rnnjax import cells
-from rnnjax.cell import Cell
+from rnnjax._cell import Cell
 
 STEPS = 4000
 

@@ -9,7 +9,7 @@ import numpy as np
 import parity
 import pytest
 
-from rnnjax.interop.arrays import Loaded
+from rnnjax.interop._arrays import Loaded
 
 Arrays = dict[str, np.ndarray]
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnjax.interop.arrays import Loaded
+from rnnjax.interop._arrays import Loaded
 
 Arrays = dict[str, np.ndarray]
 

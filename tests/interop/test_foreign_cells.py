@@ -16,9 +16,9 @@ from jax.nn import initializers
 
 import rnnjax
 from rnnjax import folds, training
-from rnnjax.cell import Cell
+from rnnjax._cell import Cell
+from rnnjax._tree import combine
 from rnnjax.interop.flax import linen_cell, nnx_cell
-from rnnjax.tree import combine
 
 T, B, D, H = 3, 2, 2, 4
 KEY = jax.random.key(3)

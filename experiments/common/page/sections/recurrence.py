@@ -9,7 +9,7 @@ from experiments.common import page
 from experiments.common.harness import Column
 from experiments.common.lesson import Exercise, Found, Section
 from experiments.common.page.sections import numbers
-from rnnjax.folds.scan import scan_drives
+from rnnjax.folds._scan import scan_drives
 
 INPUTS = (1.0, 0.0, 0.0, 1.0, 0.0)
 W_HH, W_XH, B_H = 0.5, 1.0, 0.0

@@ -1,0 +1,116 @@
+"""Which fold for which shapes and how much memory, told before anything is compiled."""
+
+from typing import NamedTuple
+
+import jax
+
+from rnnjax._cell import Batch, Cell, check_cell
+from rnnjax._checks import as_int, as_number, check_batch_shape, kind_of
+from rnnjax._tree import count_bytes
+from rnnjax.folds import _cost as cost
+from rnnjax.folds._blocked import blocked
+from rnnjax.folds._checkpointed import checkpointed
+from rnnjax.folds._sequence import Fold
+
+
+class Plan(NamedTuple):
+    """A fold, and what a training step with it is expected to take.
+
+    Attributes:
+      fold: to be given to `unroll`.
+      description: the fold as one writes it.
+      bytes: held for the gradient: states, what is kept beside them, and one block. The
+        outputs that the loss reads, and the gradients of weights and inputs, are apart.
+      relative_time: in units of a training step that does each of its products once, and
+        nothing else.
+    """
+
+    fold: Fold
+    description: str
+    bytes: int
+    relative_time: float
+
+
+def plan(
+    cell: Cell,
+    batch_shape: Batch,
+    length: int,
+    *,
+    budget_bytes: float | None = None,
+    device: jax.Device | None = None,
+) -> Plan:
+    """The fastest fold whose gradient fits the memory.
+
+    Products are kept where that is faster than computing them again, then states alone,
+    then a few of the states, by the cost model of `folds.cost`, which was measured on
+    two CPU cores. It sees no inputs: a step's drive is taken to be as large as its
+    product with the kernel, and its inputs as its state. Without a budget it names what
+    `folds.blocked()` does.
+
+    Args:
+      cell: the recurrence.
+      batch_shape: B.
+      length: T.
+      budget_bytes: what the gradient may hold; by default what `device` has, and
+        without bound where the device does not tell.
+      device: where it is to run; by default JAX's first.
+
+    Returns:
+      A `Plan`.
+
+    Raises:
+      TypeError: no cell, `length` or a batch axis is not a whole number, `budget_bytes` not
+        a number, or `device` not a device.
+      ValueError: `length` is below one, or no fold fits the budget.
+    """
+    check_cell(cell)
+    length = as_int("length", length)
+    check_batch_shape(batch_shape)
+    batch_shape = tuple(as_int("batch_shape", size) for size in batch_shape)
+    if length < 1:
+        raise ValueError(f"length: expected at least 1 step, got {length}")
+    if device is not None and not hasattr(device, "memory_stats"):
+        raise TypeError(
+            f"device: expected a device, got {kind_of(device)}; pass one of jax.devices()"
+        )
+    if budget_bytes is not None:
+        as_number("budget_bytes", budget_bytes)
+    else:
+        stats = (device or jax.devices()[0]).memory_stats() or {}
+        budget_bytes = stats.get("bytes_limit")
+    params = jax.eval_shape(cell.init, jax.random.key(0))
+    state = count_bytes(jax.eval_shape(lambda p: cell.start(p, batch_shape), params))
+    step = cost.step_cost(cell, params, batch_shape, drive_bytes=state)
+    step = step._replace(drive_bytes=step.mixed_bytes or state)
+
+    def expect(store: bool) -> Plan:
+        return Plan(
+            blocked(store=store),
+            f"blocked(store={store})",
+            cost.blocked_bytes(step, state, length, store),
+            cost.relative_time(step, store=store),
+        )
+
+    def recompute(levels: int) -> Plan:
+        sizes = cost.segment_sizes(length, levels)
+        states = cost.states_held(length, sizes) * state
+        return Plan(
+            checkpointed(budget_bytes=states),
+            f"checkpointed(budget_bytes={states})",
+            cost.checkpointed_bytes(step, state, length, sizes),
+            cost.relative_time(step, store=False, levels=levels),
+        )
+
+    options = [expect(True)] if cost.worth_storing(step, length) else []
+    options.append(expect(False))
+    if budget_bytes is None:
+        return options[0]
+    options += [recompute(levels) for levels in range(1, length.bit_length())]
+    for option in options:
+        if option.bytes <= budget_bytes:
+            return option
+    least = min(option.bytes for option in options)
+    raise ValueError(
+        f"budget_bytes: expected at least {least} for {length} steps of batch {batch_shape}, got "
+        f"{budget_bytes}; raise it, or take a smaller batch"
+    )

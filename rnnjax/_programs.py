@@ -1,0 +1,176 @@
+"""Programs that JAX has traced, told apart by what they compute.
+
+Written out, two may look alike that are not: JAX prints no values of arrays, no functions
+and no devices.
+"""
+
+import weakref
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var, jaxpr_as_fun
+
+from rnnjax._values import Same, fixed, snapshot
+
+# Of these only the function itself is run, and its rules are made anew by every trace.
+_WITH_RULES = ("custom_jvp_call", "custom_vjp_call")
+
+
+# For a function of the caller's, what was compiled of each program, the last one used at the end.
+_compiled_for: weakref.WeakKeyDictionary[Any, dict[Any, Callable[..., Any]]] = (
+    weakref.WeakKeyDictionary()
+)
+_KEPT = 4
+
+
+def compiled(owner: Any, function: Callable[..., Any], *arguments: Any) -> Callable[..., Any]:
+    """`function` compiled, or what was compiled of it for this owner when it was called before.
+
+    It is traced anew, so that what the caller's functions read from outside counts as it is
+    now, and only the very same program is run again. Within the caller's `jit` it is part of
+    that.
+
+    Args:
+      owner: the caller's function that it was made of; what is compiled is kept as long.
+      function: pure, of pytrees of arrays.
+      *arguments: what it is to be called with, or arrays of the same types.
+    """
+    options: Any = jax.config
+    if options.jax_disable_jit:
+        return function
+    program, shapes = jax.make_jaxpr(function, return_shape=True)(*arguments)
+    structure = jax.tree.structure(shapes)
+    flat = jaxpr_as_fun(program)
+    reads = jax.tree.leaves((arguments, program.consts))
+    if not any(isinstance(x, jax.core.Tracer) for x in reads):
+        try:
+            # A method is made anew whenever it is looked up.
+            known = _compiled_for.setdefault(getattr(owner, "__func__", owner), {})
+        except TypeError:  # It has no hash, or cannot be held weakly.
+            known = {}
+        places = [x.sharding for x in jax.tree.leaves(arguments) if isinstance(x, jax.Array)]
+        key = Fingerprint(program), *places
+        flat = known.pop(key, None) or jax.jit(flat)
+        known[key] = flat
+        for forgotten in list(known)[:-_KEPT]:
+            known.pop(forgotten, None)
+    return lambda *args: jax.tree.unflatten(structure, flat(*jax.tree.leaves(args)))
+
+
+def compiled_call(owner: Any, function: Callable[..., Any], *args: Any) -> Any:
+    """`function(*args)` by `compiled`; what among its arguments is no array is not traced."""
+    leaves, structure = jax.tree.flatten(args)
+    arrays = [leaf if is_array(leaf) else None for leaf in leaves]
+
+    def run(arrays: list[Any]) -> Any:
+        pairs = zip(arrays, leaves, strict=True)
+        return function(*jax.tree.unflatten(structure, [x if a is None else a for a, x in pairs]))
+
+    return compiled(owner, run, arrays)(arrays)
+
+
+def is_array(leaf: Any) -> bool:
+    """Whether a leaf is data; a number, one of numpy as well, is as often as not an option."""
+    return isinstance(leaf, jax.Array) or (
+        isinstance(leaf, np.ndarray) and leaf.dtype.kind not in "OSUMm"
+    )
+
+
+class Fingerprint:
+    """Equal for two programs that surely compute the same.
+
+    Attributes:
+      written: arrays of numpy that the program holds, and what was in them when it was
+        traced; they may be written into.
+    """
+
+    def __init__(self, program: ClosedJaxpr) -> None:
+        self.written: list[tuple[np.ndarray, Hashable]] = []
+        self.key = self._value(program)
+        self.hash = hash(self.key)
+
+    def __eq__(self, other: Any) -> bool:
+        return isinstance(other, Fingerprint) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return self.hash
+
+    def changed_since(self, earlier: "Fingerprint") -> bool:
+        """Whether an array of numpy that both hold was written into in between."""
+        before = {id(array): held for array, held in earlier.written}
+        return any(before.get(id(array), held) != held for array, held in self.written)
+
+    def _value(self, value: Any) -> Hashable:
+        if isinstance(value, ClosedJaxpr):
+            return self._jaxpr(value.jaxpr), tuple(map(self._value, value.consts))
+        if isinstance(value, Jaxpr):
+            return self._jaxpr(value)
+        if isinstance(value, jax.Array):
+            return _Array(value)
+        if isinstance(value, np.ndarray):
+            held = snapshot(value)
+            self.written.append((value, held))
+            return held
+        if isinstance(value, tuple | list):
+            return type(value), *map(self._value, value)
+        if isinstance(value, dict):
+            return dict, *((key, self._value(part)) for key, part in value.items())
+        try:
+            return fixed(value)
+        except TypeError:
+            return Same(value)
+
+    def _jaxpr(self, jaxpr: Jaxpr) -> Hashable:
+        number: dict[Var, int] = {}
+
+        def define(variables: Any) -> Hashable:
+            for variable in variables:
+                number[variable] = len(number)
+            return tuple(variable.aval for variable in variables)
+
+        def read(atoms: Any) -> Hashable:
+            return tuple(
+                (self._value(atom.val), atom.aval) if isinstance(atom, Literal) else number[atom]
+                for atom in atoms
+            )
+
+        def equation(eqn: JaxprEqn) -> Hashable:
+            params = eqn.params
+            if eqn.primitive.name.startswith(_WITH_RULES):
+                kinds = ClosedJaxpr | Jaxpr
+                params = {name: x for name, x in params.items() if isinstance(x, kinds)}
+            inputs = read(eqn.invars)
+            return eqn.primitive, eqn.ctx, inputs, self._value(params), define(eqn.outvars)
+
+        inputs = define(jaxpr.constvars), define(jaxpr.invars)
+        equations = tuple(map(equation, jaxpr.eqns))
+        return inputs, equations, read(jaxpr.outvars), frozenset(map(str, jaxpr.effects))
+
+
+class _Array:
+    """Equal to one of the same numbers, to the bit, in the same place."""
+
+    def __init__(self, value: jax.Array) -> None:
+        self.value = value
+
+    def __eq__(self, other: Any) -> bool:
+        if not isinstance(other, _Array):
+            return False
+        one, two = self.value, other.value
+        if one is two:
+            return True
+        if one.aval != two.aval or one.is_deleted() or two.is_deleted():
+            return False
+        return one.sharding == two.sharding and _bits(one) == _bits(two)
+
+    def __hash__(self) -> int:
+        return hash(self.value.aval)
+
+
+def _bits(value: jax.Array) -> bytes:
+    if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
+        value = jax.random.key_data(value)
+    return np.asarray(value).tobytes()

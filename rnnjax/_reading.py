@@ -1,0 +1,121 @@
+"""What functions read besides their arguments: constants, globals, what they close over.
+
+JAX compiles a function with what it read when it was traced. Who calls it again without
+`jit` means what it reads now.
+"""
+
+import functools
+import os
+import sysconfig
+import types
+from collections.abc import Hashable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from rnnjax._values import Made, Same, fixed, snapshot
+
+# The functions in here depend on their arguments alone.
+_LIBRARIES = tuple(
+    os.path.join(path, "")
+    for path in (
+        sysconfig.get_paths()["stdlib"],
+        os.path.dirname(os.path.dirname(jax.__file__)),
+        os.path.dirname(__file__),
+    )
+)
+
+
+def contents(value: Any) -> Hashable:
+    """A key that changes where a function in `value` comes to read something else.
+
+    Args:
+      value: a function, or what holds functions: a tuple, list or dict.
+
+    Raises:
+      TypeError: they read what is being traced, or an object that may change unseen.
+    """
+    return _contents(value, {})
+
+
+def _contents(value: Any, seen: dict[int, Any]) -> Hashable:
+    if isinstance(value, jax.core.Tracer):
+        raise TypeError("what is being traced must not be kept: it would outlive its trace")
+    if isinstance(value, jax.Array | np.ufunc | type | types.ModuleType):
+        return Same(value)
+    if isinstance(value, np.generic):
+        return fixed(value)
+    if isinstance(value, np.ndarray):
+        if value.dtype.hasobject:
+            raise TypeError("an array of objects may change unseen")
+        return snapshot(value)
+    parts = _parts(value)
+    if parts is None:
+        own: Any = type(value).__hash__
+        array = hasattr(value, "__array__") or hasattr(value, "__jax_array__")
+        if value is not None and (array or own in (None, object.__hash__)):
+            raise TypeError(f"a {type(value).__name__} may change unseen")
+        return fixed(value)
+    # All fields of what one factory made read the same.
+    place = id(value.recipe) if isinstance(value, Made) else id(value)
+    if place in seen:
+        return None
+    seen[place] = value  # Held: another object must not come to have its id.
+    return type(value), *(_contents(part, seen) for part in parts)
+
+
+def _parts(value: Any) -> Any:
+    """What a function or a collection consists of; None for anything else."""
+    if isinstance(value, tuple | list):
+        return value
+    if isinstance(value, dict):
+        return [*value, *value.values()]
+    if isinstance(value, Made):
+        return value.recipe.bound
+    if isinstance(value, types.FunctionType):
+        if _is_library(value.__code__.co_filename):
+            # It reads what it always reads, but for a function that it was made of, as by `vmap`.
+            return [Same(value), *filter(callable, _closed_over(value))]
+        return [value.__code__, *_closed_over(value), *_read_by(value)]
+    if isinstance(value, types.MethodType):
+        return value.__func__, value.__self__
+    if isinstance(value, functools.partial):
+        return value.func, value.args, value.keywords
+    if callable(value) and hasattr(value, "__wrapped__"):
+        # Compiled by `jax.jit`, or with derivatives of its own.
+        names = ("__wrapped__", "fwd", "bwd", "jvp")
+        return [getattr(value, name) for name in names if hasattr(value, name)]
+    return None
+
+
+def _closed_over(function: types.FunctionType) -> Iterator[Any]:
+    for cell in function.__closure__ or ():
+        try:
+            yield cell.cell_contents
+        except ValueError:  # It is not filled yet.
+            yield None
+
+
+def _read_by(function: types.FunctionType) -> Iterator[Any]:
+    """What a function reads of its module and of others, and its defaults."""
+    yield function.__defaults__
+    yield function.__kwdefaults__
+    names = _names(function.__code__)
+    for name in names:
+        value = function.__globals__.get(name)
+        yield value
+        if isinstance(value, types.ModuleType) and not _is_library(value.__dict__.get("__file__")):
+            yield {name: vars(value)[name] for name in names if name in vars(value)}
+
+
+@functools.cache
+def _names(code: types.CodeType) -> tuple[str, ...]:
+    """The globals and attributes that a function names, and those defined in it."""
+    inner = (_names(part) for part in code.co_consts if isinstance(part, types.CodeType))
+    return tuple(dict.fromkeys([*code.co_names, *(name for names in inner for name in names)]))
+
+
+@functools.cache
+def _is_library(path: str | None) -> bool:
+    return path is not None and path.startswith(_LIBRARIES)

@@ -1,0 +1,137 @@
+"""An exact gradient that stores a few of the states and computes the others again.
+
+The sequence is cut into segments. The forward pass keeps the state before each; the
+backward pass folds one segment at a time once more, by the fold inside, and differentiates
+it. With √T segments of √T steps about 2 √T states are held at once, for one more forward
+pass. Segments cut into segments of their own hold about k T^(1/k), for k - 1 more.
+"""
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import jax
+from jax.export import is_symbolic_dim
+
+from rnnjax._cell import Cell, Inputs, Params, State
+from rnnjax._checks import as_int, as_number
+from rnnjax._forward_mode import told_the_remedy
+from rnnjax._tree import count_bytes
+from rnnjax._values import by_value
+from rnnjax.folds._blocked import blocked
+from rnnjax.folds._cost import SMALL_BLOCK, segment_sizes, states_held
+from rnnjax.folds._sequence import Fold, check_fold, in_pieces, length_of, scan_wide, vary_together
+
+
+@by_value
+def checkpointed(
+    *,
+    segments: int | None = None,
+    budget_bytes: float | None = None,
+    fold: Fold = blocked(size=SMALL_BLOCK, store=False),
+) -> Fold:
+    """Folds segment by segment, with an exact gradient that keeps O(√T) states.
+
+        s_t = step(params, s_{t-1}, x_t)
+        g_t = ∂L/∂s_t + g_{t+1} ∂s_{t+1}/∂s_t,   s of one segment at a time
+
+    The gradient holds the state before each segment, and the states and inputs of
+    the one segment it is in. What the loss itself reads is stored besides: a loss of
+    the last output should read `cell.output(final_state)`, since `outputs[-1]` first
+    stores all outputs, and their gradient. Derivatives are those of the fold inside.
+
+    Args:
+      segments: into how many the sequence is cut, at most one a step; about √T of
+        equal length by default, one where `jax.export` leaves T open.
+      budget_bytes: the most that may be held of states at once, beside what a block
+        and the weights' gradient take, in place of `segments`. Segments are cut into
+        segments, as few times as the budget lets: each time costs one more
+        forward pass. The bytes are those of the batch that the fold is given: under `vmap`
+        one member's, under `shard_map` one device's.
+      fold: how a segment is folded and differentiated; by default in small blocks, which
+        keep nothing but states.
+
+    Returns:
+      `(cell, params, inputs, state) -> (final_state, states)`.
+
+    Raises:
+      TypeError: `segments` is not a whole number, `budget_bytes` not a number, or no fold.
+      ValueError: both `segments` and `budget_bytes` are given, `segments` is below
+        one, or `budget_bytes` is too small for the sequence however it is cut (where
+        the fold is called); one of them is given and the shapes are symbolic.
+
+    Griewank and Walther, Algorithm 799: Revolve, 2000; the uniform cut is that of Chen,
+    Xu, Zhang and Guestrin, Training deep nets with sublinear memory cost, 2016, section 4.
+    """
+    if segments is not None and budget_bytes is not None:
+        raise ValueError(
+            f"segments, budget_bytes: expected one of them, got {segments} and {budget_bytes}; "
+            "the budget finds its own segments"
+        )
+    segments = None if segments is None else as_int("segments", segments)
+    if segments is not None and segments < 1:
+        raise ValueError(f"segments: expected at least 1, got {segments}; None takes about √T")
+    # Computed from open shapes it is no number yet, and refused where the fold is called.
+    budget: Any = budget_bytes
+    if budget is not None and not is_symbolic_dim(budget):
+        as_number("budget_bytes", budget)
+    check_fold(fold)
+
+    @told_the_remedy()
+    def run(cell: Cell, params: Params, inputs: Inputs, state: State) -> tuple[State, State]:
+        length = length_of(inputs)
+        params, inputs, state = vary_together(params, inputs, state)
+
+        def by_segments(sizes: Sequence[int], inputs: Inputs, state: State) -> tuple[State, State]:
+            sizes = [size for size in sizes if size < length_of(inputs)]
+            if not sizes:
+                return fold(cell, params, inputs, state)
+
+            # The loop around it already prevents what prevent_cse is for.
+            @partial(jax.checkpoint, prevent_cse=False)
+            def segment(state: State, inputs: Inputs) -> tuple[State, State]:
+                return by_segments(sizes[1:], inputs, state)
+
+            return in_pieces(partial(scan_wide, segment), inputs, state, sizes[0])
+
+        sizes: Sequence[int]
+        state_bytes = count_bytes(state)
+        if (segments is not None and is_symbolic_dim(length)) or (
+            budget_bytes is not None and is_symbolic_dim(length * state_bytes)
+        ):
+            raise ValueError(
+                f"segments, budget_bytes: expected to be left out where the shapes are not known, "
+                f"got {segments} and {budget_bytes} for {length} steps of a state of {state_bytes} "
+                "bytes; or export for the shapes that you have"
+            )
+        if budget_bytes is not None:
+            sizes = _cut(length, state_bytes, budget_bytes)
+        elif is_symbolic_dim(length):
+            sizes = []  # One segment, which is computed once.
+        elif segments is not None:
+            sizes = [math.ceil(length / segments)]
+        else:
+            sizes = segment_sizes(length, 1)
+        return by_segments(sizes, inputs, state)
+
+    return run
+
+
+def _cut(length: int, state_bytes: int, budget_bytes: float) -> list[int]:
+    """The fewest nested sizes of segments that hold no more states than the budget.
+
+    Raises:
+      ValueError: there are none.
+    """
+    needed = []
+    # From no segments to halves of halves.
+    for levels in range(max(length, 1).bit_length()):
+        sizes = segment_sizes(length, levels)
+        needed.append(states_held(length, sizes) * state_bytes)
+        if needed[-1] <= budget_bytes:
+            return sizes
+    raise ValueError(
+        f"budget_bytes: expected at least {min(needed)} bytes for {length} steps of a state of "
+        f"{state_bytes} bytes, got {budget_bytes}; raise it, or take a smaller batch"
+    )

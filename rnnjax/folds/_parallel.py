@@ -1,0 +1,438 @@
+"""All steps at once: Newton's iteration over the whole trajectory.
+
+    s_t = step(params, s_{t-1}, x_t) for every t     is one equation in the trajectory
+
+Newton's method solves it by a few iterations of a linear recurrence, which
+`lax.associative_scan` takes in O(log T) stages (Lim, Zhu, Selfridge and Kasim 2024,
+section 3; Gonzalez, Warrington, Smith and Linderman 2024 with diagonal Jacobians). An
+iteration costs more work than a plain scan, T products of two `[S, S]` matrices with
+`dense`; it pays where T is long, the state small or its Jacobian diagonal, and the
+machine wide. Their number grows with the Lyapunov exponent: a few where the
+recurrence forgets its start, up to T where it is chaotic (Gonzalez and others 2025).
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.export import is_symbolic_dim
+
+from rnnjax._cell import (
+    Batch,
+    Cell,
+    Inputs,
+    Params,
+    State,
+    advance,
+    batch_of_state,
+    batched_axes,
+    blamed_on_params,
+    build_kernel,
+    check_cell,
+    check_state,
+)
+from rnnjax._checks import as_int, as_number, check_arrays, check_function
+from rnnjax._jacobians import Jacobians, Linear, Linearise, Path, dense
+from rnnjax._once import once, when_known
+from rnnjax._tree import carries_gradient, describe, precision
+from rnnjax._values import by_value
+from rnnjax._vectors import largest_entry
+from rnnjax._wrappers import select
+from rnnjax.folds._sequence import Fold, length_of, vary_together
+
+
+class Solution(NamedTuple):
+    """What Newton's iteration found.
+
+    Attributes:
+      final: the state after the last step, leaves `[B, ...]`.
+      states: leaves `[T, B, ...]`; NaN from the first step that is not solved.
+      iterations: `[B]`, how many until each sequence was solved; a linear cell takes one.
+      residual: `[B]`, the largest |s_t - step(params, s_{t-1}, x_t)| of the last one,
+        relative to the largest entry of the states until then.
+      solved: `[B]`, how many steps from the first on are solved; T if all are.
+      converged: `[B]`, whether all are.
+      finite: `[B]`, False where the step after the solved ones gives a number that is not
+        finite: there the recurrence itself ends, and with it the iteration.
+    """
+
+    final: State
+    states: State
+    iterations: jax.Array
+    residual: jax.Array
+    solved: jax.Array
+    converged: jax.Array
+    finite: jax.Array
+
+
+@by_value
+def parallel(
+    *,
+    tolerance: float | None = None,
+    max_iterations: int | None = None,
+    linearise: Linearise = dense,
+) -> Fold:
+    """Folds all steps at once by `newton`, with an exact gradient of every kind and order.
+
+        s = f(s):   s ← f(s) + J shift(δ),   δ_t = J_t δ_{t-1} + f(s)_t - s_t
+        g_t = ∂L/∂s_t + J_{t+1}' g_{t+1}          (backward, J at the solution)
+
+    The gradient repeats none of the iterations: it is one reverse associative scan, or as
+    many as make it exact where `diagonal` is not the whole Jacobian. What does not converge
+    is never returned. Where values are known it is an error; under `jit` or `vmap`, where
+    none can be raised, states are NaN from the first step that is not solved, and
+    `newton` tells. So they are from a step on that gives a number that is not finite, a
+    later reset notwithstanding.
+
+    Args:
+      tolerance: as `newton`.
+      max_iterations: as `newton`.
+      linearise: as `newton`.
+
+    Returns:
+      `(cell, params, inputs, state) -> (final_state, states)`.
+
+    Raises:
+      ValueError: `tolerance` is not positive, or `max_iterations` below one.
+      TypeError: `tolerance` is not a number, `max_iterations` not a whole one, or
+        `linearise` not a function; from the fold, for a state with leaves that `newton`
+        refuses.
+      FloatingPointError: from the fold, where it did not converge.
+    """
+    max_iterations = _check_options(tolerance, max_iterations, linearise)
+
+    def fold(cell: Cell, params: Params, inputs: Inputs, state: State) -> tuple[State, State]:
+        solution = newton(
+            cell, params, inputs, state,
+            tolerance=tolerance, max_iterations=max_iterations, linearise=linearise,
+        )  # fmt: skip
+        when_known(_refuse_unsolved, solution)
+        return solution.final, solution.states
+
+    return fold
+
+
+@once("tolerance", "max_iterations")
+def newton(
+    cell: Cell,
+    params: Params,
+    inputs: Inputs,
+    state: State,
+    *,
+    tolerance: float | None = None,
+    max_iterations: int | None = None,
+    linearise: Linearise = dense,
+) -> Solution:
+    """Finds the trajectory by Newton's iteration, and tells how that went.
+
+    Each iteration solves at least one step more, exactly: solved steps are held, entries
+    that are not finite make way for one plain step, and so T are always enough
+    where the recurrence itself is finite.
+
+    Args:
+      cell: the recurrence; its state has only floating or complex leaves `[B, ...]`.
+      params: its parameters.
+      inputs: leaves `[T, B, ...]`.
+      state: s before the first step.
+      tolerance: a step is solved where |s_t - step(params, s_{t-1}, x_t)| is at most
+        this times the largest entry of the states until then; 16 units in the last
+        place by default, which a linear cell meets in one iteration.
+      max_iterations: T by default.
+      linearise: what stands for the Jacobian of a step: `dense`, `diagonal`, or another
+        function of `(push, path, axes)` that returns `Jacobians`.
+
+    Returns:
+      A `Solution`, differentiable in every way.
+
+    Raises:
+      ValueError: `tolerance` is not positive, `max_iterations` below one, or T symbolic.
+      TypeError: no cell, parameters of another, options as in `parallel`, or a leaf of the
+        state carries no gradient or belongs to no member of the batch.
+    """
+    max_iterations = _check_options(tolerance, max_iterations, linearise)
+    check_cell(cell)
+    for name, tree in {"params": params, "inputs": inputs, "state": state}.items():
+        check_arrays(name, tree)
+    length = length_of(inputs)
+    if is_symbolic_dim(length):
+        raise ValueError(
+            f"inputs: expected a T that is known, got {length}: how an associative scan is cut "
+            "depends on it; export with another fold, which gives the same states"
+        )
+    params, inputs, state = vary_together(params, inputs, state)
+    with blamed_on_params(cell, params):
+        axes = (length, *_batch_of(cell, params, state))
+        kernel, drives = build_kernel(cell, params), cell.project(params, inputs)
+    tolerance = _default_tolerance(state) if tolerance is None else tolerance
+
+    def follow(states: Path) -> Path:
+        before = _later(states, state)
+        return jax.vmap(partial(advance, cell, params, kernel))(before, drives)
+
+    def jacobians(states: Path, held: jax.Array) -> Jacobians:
+        return _jacobians(linearise, jax.linearize(follow, states)[1], states, axes, held)
+
+    def solve(_: Linear, guess: Path) -> tuple[Path, _Report]:
+        limit = length if max_iterations is None else max_iterations
+        states, report = _iterate(follow, jacobians, guess, axes, tolerance, limit)
+        # custom_root gives its by-products tangents, which only floating numbers have.
+        return states, _Report(*(leaf.astype(report.residual.dtype) for leaf in report))
+
+    guess = jax.tree.map(
+        lambda s: jnp.zeros_like(jnp.broadcast_to(s[None], (length, *s.shape))), state
+    )
+    states, report = lax.custom_root(
+        lambda states: _minus(states, follow(states)),
+        vary_together(guess, state)[0],
+        solve,
+        lambda gap, rhs: _solve_linear(gap, rhs, axes, linearise),
+        has_aux=True,
+    )
+    solved = report.solved.astype(jnp.int32)
+    states = _only_solved(states, solved)
+    return Solution(
+        final=jax.tree.map(lambda s, ss: jnp.concatenate([s[None], ss])[-1], state, states),
+        states=states,
+        iterations=report.iterations.astype(jnp.int32),
+        residual=report.residual,
+        solved=solved,
+        converged=solved == length,
+        finite=report.finite.astype(bool),
+    )
+
+
+class _Report(NamedTuple):
+    """How far an iteration is; fields as in `Solution`."""
+
+    solved: jax.Array
+    finite: jax.Array
+    residual: jax.Array
+    iterations: jax.Array
+
+
+def _iterate(
+    follow: Linear,
+    jacobians: Callable[[Path, jax.Array], Jacobians],
+    guess: Path,
+    axes: Batch,
+    tolerance: float,
+    limit: int,
+) -> tuple[Path, _Report]:
+    """Solves s = follow(s), where follow(s)_t depends on s_{t-1} alone.
+
+    Args:
+      follow: every step once.
+      jacobians: those of `follow` at s, given `[T, B]`, True where s is held.
+      guess: s to begin with.
+      axes: `(T, *B)`.
+      tolerance: of the residual, relative.
+      limit: of the iterations.
+    """
+    length, zero = axes[0], jax.tree.map(jnp.zeros_like, guess)
+
+    def report(states: Path, after: Path) -> _Report:
+        error = largest_entry(_minus(after, states), axes)
+        finite = jnp.isfinite(error)
+        # Of the past only: what is far off later on must not excuse an error here.
+        scale = lax.cummax(largest_entry(after, axes), axis=0)
+        met = (finite & (error <= tolerance * scale)).astype(jnp.int32)
+        solved = lax.cumprod(met, axis=0)
+        count = solved.sum(0, dtype=jnp.int32)
+        following = _later(solved, jnp.ones_like(count)) > solved
+        relative = jnp.where(error == 0, error, error / scale)
+        return _Report(
+            solved=count,
+            finite=jnp.all(finite | ~following, axis=0),
+            residual=relative.max(0, initial=0),
+            iterations=jnp.zeros_like(count),
+        )
+
+    def going(now: _Report) -> jax.Array:
+        return (now.solved < length) & now.finite & (now.iterations < limit)
+
+    def iterate(carry: tuple[Path, Path, _Report]) -> tuple[Path, Path, _Report]:
+        states, after, now = carry
+        held = _first(now.solved, length)
+        J = jacobians(states, held)
+        delta = _choose(held, zero, _scan_linear(J, _choose(held, zero, _minus(after, states))))
+        moved = J(_later(delta, jax.tree.map(lambda d: jnp.zeros_like(d.sum(0)), delta)))
+        better = jax.tree.map(jnp.add, after, moved)
+        for plain in (after, states):
+            better = jax.tree.map(lambda a, b: jnp.where(jnp.isfinite(a), a, b), better, plain)
+        states = _choose(held, states, better)
+        after = follow(states)
+        count = now.iterations + going(now).astype(jnp.int32)
+        return states, after, report(states, after)._replace(iterations=count)
+
+    first = follow(guess)
+    begin = guess, first, report(guess, first)
+    states, _, reached = lax.while_loop(lambda carry: jnp.any(going(carry[2])), iterate, begin)
+    return states, reached
+
+
+def _solve_linear(gap: Linear, rhs: Path, axes: Batch, linearise: Linearise) -> Path:
+    """Solves gap(v) = rhs for gap(v)_t = v_t - J_t v_{t-1}, differentiably.
+
+    It is iterated only where `linearise` is not exact.
+    """
+    even = jnp.arange(axes[0]) % 2 == 0
+    nothing = jnp.zeros_like(largest_entry(rhs, axes), bool)
+    J = _jacobians(linearise, lambda v: _minus(v, gap(v)), rhs, axes, nothing)
+    J = lax.stop_gradient(J)
+
+    def solve(J: Jacobians, gap: Linear, rhs: Path) -> Path:
+        zero = jax.tree.map(jnp.zeros_like, rhs)
+
+        def follow(v: Path) -> Path:
+            # v - gap(v), but no step's v meets J times the one before: where it is far off,
+            # their difference would be all rounding.
+            by_odd, by_even = gap(_choose(even, zero, v)), gap(_choose(even, v, zero))
+            return _minus(rhs, _choose(even, by_odd, by_even))
+
+        tolerance = _default_tolerance(rhs)
+        v, report = _iterate(follow, lambda v, held: J, zero, axes, tolerance, axes[0])
+        return _only_solved(v, report.solved)
+
+    def flipped(path: Path) -> Path:
+        # JAX transposes without conjugating; the adjoint of complex numbers conjugates.
+        return jax.tree.map(lambda v: jnp.conj(v[::-1]), path)
+
+    def solve_back(transposed: Linear, rhs: Path) -> Path:
+        # g_t = J_{t+1}' g_{t+1} + rhs_t is the same recurrence with time reversed.
+        back = jax.tree.map(lambda j: _earlier(j)[::-1], J.adjoint())
+        return flipped(solve(back, lambda v: flipped(transposed(flipped(v))), flipped(rhs)))
+
+    return lax.custom_linear_solve(gap, _linear_together(rhs), partial(solve, J), solve_back)
+
+
+def _linear_together(path: Path) -> Path:
+    """The same numbers, every leaf linear if one is, as the transpose of a solve wants them.
+
+    A leaf that does not itself read what is differentiated is a plain zero. The sum of no
+    numbers is zero too, and linear in them.
+    """
+    sums = [jnp.real(v[:0]).astype(jnp.float32).sum() for v in jax.tree.leaves(path)]
+    nothing = jnp.stack(sums).sum()
+    return jax.tree.map(lambda v: v + nothing.astype(v.dtype), path)
+
+
+def _jacobians(
+    linearise: Linearise, linear: Linear, like: Path, axes: Batch, held: jax.Array
+) -> Jacobians:
+    """The J_t of linear(v)_t = J_t v_{t-1}; zero where `held` and where not finite."""
+
+    def push(v: Path) -> Path:
+        v = vary_together(v, like)[0]  # Drawn by `linearise`, it is the same on every device.
+        moved = linear(jax.tree.map(_earlier, v))
+        zero = jax.tree.map(jnp.zeros_like, moved)
+        moved = jax.tree.map(lambda m, z: jnp.where(jnp.isfinite(m), m, z), moved, zero)
+        return _choose(held, zero, moved)
+
+    return linearise(push, like, axes)
+
+
+def _scan_linear(J: Jacobians, b: Path) -> Path:
+    """v_t = J_t v_{t-1} + b_t, from v = 0."""
+
+    def join(first: Any, second: Any) -> Any:
+        (A, a), (B, b) = first, second
+        return B.after(A), jax.tree.map(jnp.add, B(a), b)
+
+    return lax.associative_scan(join, (J, b))[1]
+
+
+def _later(path: Path, first: Path) -> Path:
+    """What stood at t-1, for every t."""
+    return jax.tree.map(lambda s, ss: jnp.concatenate([s[None], ss])[:-1], first, path)
+
+
+def _earlier(leaf: jax.Array) -> jax.Array:
+    """What stands at t+1, for every t."""
+    return jnp.concatenate([leaf, jnp.zeros_like(leaf[:1])])[1:]
+
+
+def _minus(first: Path, second: Path) -> Path:
+    return jax.tree.map(jnp.subtract, first, second)
+
+
+def _choose(where: jax.Array, this: Path, that: Path) -> Path:
+    return jax.tree.map(partial(select, where), this, that)
+
+
+def _only_solved(path: Path, solved: jax.Array) -> Path:
+    """NaN from the first step that is not solved."""
+    known = _first(solved, jax.tree.leaves(path)[0].shape[0])
+    return _choose(known, path, jax.tree.map(lambda s: jnp.full_like(s, jnp.nan), path))
+
+
+def _first(count: jax.Array, length: int) -> jax.Array:
+    """`[T, B]`, True at the first `count` steps, `[B]`."""
+    times = jnp.arange(length, dtype=count.dtype).reshape(length, *(1,) * count.ndim)
+    return times < count[None]
+
+
+def _default_tolerance(path: Path) -> float:
+    return 16 * precision(path)
+
+
+def _batch_of(cell: Cell, params: Params, state: State) -> Batch:
+    """B, of a state whose every leaf begins with it and has a derivative."""
+    batched = batched_axes(cell, params)
+    batch = batch_of_state(batched, state) or ()
+    check_state(state, jax.eval_shape(lambda p: cell.start(p, batch), params), batch)
+    leaves, own = jax.tree.leaves(state), jax.tree.leaves(batched)
+    pairs = list(zip(leaves, own, strict=True))
+    batches = {jnp.shape(leaf)[: jnp.ndim(leaf) - axes] for leaf, axes in pairs}
+    fit = all(axes >= 0 and carries_gradient(leaf) for leaf, axes in pairs)
+    if not fit or len(batches) != 1:
+        raise TypeError(
+            "state: expected floating or complex leaves that all begin with the batch axes, got "
+            f"{describe(state)}; counters, keys and what the batch shares have no Jacobian of "
+            "one member: use `fold=rnnjax.folds.scan()`"
+        )
+    return batches.pop()
+
+
+def _check_options(
+    tolerance: float | None, max_iterations: int | None, linearise: Linearise
+) -> int | None:
+    """`max_iterations`, if all are what they should be."""
+    check_function("linearise", linearise, "push, path, axes", "pass one such as folds.dense")
+    if tolerance is not None and not as_number("tolerance", tolerance) > 0:
+        raise ValueError(
+            f"tolerance: expected a positive number, got {tolerance}; leave it out for 16 units "
+            "in the last place"
+        )
+    if max_iterations is None:
+        return None
+    max_iterations = as_int("max_iterations", max_iterations)
+    if max_iterations < 1:
+        raise ValueError(
+            f"max_iterations: expected at least 1 iteration, got {max_iterations}; leave it out "
+            "for T, which is always enough"
+        )
+    return max_iterations
+
+
+def _refuse_unsolved(solution: Solution) -> None:
+    converged = bool(jnp.all(solution.converged))
+    if converged:
+        return
+    worst = int(jnp.argmin(solution.solved))
+    solved, iterations, residual, finite = (
+        leaf.reshape(-1)[worst].item()
+        for leaf in (solution.solved, solution.iterations, solution.residual, solution.finite)
+    )
+    cause = (
+        f"{iterations} iterations were too few, and the residual is {residual:.1e}; raise "
+        "`max_iterations` (T is always enough) or `tolerance`"
+        if finite
+        else f"step {solved} gives a number that is not finite; look at the recurrence there"
+    )
+    raise FloatingPointError(
+        f"states: expected {length_of(solution.states)} steps solved, got {solved} in the worst "
+        f"sequence: {cause}, or use `fold=rnnjax.folds.scan()`"
+    )

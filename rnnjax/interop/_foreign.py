@@ -1,0 +1,214 @@
+"""Another library's cell as a `Cell`: what the adapters share.
+
+    carry_t, y_t, params_t = step(params_{t-1}, keys_t, carry_{t-1}, x_t)
+
+A foreign module may do more in a step than a `Cell`: show what it does not carry, count
+steps, draw random numbers, keep running statistics. What a step changes is state; what
+it leaves alone is parameters. Which is which is seen by tracing one step.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from rnnjax._cell import Batch, Cell, Inputs, Params, signature
+from rnnjax._checks import check_arrays
+from rnnjax._tree import combine, describe, serializable
+
+Carry = Any
+Keys = Any
+
+
+@serializable
+class ForeignState(NamedTuple):
+    """The state of a foreign cell.
+
+    Attributes:
+      carry: leaves `[B, ...]`, in the library's own structure.
+      y: the output of the last step, leaves `[B, ...]`, zeros before the first; None in
+        place of every leaf that is a leaf of the carry.
+      params: those parameters that a step changes (counters, random streams, running
+        statistics), None in place of the others. They belong to no member of the
+        batch: neither masked nor reset.
+      clock: steps taken, of which the keys of a step are drawn; None without keys.
+    """
+
+    carry: Carry
+    y: Any
+    params: Params
+    clock: jax.Array | None
+
+
+class Foreign(NamedTuple):
+    """A module of another library, taken apart.
+
+    Attributes:
+      init: `key -> params`, every variable of the module.
+      carry: `(params, batch_shape) -> carry`.
+      step: `(params, keys, carry, x) -> (carry, y, params)`.
+      held: `params -> params`, with no gradient to those that are not to be trained.
+    """
+
+    init: Callable[[jax.Array], Params]
+    carry: Callable[[Params, Batch], Carry]
+    step: Callable[[Params, Keys, Carry, Inputs], tuple[Carry, Any, Params]]
+    held: Callable[[Params], Params]
+
+
+def foreign_cell(module: Foreign, like: Params, example: Inputs, *, keys: Keys = None) -> Cell:
+    """A cell whose parameters are the module's variables, and whose state is `ForeignState`.
+
+    Args:
+      module: the module.
+      like: parameters as `init` gives them; only structure, shapes and dtypes are read.
+      example: the input of one step without batch axes; only shapes and dtypes are read.
+      keys: pytree of keys; each step is given others, folded with the number of steps
+        taken. None for a module that is given none.
+
+    Returns:
+      A cell without a kernel.
+
+    Raises:
+      TypeError: a step does not give back what it was given.
+    """
+    seen = _look(module, like, example, keys)
+    structure: Any = jax.tree.structure(like)
+
+    def start(params: Params, batch: Batch) -> ForeignState:
+        if structure != jax.tree.structure(params):
+            raise TypeError(
+                f"params: expected every variable of the module, {describe(like)}, got "
+                f"{describe(params)}; pass what `init` gives, or other numbers in its place"
+            )
+        params = module.held(params)
+        carry = module.carry(params, batch)
+        _, y, _ = jax.eval_shape(module.step, params, keys, carry, spread(example, batch))
+        return ForeignState(
+            carry=carry,
+            y=jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), seen.stored(y)),
+            params=seen.changed(params),
+            clock=None if keys is None else jnp.zeros((), jnp.int32),
+        )
+
+    def update(params: Params, state: ForeignState, x: Inputs, _: None) -> ForeignState:
+        clock, keys_t = state.clock, keys
+        if clock is not None:
+            keys_t = jax.tree.map(partial(_fold_in, clock), keys)
+            clock = clock + 1
+        now = combine(state.params, module.held(params))
+        carry, y, after = module.step(now, keys_t, state.carry, x)
+        return ForeignState(carry, seen.stored(y), seen.changed(after), clock)
+
+    return Cell(
+        init=module.init,
+        start=start,
+        project=lambda params, inputs: inputs,
+        kernel=None,
+        hidden=None,
+        update=update,
+        output=lambda state: seen.shown(state.carry, state.y),
+        feature_axes=jax.tree.map(jnp.ndim, example),
+    )
+
+
+def check_example(example: Inputs) -> None:
+    """Refuses what is no input of a step.
+
+    Raises:
+      TypeError: there is no array, or something else.
+    """
+    check_arrays("example", example)
+    if not jax.tree.leaves(example):
+        raise TypeError(
+            f"example: expected the input of one step, got {example!r}; pass an array such as "
+            "jnp.zeros(D)"
+        )
+
+
+@contextlib.contextmanager
+def tried(example: Inputs) -> Iterator[None]:
+    """Says on which input a module failed."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(
+            f"example: expected the input of one step as the module takes it, got "
+            f"{describe(example)}; what stands above is the module's"
+        )
+        raise
+
+
+def spread(example: Inputs, batch: Batch) -> Inputs:
+    """Zeros like the input of one step, leaves `[B, ...]`."""
+    return jax.tree.map(
+        lambda leaf: jnp.zeros((*batch, *jnp.shape(leaf)), jnp.result_type(leaf)), example
+    )
+
+
+def _fold_in(clock: jax.Array, key: jax.Array) -> jax.Array:
+    return jax.random.fold_in(key, clock)
+
+
+class _Seen(NamedTuple):
+    """What one step does with its leaves.
+
+    Attributes:
+      structure: of y.
+      places: for each leaf of y, the leaf of the carry that it is, or None.
+      changes: for each leaf of the parameters, whether a step changes it.
+    """
+
+    structure: Any
+    places: list[int | None]
+    changes: list[bool]
+
+    def stored(self, y: Any) -> Any:
+        """`y`, with None for what the carry tells."""
+        leaves = zip(jax.tree.leaves(y), self.places, strict=True)
+        return self.structure.unflatten([leaf if place is None else None for leaf, place in leaves])
+
+    def shown(self, carry: Carry, stored: Any) -> Any:
+        """The whole y."""
+        rest, own = jax.tree.leaves(carry), iter(jax.tree.leaves(stored))
+        return self.structure.unflatten(
+            [next(own) if place is None else rest[place] for place in self.places]
+        )
+
+    def changed(self, params: Params) -> Params:
+        """`params`, with None for what no step changes."""
+        leaves, structure = jax.tree.flatten(params)
+        pairs = zip(leaves, self.changes, strict=True)
+        return jax.tree.unflatten(structure, [leaf if moves else None for leaf, moves in pairs])
+
+
+def _look(module: Foreign, params: Params, example: Inputs, keys: Keys) -> _Seen:
+    batch = (2,)  # Not 1, where a mean over the batch would seem to leave things as they are.
+    carry = jax.eval_shape(lambda p: module.carry(p, batch), params)
+    found: list[_Seen] = []
+
+    def look(params: Params, carry: Carry, x: Inputs) -> None:
+        after, y, params_after = module.step(params, keys, carry, x)
+        for name, new, old in (("carry", after, carry), ("variables", params_after, params)):
+            if signature(new) != signature(old):
+                raise TypeError(
+                    f"{name}: expected a step to keep {describe(old)}, got {describe(new)}; make "
+                    "the module give back the structure, shapes and dtypes it is given, and the "
+                    f"example, {describe(example)}, an input of its kind"
+                )
+        place = {id(leaf): number for number, leaf in enumerate(jax.tree.leaves(after))}
+        leaves, structure = jax.tree.flatten(y)
+        pairs = zip(jax.tree.leaves(params_after), jax.tree.leaves(params), strict=True)
+        found.append(
+            _Seen(
+                structure,
+                [place.get(id(leaf)) for leaf in leaves],
+                [new is not old for new, old in pairs],
+            )
+        )
+
+    jax.eval_shape(look, params, carry, spread(example, batch))
+    return found[0]

@@ -1,0 +1,77 @@
+"""Parameters of one cell on their way from or to another library."""
+
+from typing import Any
+
+import numpy as np
+
+from rnnjax._cell import Params
+from rnnjax.cells import ElmanParams, GRUParams, LSTMParams
+from rnnjax.interop._arrays import Shape, check_entries, to_numpy
+
+GATES = {ElmanParams: 1, GRUParams: 3, LSTMParams: 4}
+
+
+def expected_shapes(kind: Any, inputs: int, hidden: int) -> dict[str, Shape]:
+    """The shapes of the fields that the parameters of every kind have."""
+    columns = GATES[kind] * hidden
+    return {"W_xh": (inputs, columns), "W_hh": (hidden, columns), "b_h": (columns,)}
+
+
+def check_params(
+    params: Params,
+    kind: Any,
+    what: str,
+    *,
+    inputs: int | None = None,
+    hidden: int | None = None,
+    reset_after: bool = True,
+) -> dict[str, np.ndarray]:
+    """The fields of the parameters of one cell, as arrays of numpy.
+
+    Args:
+      params: what came.
+      kind: what the other library's cell has a place for.
+      what: that cell, for the error.
+      inputs: its D, if it is known.
+      hidden: its H, if it is known.
+      reset_after: for a GRU, where its reset gate acts.
+
+    Raises:
+      TypeError: they are those of another cell.
+      ValueError: an array is missing, too much, or of a shape or dtype that does not fit.
+    """
+    if not isinstance(params, kind):
+        raise TypeError(
+            f"params: expected {kind.__name__} for {what}, got {type(params).__name__}; convert "
+            "cells one by one"
+        )
+    fields = {
+        name: to_numpy(name, array) for name, array in params._asdict().items() if array is not None
+    }
+    hidden = min(matrix_shape(fields.get("W_hh"))) if hidden is None else hidden
+    if inputs is None:
+        inputs = other_size(fields.get("W_xh"), GATES[kind] * hidden, axis=0)
+    shapes = expected_shapes(kind, inputs, hidden)
+    if kind is GRUParams and reset_after:
+        shapes["b_hn"] = (hidden,)
+    check_entries(
+        fields,
+        shapes,
+        what=f"the parameters of {what}",
+        remedy="it has no projection, and its GRU resets "
+        + ("after" if reset_after else "before")
+        + " the product",
+    )
+    return fields
+
+
+def matrix_shape(array: np.ndarray | None) -> tuple[int, int]:
+    """Zeros for what is missing or no matrix: a check of all entries is to name it."""
+    return (0, 0) if array is None or array.ndim != 2 else (array.shape[0], array.shape[1])
+
+
+def other_size(array: np.ndarray | None, known: int, *, axis: int) -> int:
+    """The size along an axis of a matrix whose other size is known, should it lie the other way."""
+    shape = matrix_shape(array)
+    turned = shape[1 - axis] != known and shape[axis] == known
+    return shape[1 - axis if turned else axis]
