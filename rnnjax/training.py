@@ -274,9 +274,9 @@ def fit(
       has_aux: as in `train`.
       monitor: `params -> mapping of names to scalars`, pure and compiled like a sampler,
         recorded at the start and after every chunk; see `gradient_monitor`.
-      validate: `params -> scalar`, the lower the better, on data that is not trained on. It
-        is called at the start, where the number of steps is a multiple of `every`, and at
-        the end, and recorded as "validation".
+      validate: `params -> scalar`, the lower the better, on data that is not trained on;
+        called where the number of steps is a multiple of `every`, and at the end, and
+        recorded as "validation".
       every: steps between two validations; by default `chunk`.
       patience: training ends after so many validations in a row that were not the best yet.
       callback: `(state, record)`, called after every record.
@@ -325,7 +325,7 @@ def fit(
         def validated() -> Record:
             nonlocal best, best_params, waited
             step = int(state.step)
-            if validate is None or not (step % every == 0 or step in (begun, stop)):
+            if validate is None or not (step % every == 0 or step == stop):
                 return {}
             numbers = score(state.params)
             waited += 1
@@ -339,9 +339,8 @@ def fit(
                 if callback is not None:
                     callback(state, record)
 
-        numbers = validated()
         if begun == 0:  # Where training goes on there is a record already.
-            keep(watch(state.params) | numbers)
+            keep(watch(state.params))
         for run in chunks:
             state = run.state
             runs.append(run)

@@ -1,6 +1,5 @@
 """A recurrent language model, trained on one long text with its state carried on."""
 
-import json
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,7 @@ from flax import nnx
 import rnnjax
 from experiments.common.output import say
 from rnnjax.interop.nnx import RNN
-from rnnjax.training import stream
+from rnnjax.training import begin, fit
 
 # A network whose state has never been fresh since training began is lost with a fresh one: what
 # it came to keep in its state for good is missing. So now and then it begins anew.
@@ -149,7 +148,7 @@ def train(
       key: what is dropped out and who begins anew follow from it.
       validate: the loss of a model on other text, in nats a token.
       looks: how often it is asked.
-      metrics: a JSON Lines file to append to: step, loss, validation.
+      metrics: a JSON Lines file to append to, as of `rnnjax.training.fit`.
     """
     length = len(text) // batch
     rows = jnp.asarray(text[: batch * length].reshape(batch, length).T)
@@ -161,7 +160,7 @@ def train(
             yield rows[places], jax.random.fold_in(key, step)
 
     def loss(params: Any, state: Any, window: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, Any]:
-        """Of the next token; the recurrence has an `unroll` of its own."""
+        """Of the next token."""
         tokens, key = window
         model = nnx.merge(graph, params, rest)
         fresh = jax.random.bernoulli(jax.random.fold_in(key, 0), RESTART, (batch, 1))
@@ -174,18 +173,17 @@ def train(
     schedule = optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 20, steps)
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
     start, _ = model(rows[:0])
-    losses = []
-    with metrics.open("a", encoding="utf-8") as file:
-        for done in stream(loss, params, start, windows(), optimizer):
-            losses.append(float(done.loss))
-            if len(losses) * looks // steps > (len(losses) - 1) * looks // steps:
-                trained = nnx.merge(graph, done.params, rest)
-                line = {
-                    "step": len(losses),
-                    "loss": float(np.mean(losses[-(steps // looks) :])),
-                    "validation": validate(trained),
-                }
-                file.write(json.dumps(line) + "\n")
-                file.flush()
-                say(", ".join(f"{name} {value:.5g}" for name, value in line.items()))
-    return trained
+    fitted = fit(
+        loss,
+        begin(params, optimizer, carry=start),
+        windows(),
+        optimizer,
+        chunk=-(-steps // looks),
+        validate=lambda params: validate(nnx.merge(graph, params, rest)),
+        callback=lambda state, record: say(
+            ", ".join(f"{name} {value:.5g}" for name, value in record.items())
+        ),
+        metrics=metrics,
+        quiet=True,
+    )
+    return nnx.merge(graph, fitted.state.params, rest)
