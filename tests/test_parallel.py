@@ -121,7 +121,7 @@ def test_gradient_where_the_diagonal_is_not_all(name: str) -> None:
 @pytest.mark.parametrize(("name", "linearise"), [("complex", folds.dense), ("lru", folds.diagonal)])
 def test_gradient_is_one_scan(name: str, linearise: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """With no second iteration allowed in the backward pass."""
-    module, length = sys.modules["rnnjax.folds.parallel"], 7
+    module, length = sys.modules["rnnjax.folds._parallel"], 7
     iterate = module._iterate
 
     def at_most_one(*args: Any) -> Any:
