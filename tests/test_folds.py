@@ -82,6 +82,7 @@ def test_every_fold_of_the_library_is_in_the_table() -> None:
         if inspect.isfunction(getattr(folds, name))
         and inspect.signature(getattr(folds, name)).return_annotation == folds.Fold
     }
+    makers.remove("default")  # one of the others
     assert makers == {fold.split("(")[0] for fold, row in FOLDS.items() if not row.like}
 
 

@@ -140,6 +140,13 @@ def test_the_default_fold_is_the_one_that_is_named() -> None:
     assert folds.truncated(window=3) == folds.truncated(window=3, fold=folds.blocked())
 
 
+@pytest.mark.parametrize("fold", laws.FOLDS)
+def test_a_fold_of_the_table_is_a_value(fold: str) -> None:
+    """A closure would compile again at every call, and not pickle."""
+    made = laws.FOLDS[fold].fold
+    assert pickle.loads(pickle.dumps(made)) == made
+
+
 @pytest.mark.parametrize("cell", sorted(CELLS.keys() - {"linen"}))
 def test_a_cell_out_of_pickle_computes_the_same(cell: str) -> None:
     """Its parameters go there and back as well."""
