@@ -71,8 +71,9 @@ def fields(app: Any, what: str, name: str, obj: Any, skip: bool, options: Any) -
 
 
 def readme(app: Any, docname: str, source: list[str]) -> None:
-    """The README is a page too; what links to it from docs/ finds it there."""
+    """README and CONTRIBUTING are pages too; what links to them from docs/ finds them there."""
     source[0] = source[0].replace("](../../README.md", "](../readme.md")
+    source[0] = source[0].replace("](../CONTRIBUTING.md", "](contributing.md")
 
 
 def setup(app: Any) -> None:

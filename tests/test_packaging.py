@@ -113,7 +113,7 @@ def test_an_installed_wheel_passes_the_tests_of_the_source_archive(built, tmp_pa
     shipped = {path.name for path in outside.iterdir()}
     assert shipped >= {
         "tests", "benchmarks", "experiments", "docs", "Makefile", "README.md", "LICENSE",
-        "CHANGELOG.md", "CITATION.cff", "pyproject.toml",
+        "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "pyproject.toml",
     }  # fmt: skip
     (outside / "rnnjax").rename(tmp_path / "not imported")
 
