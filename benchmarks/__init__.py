@@ -1,3 +1,3 @@
 """How fast, and how large: every way of folding a recurrence against every other library."""
 
-import experiments  # noqa: F401 (it tells which of the packages that both need are missing)
+import experiments  # noqa: F401 (reports which of the packages that both need are missing)

@@ -1,8 +1,8 @@
 """`python -m benchmarks` runs every benchmark, `python -m benchmarks NAME` one of them.
 
-Any file in this folder that tells its run time is a benchmark: a docstring whose first
+Any file in this folder that states its run time is a benchmark: a docstring whose first
 line is the question it answers, with a line `Run time: ...`; `measure(quick)`, which
-yields plain rows; and `report(rows)`, which makes a table and findings of them.
+yields plain rows; and `report(rows)`, which summarises them as a table and findings.
 """
 
 import dataclasses
@@ -35,12 +35,12 @@ RESULTS = Path("results/benchmarks")
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What a run can be told."""
+    """The options of a run."""
 
     name: tyro.conf.Positional[str] = "all"
-    """A benchmark, 'all' of them, or 'list' to see what each asks."""
+    """A benchmark, 'all' of them, or 'list' to see what each measures."""
     quick: bool = False
-    """One small problem each, to see that it works; no figures to quote."""
+    """One small problem each, to check that it works; not for timings to quote."""
     out: Annotated[
         Path | None,
         tyro.conf.arg(help_behavior_hint=f"(default: {RESULTS}, {RESULTS}/quick with --quick)"),
@@ -75,7 +75,7 @@ def main() -> int:
     for each in benchmarks.values() if name == "all" else [benchmarks[name]]:
         try:
             records[each.name] = run(each, options, folder)
-        except OutputError:  # the next ones would end so, too
+        except OutputError:  # the next ones would fail in the same way
             raise
         except Exception:
             say(traceback.format_exc().rstrip())
@@ -87,7 +87,7 @@ def main() -> int:
 
 
 def run(benchmark: Description, options: Options, folder: Path) -> dict[str, Any]:
-    """Measures one benchmark, writes what there is however far it gets, and shows it."""
+    """Runs one benchmark, writes its rows even if it is interrupted, and prints them."""
     began = time.perf_counter()
     say(f"{benchmark.name}: {benchmark.claim}")
     module = importlib.import_module(f"benchmarks.{benchmark.name}")
@@ -99,7 +99,7 @@ def run(benchmark: Description, options: Options, folder: Path) -> dict[str, Any
             say(f"  {in_short(row)}")
     except (KeyboardInterrupt, Exception) as caught:
         error = caught
-    # A part of a run never takes the place of a whole one.
+    # A partial run never replaces a complete one.
     stem = benchmark.name if error is None else f"{benchmark.name}.incomplete"
     seconds = time.perf_counter() - began
     ended = "done" if error is None else f"ended by {type(error).__name__}"
@@ -113,7 +113,7 @@ def run(benchmark: Description, options: Options, folder: Path) -> dict[str, Any
     )  # fmt: skip
     try:
         write(folder, stem, found, report)
-    finally:  # what was measured is shown even so
+    finally:  # show what was measured even if it cannot be written
         if not options.json:
             with printing():
                 show(report, rows)
@@ -123,7 +123,7 @@ def run(benchmark: Description, options: Options, folder: Path) -> dict[str, Any
 
 
 def write(folder: Path, stem: str, found: dict[str, Any], report: Report) -> None:
-    """The JSON and the figure, each whole."""
+    """Writes the JSON and the figure, each atomically."""
     files = {f"{stem}.json": strict_text(found).encode()}
     if report.draw is not None and found["rows"]:
         figure = Figure(layout="constrained")

@@ -1,9 +1,9 @@
-"""How good is the planner's choice, beside the best block and the best of keeping or not?
+"""How good is the planner's choice, compared with the best block size, storing or recomputing?
 
 Run time: about 4 minutes on two cores; 15 s with --quick.
 
-A training step with every size of block, drives and products kept or computed again. The
-planner is `rnnjax.plan` without a budget, which is what `folds.blocked()` does.
+A training step with every block size, drives and products stored or recomputed. The
+planner is `rnnjax.plan` without a budget, which is what `folds.blocked()` uses.
 """
 
 from collections.abc import Iterator, Sequence
@@ -54,7 +54,7 @@ def measure(quick: bool) -> Iterator[Row]:
 
 
 def report(rows: Sequence[Row]) -> Report:
-    """The planner's time over the best candidate's, and what it had expected."""
+    """The planner's time over the best candidate's, and its predictions."""
     lines, losses = [], {}
     for place, case in by_point(rows).items():
         others = {n: r["planned_to_it"]["median"] for n, r in case.items() if n in CANDIDATES}

@@ -2,7 +2,7 @@
 
 Run time: about 100 s on two cores; 10 s with --quick.
 
-Each round traces and compiles anew, with JAX's compilation cache off.
+Each round traces and compiles again, with JAX's compilation cache off.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,7 +34,7 @@ def compare(problem: Problem, *, rounds: int) -> Iterator[Row]:
     def once(name: str) -> Program:
         return CONTENDERS[name](problem).training_step()
 
-    # The first time pays for imports and for what JAX traces only once in a process.
+    # The first time includes imports and what JAX traces only once per process.
     calls = {name: partial(once, name) for name in CONTENDERS}
     first, reasons = attempt(calls)
     times = take_turns({name: calls[name] for name in first}, rounds=rounds, seconds=0)

@@ -1,4 +1,4 @@
-"""Contenders made ready, or named as left out, then timed in turns beside a large product."""
+"""Prepares contenders, or records why one is left out, and times them in random order."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -28,7 +28,7 @@ def attempt(makers: Mapping[str, Callable[[], Made]]) -> tuple[dict[str, Made], 
     """Makes what can be made.
 
     Returns:
-      What was made, and for each contender that gave nothing the reason.
+      What was made, and for each contender that failed the reason.
     """
     made: dict[str, Made] = {}
     reasons: dict[str, str] = {}
@@ -39,13 +39,13 @@ def attempt(makers: Mapping[str, Callable[[], Made]]) -> tuple[dict[str, Made], 
             reasons[name] = f"not installed: {error}"
         except UnavailableError as error:
             reasons[name] = str(error)
-        except Exception as error:  # A library that breaks is no reason to lose the others.
+        except Exception as error:  # One library's failure should not lose the others.
             reasons[name] = f"failed: {type(error).__name__}: {error}".splitlines()[0]
     return made, reasons
 
 
 def sizes(problem: Problem) -> Row:
-    """The problem as it stands in a row."""
+    """The problem as columns of a row."""
     return dict(zip(("cell", "B", "T", "D", "H"), problem, strict=True))
 
 
@@ -54,7 +54,7 @@ class Race(NamedTuple):
 
     Attributes:
       program: which of a model's programs.
-      passes: its products, in those of a forward pass.
+      passes: its products, as a multiple of those of a forward pass.
     """
 
     program: Callable[[Model], Callable[[], Program]]
@@ -62,7 +62,7 @@ class Race(NamedTuple):
 
 
 def race(how: Race, *, quick: bool) -> Iterator[Row]:
-    """Times every fold and every peer; a row for each at each problem."""
+    """Times every fold, every peer and a large product; a row for each contender and problem."""
     side = jax.random.normal(jax.random.key(2), (SIDE, SIDE))
     product = build(jnp.matmul, side, side)
     jax.block_until_ready(product.call())
@@ -72,7 +72,7 @@ def race(how: Race, *, quick: bool) -> Iterator[Row]:
         )
         calls = {name: program.call for name, program in programs.items()}
         times = take_turns({**calls, LIMIT: product.call}, rounds=5, seconds=0 if quick else 1.0)
-        # How long the problem's products would take at the large product's speed, in its times.
+        # The limit: the problem's operations over those of the large product.
         share = how.passes * problem.operations / (2 * SIDE**3)
         for name, program in programs.items():
             to_limit = Spread(*(value / share for value in ratio(times, name, LIMIT)))
@@ -90,14 +90,14 @@ def race(how: Race, *, quick: bool) -> Iterator[Row]:
 
 
 def ready(how: Race, make: Callable[[Problem], Model], problem: Problem) -> Program:
-    """Compiled and run once."""
+    """The program, compiled and run once."""
     program = how.program(make(problem))()
     jax.block_until_ready(program.call())
     return program
 
 
 class Targets(NamedTuple):
-    """What ours should reach, as ratios of the others' time to ours.
+    """Our targets, as ratios of the others' time to ours.
 
     Attributes:
       jax_mean: geometric mean against the fastest JAX peer.
@@ -111,7 +111,7 @@ class Targets(NamedTuple):
 
 
 def standings(rows: Sequence[Row], targets: Targets) -> Report:
-    """A line a problem, in units of the limit; ours against the fastest of the others."""
+    """A line per problem, in units of the limit; ours against the fastest of the others."""
     by_problem = by_point(rows)
     contenders = _in_order(rows)
     limits = _of(by_problem, (OURS,), "to_limit")
@@ -159,13 +159,13 @@ def _of(
 
 
 def _in_order(rows: Sequence[Row]) -> list[str]:
-    """Those who took part in some problem: ours, then the others."""
+    """The contenders that took part in some problem: ours, then the others."""
     took_part = {row["contender"] for row in measured(rows)}
     return [name for name in (*FOLDS, *PEERS) if name in took_part]
 
 
 def draw(figure: "Figure", rows: Sequence[Row]) -> None:
-    """Ratio to the limit, a panel a cell; ours drawn thicker, bars from quartile to quartile."""
+    """Ratio to the limit, one panel per cell; ours thicker, error bars between quartiles."""
     rows = measured(rows)
     cells = list(dict.fromkeys(row["cell"] for row in rows))
     shapes = list(dict.fromkeys(tuple(row[name] for name in "BTDH") for row in rows))
@@ -191,7 +191,7 @@ def draw(figure: "Figure", rows: Sequence[Row]) -> None:
         panel.set_xticks(range(len(shapes)), [",".join(map(str, shape)) for shape in shapes])
         panel.tick_params(axis="x", rotation=30)
     panels[0].set(ylabel="time / limit")
-    # Every panel has a line, if an empty one, for every contender.
+    # Every panel has a line for every contender, possibly an empty one.
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center")
     figure.supxlabel(
         f"B,T,D,H     (limit: operations of the products / speed of a {LIMIT} in the same round)",

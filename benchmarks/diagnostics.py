@@ -1,8 +1,8 @@
-"""How long does the full spectrum of a trajectory's Jacobians take, beside numpy doing the same?
+"""How long does the full spectrum of a trajectory's Jacobians take, compared with numpy?
 
 Run time: about 20 s on two cores; 3 s with --quick.
 
-The same: run a tanh network, build every step's Jacobian, multiply it onto an orthogonal
+Both run a tanh network, build every step's Jacobian, multiply it onto an orthogonal
 basis and take a QR decomposition at every step; the means of ln |R_ii| are the Lyapunov
 exponents. `jacobian_product_spectrum` does more: the singular values of every product.
 """
@@ -68,7 +68,7 @@ def exponents(cell: rnnjax.Cell) -> Any:
 
 
 def last_spectrum(cell: rnnjax.Cell) -> Any:
-    """`(params, x) -> [N]`, the log singular values of the whole product a step."""
+    """`(params, x) -> [N]`, the log singular values of the whole product, per step."""
 
     def run(params: Any, x: jax.Array) -> jax.Array:
         return rnnjax.jacobian_product_spectrum(cell, params, x)[0] / len(x)
@@ -79,7 +79,7 @@ def last_spectrum(cell: rnnjax.Cell) -> Any:
 def numpy_exponents(
     W_xh: np.ndarray, W_hh: np.ndarray, b_h: np.ndarray, x: np.ndarray
 ) -> np.ndarray:
-    """As `exponents`, by hand."""
+    """As `exponents`, in numpy."""
     h = np.zeros_like(b_h)
     Q = np.eye(len(h), dtype=h.dtype)
     logs = np.zeros_like(h)
@@ -91,7 +91,7 @@ def numpy_exponents(
 
 
 def report(rows: Sequence[Row]) -> Report:
-    """In milliseconds a step."""
+    """In milliseconds per step."""
     by_size = by_point(rows)
     contenders = list(dict.fromkeys(row["contender"] for row in rows))
 

@@ -1,10 +1,10 @@
-"""What does a Flax module around `rnnjax.unroll` cost, and what does it save beside Flax's own?
+"""What does a Flax module around `rnnjax.unroll` cost, and save compared with Flax's own?
 
 Run time: about 4 minutes on two cores; 15 s with --quick.
 
-A training step of `rnnjax.interop.nnx.RNN` and `rnnjax.interop.linen.RNN`, of a cell of this
-library and of Flax's own, in both layouts, beside `rnnjax.unroll` on the same layout and
-Flax's `RNN`.
+A training step of `rnnjax.interop.nnx.RNN` and `rnnjax.interop.linen.RNN`, with a cell of this
+library and with Flax's own, in both layouts, compared with `rnnjax.unroll` on the same layout
+and Flax's `RNN`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -40,7 +40,7 @@ def inputs(problem: Problem, time_major: bool) -> jax.Array:
 
 
 def model(run: Callable[[Any, jax.Array], jax.Array], params: Any, x: jax.Array) -> Model:
-    """Of a function that gives all outputs; the last alone is not asked for."""
+    """Of a function that returns all outputs; the last alone is not measured."""
     return jax_model(lambda params, x: (x, run(params, x)), params, x)
 
 
@@ -57,7 +57,7 @@ def by_hand(time_major: bool, problem: Problem) -> Model:
 
 
 def of_nnx(module: Any, kinds: Any, time_major: bool, problem: Problem) -> Model:
-    """A module of nnx, taken apart outside `jax.jit`."""
+    """A module of nnx, split outside `jax.jit`."""
     make = kinds[problem.cell]
     size = (problem.input_size, problem.hidden_size)
     cell = make(*size) if kinds is CELLS else make(*size, rngs=nnx.Rngs(0))
@@ -65,7 +65,7 @@ def of_nnx(module: Any, kinds: Any, time_major: bool, problem: Problem) -> Model
         module.RNN(cell, time_major=time_major, rngs=nnx.Rngs(0)), nnx.Param, ...
     )
     zeros = jnp.zeros((problem.batch, problem.hidden_size))
-    # Flax's own would draw a carry, and with it change a random stream.
+    # Flax's own would draw a carry, and so mutate a random stream.
     start = (zeros, zeros) if problem.cell == "lstm" else zeros
     options = {"initial_carry": start} if module is nnx else {}
 

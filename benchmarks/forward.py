@@ -1,8 +1,8 @@
-"""How long does a forward pass take, beside other libraries and beside its products alone?
+"""How long does a forward pass take, compared with other libraries and with its products alone?
 
 Run time: about 5 minutes on two cores; 15 s with --quick.
 
-A forward pass gives all outputs, `[T, B, H]`.
+A forward pass computes all outputs, `[T, B, H]`.
 """
 
 from collections.abc import Iterator, Sequence

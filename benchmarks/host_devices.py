@@ -3,7 +3,7 @@
 Run time: about 2 minutes on two cores; 6 s with --quick.
 
 A training step of the default fold. The number of host devices is fixed when JAX starts,
-so that the work is done in a process of its own, always on the CPU.
+so the work is done in a separate process, always on the CPU.
 """
 
 import json

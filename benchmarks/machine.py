@@ -1,4 +1,4 @@
-"""A GPU that is in the machine and that JAX does not see: what is measured is the CPU."""
+"""Warns of a GPU in the machine that JAX does not see: the benchmark then measures the CPU."""
 
 import contextlib
 import os
@@ -14,12 +14,12 @@ def unseen_gpu(
     backend: str | None = None,
     environment: Mapping[str, str] = os.environ,
 ) -> str | None:
-    """What to tell of it, or None where there is none or JAX runs on it.
+    """The warning, or None if there is no GPU or JAX runs on it.
 
     Args:
       root: of the file system in which NVIDIA's driver shows its devices.
-      backend: what JAX runs on; found out unless given.
-      environment: the variables that tell JAX where to run.
+      backend: what JAX runs on; by default `jax.default_backend()`.
+      environment: the environment variables, of which JAX_PLATFORMS selects JAX's backend.
     """
     devices = sorted((root / "dev").glob("nvidia[0-9]*"))
     backend = jax.default_backend() if backend is None else backend
@@ -32,13 +32,13 @@ def unseen_gpu(
         else "install JAX for it: make bench EXTRA=cuda, or pip install '.[cuda]'"
     )
     return (
-        f"There is a GPU in this machine, {devices[0]}, and JAX does not see it: these will be the "
-        f"figures of the {backend}. To measure the GPU, {remedy}"
+        f"There is a GPU in this machine, {devices[0]}, but JAX does not see it: the results will be "
+        f"those of the {backend}. To measure the GPU, {remedy}"
     )
 
 
 def warn(told: str) -> None:
-    """On standard error; in red where that is a terminal and NO_COLOR is not set."""
+    """Prints to standard error, in red on a terminal if NO_COLOR is not set."""
     console = Console(stderr=True)
-    with contextlib.suppress(OSError):  # where nobody can be warned, the work goes on
+    with contextlib.suppress(OSError):  # continue even if the warning cannot be printed
         console.print(told, style="red", markup=False, highlight=False, soft_wrap=True)

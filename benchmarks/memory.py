@@ -2,11 +2,11 @@
 
 Run time: about 55 s on two cores; 15 s with --quick.
 
-Nothing is run: the compiler says how many bytes the compiled step allocates
-(`compiled.memory_analysis()`), and says the same every time. Batch 32, 256 inputs and
-hidden units; a loss on all outputs, and for the longest sequence one on the last alone,
-read from the final state where a library gives it. The default fold keeps drives and
-products of short sequences, which saves time; the targets are those of `store=False`.
+Nothing is run: the compiler reports how many bytes the compiled step allocates
+(`compiled.memory_analysis()`), which is deterministic. Batch 32, 256 inputs and hidden
+units; a loss on all outputs, and for the longest sequence one on the last alone, read from
+the final state where a library returns it. The default fold stores drives and products of
+short sequences, which saves time; the targets are for `store=False`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -42,7 +42,7 @@ def compare(problem: Problem, loss: str) -> Iterator[Row]:
         model: Model = CONTENDERS[name](problem)
         program = (model.training_step if loss == ALL else model.last_output)()
         if program.temporary_bytes is None:
-            raise UnavailableError("the compiler does not tell")
+            raise UnavailableError("the compiler does not report it")
         return program.temporary_bytes
 
     found, reasons = attempt({name: partial(bytes_of, name) for name in CONTENDERS})

@@ -1,4 +1,4 @@
-"""The problems, and rnnjax's own ways of solving them; the peers' are in `peers.py`."""
+"""The problems, and rnnjax's contenders; those of other libraries are in `peers.py`."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -30,7 +30,7 @@ class Problem(NamedTuple):
 
     @property
     def operations(self) -> int:
-        """Of the products of a forward pass; a training step has three times as many."""
+        """Floating-point, of the products of a forward pass; a training step has 3 times as many."""
         gates = {"tanh": 1, "gru": 3, "lstm": 4}[self.cell]
         rows = self.batch * self.length
         return 2 * rows * (self.input_size + self.hidden_size) * gates * self.hidden_size
@@ -66,11 +66,11 @@ class Program(NamedTuple):
 
 
 class Model(NamedTuple):
-    """A contender at one problem: builds its programs when asked.
+    """A contender at one problem: builds its programs on demand.
 
     Attributes:
       forward: all outputs.
-      training_step: the gradient of the mean square of all outputs to the weights.
+      training_step: the gradient of the mean square of all outputs by the weights.
       last_output: the gradient of the mean square of the last output.
     """
 
@@ -105,8 +105,8 @@ def build(function: Callable[..., Any], *args: Any) -> Program:
     """Compiles a function for these arguments."""
     leaves, structure = jax.tree.flatten(args)
 
-    # Python takes longer to walk the nested dictionaries of one library's weights than the
-    # tuple of another's; at every call, and it is not what is to be timed.
+    # At every call Python takes longer to flatten the nested dictionaries of one library's weights
+    # than the tuple of another's, which should not be timed.
     def flat(*leaves: jax.Array) -> list[jax.Array]:
         return jax.tree.leaves(function(*jax.tree.unflatten(structure, leaves)))
 
@@ -134,7 +134,7 @@ def folded(fold: folds.Fold, problem: Problem) -> Model:
 
 
 def three_line_block(problem: Problem) -> Model:
-    """`scan` over a checkpointed block of 32 steps, without any rule of its own."""
+    """`scan` over a checkpointed block of 32 steps, without a custom derivative rule."""
     size = min(32, problem.length)
 
     def fold(cell: Cell, params: Any, inputs: jax.Array, state: Any) -> Any:
@@ -156,7 +156,7 @@ def three_line_block(problem: Problem) -> Model:
 OURS = "blocked"  # the default fold
 SMALLEST = "blocked(store=False)"
 CHECKPOINTED = "checkpointed"
-# `truncated` has another gradient, and what `parallel` asks for is in `parallel_in_time`.
+# `truncated` has another gradient, and `parallel` is measured in `parallel_in_time`.
 FOLDS: dict[str, Callable[[Problem], Model]] = {
     OURS: lambda problem: folded(folds.blocked(), problem),
     SMALLEST: lambda problem: folded(folds.blocked(store=False), problem),

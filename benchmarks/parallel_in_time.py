@@ -1,12 +1,12 @@
-"""How many turns does Newton's iteration take, and how does it compare with step by step?
+"""How many iterations does Newton's method take, and how does it compare with a sequential scan?
 
 Run time: about 20 s on two cores, with --quick too.
 
-Turns: random tanh networks, W_hh ~ gain N(0, 1/N), N = 32, inputs ~ N(0, .3²), start
+Iterations: random tanh networks, W_hh ~ gain N(0, 1/N), N = 32, inputs ~ N(0, .3²), start
 ~ N(0, 1), float64, to 1e-8, the median of eight; and the linear cells. Depth counts
-dependent steps, a turn's two scans of log₂ T stages each, beside the T of step by step;
-work counts multiplications, a turn's 2 T products of Jacobians beside T products with a
-vector. Time is the forward pass of this device, which on a CPU has little to run at once.
+dependent steps: two scans of log₂ T stages per iteration, against T in a sequential scan.
+Work counts multiplications: 2 T products of Jacobians per iteration, against T products with
+a vector. Time is that of a forward pass on this device; a CPU offers little parallelism.
 """
 
 import math
@@ -59,7 +59,7 @@ def row(
     tolerance: float | None,
     product_cost: float,
 ) -> Row:
-    """The turns of every problem, and the time of the first."""
+    """The iterations of every problem, and the time of the first."""
     options: Any = {"tolerance": tolerance, "linearise": linearise}
     solve = jax.jit(lambda *args: folds.newton(cell, *args, **options))
     found = [solve(*problem) for problem in problems]
@@ -90,21 +90,24 @@ def row(
 
 
 def report(rows: Sequence[Row]) -> Report:
-    """Turns, depth, work and time beside a plain scan's."""
+    """Iterations, depth, work and time compared with a plain scan's."""
     findings = []
     for gain, (least, most) in TURNS.items():
         findings += [
-            Finding(f"median turns at gain {gain}", r["median_turns"], at_least=least, at_most=most)
+            Finding(
+                f"median iterations at gain {gain}", r["median_turns"],
+                at_least=least, at_most=most,
+            )
             for r in rows
             if r["cell"] == f"tanh, gain {gain}" and len(r["turns"]) == SEEDS
         ]
     findings += [
-        Finding(f"turns of {r['cell']}", r["median_turns"], at_most=1)
+Finding(f"iterations of {r['cell']}", r["median_turns"], at_most=1)
         for r in rows
         if r["cell"] in ("lru", "min_gru")
     ]
     return Report(
-        headers=["cell", "T", "turns", "lowest", "highest", "depth", "depth / scan",
+headers=["cell", "T", "iterations", "lowest", "highest", "depth", "depth / scan",
                  "work / scan", "time / scan"],
         lines=[
             [

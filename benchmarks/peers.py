@@ -1,7 +1,7 @@
 """Other libraries at the same problems, each as its own documentation recommends.
 
-All are given float32, zeros to begin at, and the memory layout that their own
-sequence front end takes as it is.
+All get float32, zeros as initial state, and the memory layout that their own sequence
+front end takes without transposing.
 """
 
 import os
@@ -25,7 +25,7 @@ def shown(carry: Any) -> jax.Array:
 
 
 def plain_scan(problem: Problem) -> Model:
-    """`lax.scan` over the whole step, as one writes it down."""
+    """`lax.scan` over the whole step, written in the straightforward way."""
     cell = CELLS[problem.cell](problem.input_size, problem.hidden_size)
     H = problem.hidden_size
 
@@ -78,7 +78,7 @@ def flax_linen(problem: Problem) -> Model:
 
 
 def flax_nnx(problem: Problem) -> Model:
-    """`flax.nnx.RNN`, given its start state: drawing one would change its random stream."""
+    """`flax.nnx.RNN` with an initial state: drawing one would mutate its random stream."""
     from flax import nnx
 
     cells: dict[str, Callable[..., Any]] = {

@@ -22,11 +22,11 @@ class Finding(NamedTuple):
     """A number that sums up many rows.
 
     Attributes:
-      what: it tells, units included.
+      what: its name, units included.
       value: the number.
-      where: the point at which it was found, empty if it is over all of them.
-      at_least: what it should reach; None if no more is asked.
-      at_most: what it should not exceed; None likewise.
+      where: the point at which it occurs, empty if it is over all of them.
+      at_least: the target from below; None without one.
+      at_most: the target from above; None without one.
     """
 
     what: str
@@ -37,7 +37,7 @@ class Finding(NamedTuple):
 
     @property
     def met(self) -> bool:
-        """Whether it is what it should be."""
+        """Whether it meets its targets."""
         low = -math.inf if self.at_least is None else self.at_least
         high = math.inf if self.at_most is None else self.at_most
         return low <= self.value <= high
@@ -52,13 +52,13 @@ class Finding(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What there is to show of some rows.
+    """A summary of some rows.
 
     Attributes:
       headers: of the table's columns.
       lines: of the table.
       findings: over all rows.
-      draw: puts the figure together; None where a table tells it all.
+      draw: draws the figure; None where a table is enough.
     """
 
     headers: Sequence[str]
@@ -68,12 +68,12 @@ class Report(NamedTuple):
 
 
 def measured(rows: Iterable[Row]) -> list[Row]:
-    """The rows of those that took part."""
+    """The rows of contenders that took part."""
     return [row for row in rows if "left_out" not in row]
 
 
 def by_point(rows: Iterable[Row]) -> dict[str, dict[str, Row]]:
-    """The rows of those that took part, by point and by contender."""
+    """The rows of contenders that took part, by point and by contender."""
     found: dict[str, dict[str, Row]] = {}
     for row in measured(rows):
         found.setdefault(point(row), {})[row["contender"]] = row
@@ -83,7 +83,7 @@ def by_point(rows: Iterable[Row]) -> dict[str, dict[str, Row]]:
 def lowest(
     what: str, ratios: Mapping[str, float], *, at_least: float | None = None
 ) -> list[Finding]:
-    """The point where a ratio is lowest; nothing of nothing."""
+    """The point where a ratio is lowest; empty without ratios."""
     found = sorted(ratios.items(), key=itemgetter(1))[:1]
     return [Finding(f"{what}, lowest", v, place, at_least=at_least) for place, v in found]
 
@@ -91,13 +91,13 @@ def lowest(
 def highest(
     what: str, ratios: Mapping[str, float], *, at_most: float | None = None
 ) -> list[Finding]:
-    """The point where a ratio is highest; nothing of nothing."""
+    """The point where a ratio is highest; empty without ratios."""
     found = sorted(ratios.items(), key=itemgetter(1))[-1:]
     return [Finding(f"{what}, highest", v, place, at_most=at_most) for place, v in found]
 
 
 def mean(what: str, ratios: Mapping[str, float], *, at_least: float | None = None) -> list[Finding]:
-    """The geometric mean; nothing of nothing."""
+    """The geometric mean; empty without ratios."""
     logs = [math.log(value) for value in ratios.values()]
     if not logs:
         return []
@@ -126,7 +126,7 @@ def point(row: Row) -> str:
 
 
 def in_short(row: Row) -> str:
-    """One line while the run goes on: the medians, and what is one number anyway."""
+    """One line during the run: the medians, and what is a single number."""
     if "left_out" in row:
         return f"{point(row)} {row['contender']}: left out, {row['left_out']}"
     numbers = {n: v["median"] if isinstance(v, dict) else v for n, v in row.items() if len(n) > 1}
@@ -135,7 +135,7 @@ def in_short(row: Row) -> str:
 
 
 def show(report: Report, rows: Sequence[Row]) -> None:
-    """The table and what there is to say of it, on standard output."""
+    """Prints the table and the findings."""
     print_table(report.headers, report.lines)
     for line in [*map(str, report.findings), *left_out(rows)]:
         print(line)
@@ -152,7 +152,7 @@ def markdown(report: Report) -> str:
 def record(
     name: str, question: str, rows: Sequence[Row], report: Report, **more: Any
 ) -> dict[str, Any]:
-    """A whole run for its JSON file: where it ran, every row, and what they come to."""
+    """A whole run for its JSON file: where it ran, every row, and the findings."""
     import jax
 
     device = jax.devices()[0]
@@ -171,7 +171,7 @@ def record(
         "versions": versions(
             "rnnjax", "jax", "jaxlib", "flax", "dm-haiku", "equinox", "keras", "torch", "numpy"
         ),
-        # Either changes speed for every contender.
+        # Both affect the speed of every contender.
         "environment": {n: os.environ.get(n) for n in ("XLA_FLAGS", "GLIBC_TUNABLES")},
         "findings": [finding._asdict() | {"met": finding.met} for finding in report.findings],
         "left_out": left_out(rows),
@@ -180,7 +180,7 @@ def record(
 
 
 def _processor() -> str:
-    """Its name as Linux has it, else as Python has."""
+    """Its name according to Linux, else to Python."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

@@ -1,4 +1,4 @@
-"""The only clock: contenders take turns, and only ratios within a round are compared.
+"""Timing: contenders run in random order, and only ratios within a round are compared.
 
 The speed of a machine drifts by a third from minute to minute. What runs in the same
 round shares that drift, so it cancels in the ratio of two times of one round.
@@ -30,9 +30,8 @@ def take_turns(
 
     Args:
       calls: what to time, compiled and run once before.
-      rounds: at least so many.
-      seconds: go on until each contender, on average, has had so many, 50 rounds at
-        most.
+      rounds: the least number of rounds.
+      seconds: of time per contender, on average, before stopping; at most 50 rounds.
 
     Returns:
       The seconds of every round, by contender.
@@ -43,8 +42,8 @@ def take_turns(
     for done in range(50):
         if done >= rounds and time.perf_counter() - began > seconds * len(calls):
             break
-        # Who runs after whom changes from round to round: no one always finds the cache
-        # that the same neighbour has left.
+        # The order changes from round to round, so that no contender always runs with the
+        # cache contents that the same neighbour left.
         for name in order.sample(list(calls), len(calls)):
             start = time.perf_counter()
             jax.block_until_ready(calls[name]())

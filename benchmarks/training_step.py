@@ -1,9 +1,9 @@
-"""How long does a training step take, beside other libraries and beside its products alone?
+"""How long does a training step take, compared with other libraries and with its products alone?
 
 Run time: about 9 minutes on two cores; 15 s with --quick.
 
-A training step is the gradient of the mean square of all outputs to the weights: three
-times the products of a forward pass.
+A training step is the gradient of the mean square of all outputs with respect to the weights:
+three times the products of a forward pass.
 """
 
 from collections.abc import Iterator, Sequence
