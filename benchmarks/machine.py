@@ -32,8 +32,8 @@ def unseen_gpu(
         else "install JAX for it: make bench EXTRA=cuda, or pip install '.[cuda]'"
     )
     return (
-        f"There is a GPU in this machine, {devices[0]}, but JAX does not see it: the results will be "
-        f"those of the {backend}. To measure the GPU, {remedy}"
+        f"There is a GPU in this machine, {devices[0]}, but JAX does not see it: the results will "
+        f"be those of the {backend}. To measure the GPU, {remedy}"
     )
 
 

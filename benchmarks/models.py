@@ -30,7 +30,7 @@ class Problem(NamedTuple):
 
     @property
     def operations(self) -> int:
-        """Floating-point, of the products of a forward pass; a training step has 3 times as many."""
+        """Of the products of a forward pass; a training step has three times as many."""
         gates = {"tanh": 1, "gru": 3, "lstm": 4}[self.cell]
         rows = self.batch * self.length
         return 2 * rows * (self.input_size + self.hidden_size) * gates * self.hidden_size
@@ -70,7 +70,7 @@ class Model(NamedTuple):
 
     Attributes:
       forward: all outputs.
-      training_step: the gradient of the mean square of all outputs by the weights.
+      training_step: the gradient of the mean square of all outputs.
       last_output: the gradient of the mean square of the last output.
     """
 

@@ -95,19 +95,21 @@ def report(rows: Sequence[Row]) -> Report:
     for gain, (least, most) in TURNS.items():
         findings += [
             Finding(
-                f"median iterations at gain {gain}", r["median_turns"],
-                at_least=least, at_most=most,
+                f"median iterations at gain {gain}",
+                r["median_turns"],
+                at_least=least,
+                at_most=most,
             )
             for r in rows
             if r["cell"] == f"tanh, gain {gain}" and len(r["turns"]) == SEEDS
         ]
     findings += [
-Finding(f"iterations of {r['cell']}", r["median_turns"], at_most=1)
+        Finding(f"iterations of {r['cell']}", r["median_turns"], at_most=1)
         for r in rows
         if r["cell"] in ("lru", "min_gru")
     ]
     return Report(
-headers=["cell", "T", "iterations", "lowest", "highest", "depth", "depth / scan",
+        headers=["cell", "T", "iterations", "lowest", "highest", "depth", "depth / scan",
                  "work / scan", "time / scan"],
         lines=[
             [

@@ -1,4 +1,4 @@
-"""What is said of a benchmark's rows: a table, findings beside their targets, a figure, JSON."""
+"""Reports a benchmark's rows: a table, findings and their targets, a figure, JSON."""
 
 import math
 import os
