@@ -102,7 +102,7 @@ def report(rows: Sequence[Row]) -> Report:
         place: own[NUMPY]["to_rnnjax"]["median"] for place, own in by_size.items() if NUMPY in own
     }
     return Report(
-        headers=["ms a step", *contenders, "largest exponent"],
+        headers=["ms per step", *contenders, "largest exponent"],
         lines=[
             [
                 place,

@@ -100,7 +100,7 @@ def flax_nnx(problem: Problem) -> Model:
 
 
 def haiku(problem: Problem) -> Model:
-    """`haiku.dynamic_unroll`; its GRU resets before the product, which takes two a step."""
+    """`haiku.dynamic_unroll`; its GRU resets before the product, which takes two per step."""
     import haiku as hk
 
     cells: dict[str, Callable[..., Any]] = {"gru": hk.GRU, "lstm": hk.LSTM}
