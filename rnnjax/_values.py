@@ -35,13 +35,20 @@ def by_value(factory: Callable[Arguments, Result]) -> Callable[Arguments, Result
       factory: gives a function, or a NamedTuple some of whose fields are functions.
     """
     signature = inspect.signature(factory)
+    defaults = {name: option.default for name, option in signature.parameters.items()}
 
     @functools.wraps(factory)
     def make(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         made = factory(*args, **kwargs)
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        recipe = _Recipe(make, args, kwargs, tuple(bound.arguments.values()))
+        # A default needs no name to be pickled by; and all recipes like this one share it.
+        given: Any = {
+            name: value
+            for name, value in kwargs.items()
+            if not (callable(value) and value is defaults.get(name))
+        }
+        recipe = _Recipe(make, args, given, tuple(bound.arguments.values()))
         remembering: Result = _remembering(made, recipe)
         return remembering
 

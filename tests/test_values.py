@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import gc
+import inspect
 import pickle
 import tempfile
 import types
@@ -106,6 +107,14 @@ OTHERS: dict[str, Callable[[], Any]] = {
     "scaled identity": partial(initializers.scaled_identity, 0.5),
 }
 VALUES: dict[str, Callable[[], Any]] = {**CELLS, **FOLDS, **OTHERS}
+
+
+def test_a_default_given_by_hand_pickles_as_the_default() -> None:
+    """Equal cells share what they are pickled by, and it may be the other that is."""
+    default = inspect.signature(cells.gru).parameters["kernel_init"].default
+    first, second = cells.gru(3, 7, kernel_init=default), cells.gru(3, 7)
+    assert first == second
+    assert pickle.loads(pickle.dumps(first)) == pickle.loads(pickle.dumps(second)) == second
 
 
 @pytest.mark.parametrize("make", VALUES.values(), ids=VALUES)
