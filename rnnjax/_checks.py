@@ -1,7 +1,7 @@
-"""Options of any function, refused where they are not of the kind asked for.
+"""Checks of the kind of an argument.
 
-A number that is nearly whole, or a word that is merely not empty, would be taken for an
-answer that was never given.
+They convert nothing silently: a float that is almost whole, or a non-empty string where a
+boolean is expected, is likely a mistake.
 """
 
 import inspect
@@ -16,10 +16,10 @@ from jax.typing import DTypeLike
 
 
 def as_int(name: str, value: Any) -> int:
-    """A whole number, of numpy or anything else with `__index__` as well.
+    """A whole number, from any type with `__index__`, numpy's included.
 
     Raises:
-      TypeError: it is none, or not known yet; a boolean is none.
+      TypeError: it is not one, or a tracer; a boolean is not one.
     """
     if not isinstance(value, bool | np.bool_):
         try:
@@ -30,10 +30,10 @@ def as_int(name: str, value: Any) -> int:
 
 
 def as_bool(name: str, value: Any) -> bool:
-    """True or False, of numpy as well.
+    """True or False, numpy's included.
 
     Raises:
-      TypeError: it is neither, or not known yet.
+      TypeError: it is neither, or a tracer.
     """
     if isinstance(value, bool | np.bool_):
         return bool(value)
@@ -41,10 +41,10 @@ def as_bool(name: str, value: Any) -> bool:
 
 
 def as_number(name: str, value: Any) -> float:
-    """A real number, of numpy or JAX as well.
+    """A real number, numpy's and JAX's included.
 
     Raises:
-      TypeError: it is none, or not known yet; a boolean is none.
+      TypeError: it is not one, or a tracer; a boolean is not one.
     """
     if _is_array(value) and np.ndim(value) == 0 and jnp.result_type(value) != jnp.bool_:
         try:
@@ -58,7 +58,7 @@ def as_text(name: str, value: Any) -> str:
     """A string.
 
     Raises:
-      TypeError: it is none.
+      TypeError: it is not one.
     """
     if isinstance(value, str):
         return value
@@ -69,8 +69,8 @@ def as_path(name: str, value: Any) -> str:
     """The path of a file.
 
     Raises:
-      TypeError: it is neither a string nor a path; `open` would take a number for a file
-        that is open already.
+      TypeError: it is neither a string nor a path; `open` takes a number for a file
+        descriptor.
     """
     path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
     if isinstance(path, str):
@@ -79,17 +79,17 @@ def as_path(name: str, value: Any) -> str:
 
 
 def check_function(name: str, value: Any, arguments: str, remedy: str) -> None:
-    """Refuses what cannot be called with these arguments alone.
+    """Raises if a value cannot be called with exactly these arguments.
 
     Args:
-      name: of the option.
-      value: what came.
-      arguments: as they are written, "key, shape, dtype"; those by name last, "x, key=";
+      name: of the argument.
+      value: the given value.
+      arguments: as in a signature, "key, shape, dtype"; keyword arguments last, "x, key=";
         "" for none.
       remedy: what to pass instead.
 
     Raises:
-      TypeError: it is no function, or one of fewer or more arguments.
+      TypeError: it is not a function, or takes fewer or more arguments.
     """
     try:
         names = list(filter(None, arguments.split(", ")))
@@ -98,14 +98,14 @@ def check_function(name: str, value: Any, arguments: str, remedy: str) -> None:
         return
     except TypeError:
         pass
-    except ValueError:  # A function of another language need not tell what it takes.
+    except ValueError:  # Functions written in C need not have a signature.
         if not isinstance(value, type):
             return
     raise TypeError(f"{name}: expected a function of ({arguments}), got {kind_of(value)}; {remedy}")
 
 
 def check_arrays(name: str, tree: Any) -> None:
-    """Refuses a pytree that holds anything but arrays and numbers.
+    """Raises if a pytree holds anything but arrays and numbers.
 
     Raises:
       TypeError: naming the first leaf that is neither.
@@ -121,10 +121,10 @@ def check_arrays(name: str, tree: Any) -> None:
 
 
 def check_batch_shape(batch_shape: Any) -> None:
-    """Refuses what is no tuple of sizes; each of them may be symbolic.
+    """Raises if `batch_shape` is not a tuple; its sizes may be symbolic.
 
     Raises:
-      TypeError: it is none.
+      TypeError: it is not one.
     """
     if not isinstance(batch_shape, tuple | list):
         raise TypeError(
@@ -134,10 +134,10 @@ def check_batch_shape(batch_shape: Any) -> None:
 
 
 def check_key(name: str, key: Any) -> None:
-    """Refuses what no random numbers are drawn from.
+    """Raises if a value is not a random key.
 
     Raises:
-      TypeError: it is no key of `jax.random`.
+      TypeError: it is not a key of `jax.random`.
     """
     kinds = (jax.dtypes.prng_key, jnp.uint32)
     if _is_array(key) and any(jnp.issubdtype(jnp.result_type(key), kind) for kind in kinds):
@@ -146,34 +146,34 @@ def check_key(name: str, key: Any) -> None:
 
 
 def split_key(key: jax.Array, count: int) -> jax.Array:
-    """Keys of one that a caller gave.
+    """`jax.random.split` of a key that the caller passed.
 
     Raises:
-      TypeError: it is no key.
+      TypeError: it is not a key.
     """
     check_key("key", key)
     return jax.random.split(key, count)
 
 
 def check_floating_dtype(name: str, dtype: DTypeLike) -> None:
-    """Refuses what is no dtype of real numbers with a point.
+    """Raises if a dtype is not a real floating one.
 
     Raises:
-      TypeError: naming what came.
+      TypeError: naming the given value.
     """
-    came = kind_of(dtype)
+    given = kind_of(dtype)
     if dtype is not None:  # which numpy takes for float64
         try:
-            came = str(jnp.dtype(dtype))
+            given = str(jnp.dtype(dtype))
             if jnp.issubdtype(dtype, jnp.floating):
                 return
         except TypeError:
             pass
-    raise TypeError(f"{name}: expected a floating dtype, got {came}; pass one such as jnp.float32")
+    raise TypeError(f"{name}: expected a floating dtype, got {given}; pass one such as jnp.float32")
 
 
 def kind_of(value: Any) -> str:
-    """What came, in a few words: a function by its name, a type by its own, else as it prints."""
+    """A short description for errors: functions and types by name, scalars and strings by repr."""
     if isinstance(value, type):
         return f"the type {value.__name__}"
     name = getattr(value, "__qualname__", None)
@@ -186,7 +186,7 @@ def kind_of(value: Any) -> str:
 
 
 def _is_array(value: Any) -> bool:
-    """Whether JAX takes it for an array of numbers."""
+    """Whether JAX accepts it as an array of numbers."""
     if isinstance(value, bool | int | float | complex | jax.Array):
         return True
     kind = getattr(getattr(value, "dtype", None), "kind", None)

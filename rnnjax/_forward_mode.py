@@ -1,7 +1,7 @@
-"""What JAX says of forward-mode differentiation, with the remedy.
+"""JAX's error for forward-mode differentiation, with a remedy.
 
-JAX cannot push a tangent through a custom reverse rule, and says so without a word about
-which function is meant.
+JAX cannot push a tangent through a custom reverse rule, and its error does not say which
+function is meant.
 """
 
 import contextlib
@@ -15,8 +15,8 @@ REFUSED = (
 
 
 @contextlib.contextmanager
-def told_the_remedy() -> Iterator[None]:
-    """Says what JAX leaves out.
+def with_remedy() -> Iterator[None]:
+    """Replaces JAX's error by one that names the fold and the remedy.
 
     Raises:
       TypeError: in place of JAX's.

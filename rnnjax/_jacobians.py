@@ -1,4 +1,4 @@
-"""The Jacobians of all steps at once, whole or their diagonals, and their algebra."""
+"""The Jacobians of all steps at once, full or diagonal, and their algebra."""
 
 import math
 from collections.abc import Callable
@@ -18,13 +18,13 @@ Linear = Callable[[Path], Path]
 
 
 class Jacobians(Protocol):
-    """J_t = ∂s_t/∂s_{t-1} of every step, or what stands for it; a pytree, leaves `[T, ...]`."""
+    """J_t = ∂s_t/∂s_{t-1} of every step, or an approximation; a pytree, leaves `[T, ...]`."""
 
     def __call__(self, path: Path) -> Path:
         """J_t v_t for every t."""
 
     def after(self, earlier: Self) -> Self:
-        """The products of these with earlier ones, these on the left."""
+        """The products of these, on the left, with the earlier ones."""
 
     def adjoint(self) -> Self:
         """The conjugate transposes."""
@@ -45,7 +45,7 @@ class Dense(NamedTuple):
         return from_vectors(moved[..., 0], path, batch)
 
     def after(self, earlier: "Dense") -> "Dense":
-        """The products of these with earlier ones, these on the left."""
+        """The products of these, on the left, with the earlier ones."""
         return Dense(self.matrices @ earlier.matrices)
 
     def adjoint(self) -> "Dense":
@@ -54,7 +54,7 @@ class Dense(NamedTuple):
 
 
 class Diagonal(NamedTuple):
-    """Factors of the state's entries, leaves `[T, B, ...]` like the states, complex if they are."""
+    """One factor per entry of the state, leaves `[T, B, ...]`, complex where the states are."""
 
     factors: Path
 
@@ -63,7 +63,7 @@ class Diagonal(NamedTuple):
         return jax.tree.map(jnp.multiply, self.factors, path)
 
     def after(self, earlier: "Diagonal") -> "Diagonal":
-        """The products of these with earlier ones."""
+        """The products of these with the earlier ones."""
         return Diagonal(self(earlier.factors))
 
     def adjoint(self) -> "Diagonal":
@@ -72,7 +72,7 @@ class Diagonal(NamedTuple):
 
 
 def dense(push: Linear, path: Path, axes: Batch) -> Dense:
-    """The whole Jacobian of each step, by S products with it; Newton's iteration.
+    """The full Jacobian of each step, by S Jacobian-vector products; Newton's method.
 
     Args:
       push: v -> J_t v_t for every t, linear over the reals.
@@ -88,13 +88,12 @@ def dense(push: Linear, path: Path, axes: Batch) -> Dense:
 
 
 def diagonal(push: Linear, path: Path, axes: Batch) -> Diagonal:
-    """The diagonal of each step's Jacobian; complex leaves take the complex derivative.
+    """The diagonal of each step's Jacobian; complex leaves have the complex derivative.
 
-    Where the Jacobian is nothing but its diagonal (`cells.lru`, `cells.min_gru`) two
-    products with it give it and show that it is. Elsewhere it takes S more, one after
-    the other (under `vmap` always), and Newton's iteration is quasi-Newton (Gonzalez and
-    others 2024, section 4.1): iterations of less work and memory, more of them, and the
-    same solution.
+    If the Jacobian is diagonal (`cells.lru`, `cells.min_gru`), two Jacobian-vector products
+    compute it and verify that it is. Otherwise, and always under `vmap`, S more follow one
+    by one, and Newton's method becomes quasi-Newton (Gonzalez and others 2024, section 4.1):
+    cheaper iterations that use less memory, more of them, and the same solution.
 
     Args:
       push: v -> J_t v_t for every t.
@@ -109,7 +108,7 @@ def diagonal(push: Linear, path: Path, axes: Batch) -> Diagonal:
         count += math.prod(own)
 
     def scaled(weights: Callable[[jax.Array], jax.Array]) -> tuple[Path, Path]:
-        """A direction, by a function of an entry's number, and the product with it."""
+        """The vector with entries `weights(index)`, and the Jacobian times it."""
         drawn = [
             jnp.zeros_like(leaf) + jnp.expand_dims(weights(number).astype(leaf.dtype), first)
             for number, leaf in zip(numbers, leaves, strict=True)
@@ -124,7 +123,7 @@ def diagonal(push: Linear, path: Path, axes: Batch) -> Diagonal:
         return lax.fori_loop(0, count, add, jax.tree.map(jnp.zeros_like, path))
 
     _, once = scaled(jnp.ones_like)
-    # No two entries have the same weight: what mixes them shows.
+    # All weights differ, so that off-diagonal entries show.
     weights, again = scaled(lambda n: 1 + n / count)
     mixed = jax.tree.map(lambda a, w, o: a - w * o, again, weights, once)
     rounding = 16 * precision(path) * largest_entry(once, axes)

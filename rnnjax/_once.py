@@ -1,8 +1,8 @@
-"""What is called without `jit`, compiled once.
+"""Calls outside `jit`, compiled once.
 
-A loop of JAX that is not inside `jit` is compiled at every call, since its body is a new
-closure each time, and what was compiled is kept. `jit` belongs to the caller; but a call
-that was made before, with cells and folds that are equal, need not be compiled again.
+Outside `jit`, JAX compiles a loop again at every call, since its body is a new closure each
+time, and keeps every compiled version. `jit` belongs to the caller, but a call repeated with
+equal cells and folds need not be compiled again.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ import jax
 from jax.extend.core import get_opaque_trace_state
 from jax.tree_util import Partial
 
-from rnnjax._forward_mode import told_the_remedy
+from rnnjax._forward_mode import with_remedy
 from rnnjax._programs import is_array
 from rnnjax._reading import contents
 from rnnjax._values import fixed
@@ -23,52 +23,52 @@ from rnnjax._values import fixed
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
-# Programs that each function keeps, the ones last used.
+# Size of each function's least-recently-used cache of compiled programs.
 _KEPT = 128
 
-# The checks that wait for values, and the trace in which they wait.
+# The checks deferred until values are known, and the trace in which they were made.
 _waiting: ContextVar[tuple[list[Partial], Any] | None] = ContextVar("waiting", default=None)
 
 
 def once(*options: str) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:
-    """Of a function, the same compiled once for arguments of the same shapes.
+    """A decorator that compiles a function once for arguments of the same shapes.
 
-    Inside the caller's `jit` it is part of that. The function is pure, takes pytrees and gives
-    a pytree of arrays. Arrays among its arguments are traced; all else, cells and folds among
-    it, is compared by value, and so is what functions among it read from outside. Where that
-    cannot be told, or is being traced, the function is called as it is.
+    Inside the caller's `jit` the function is part of that program. It is pure, takes pytrees
+    and returns a pytree of arrays. Array arguments are traced; all others, such as cells and
+    folds, are static and compared by value, as are the globals and closures that functions
+    among them read. If these cannot be compared, or are tracers, the function runs uncompiled.
 
     Args:
-      *options: names of arguments that are never to be traced; an array there is the
-        function's own to refuse.
+      *options: names of arguments that are never traced; the function itself raises if one
+        of them is an array.
     """
 
     def decorate(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
         @functools.lru_cache(_KEPT)
-        def compiled(told: _Told) -> Callable[[list[Any]], tuple[Result, list[Partial]]]:
+        def compiled(static: _Static) -> Callable[[list[Any]], tuple[Result, list[Partial]]]:
             def run(arrays: list[Any]) -> tuple[Result, list[Partial]]:
-                pairs = zip(arrays, told.values, strict=True)
+                pairs = zip(arrays, static.values, strict=True)
                 args, kwargs = jax.tree.unflatten(
-                    told.structure, [v if a is None else a for a, v in pairs]
+                    static.structure, [v if a is None else a for a, v in pairs]
                 )
-                with _waiters() as checks:
+                with _deferred_checks() as checks:
                     return function(*args, **kwargs), checks
 
-            run.__name__ = function.__name__  # which profiles show
+            run.__name__ = function.__name__  # shown by profilers
             return jax.jit(run)
 
         @functools.wraps(function)
-        @told_the_remedy()
+        @with_remedy()
         def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
             if any(name in kwargs and is_array(kwargs[name]) for name in options):
                 return function(*args, **kwargs)
             leaves, structure = jax.tree.flatten((args, kwargs))
             arrays = [leaf if is_array(leaf) else None for leaf in leaves]
             try:
-                told = _Told(structure, [None if is_array(leaf) else leaf for leaf in leaves])
+                static = _Static(structure, [None if is_array(leaf) else leaf for leaf in leaves])
             except TypeError:
                 return function(*args, **kwargs)
-            result, checks = compiled(told)(arrays)
+            result, checks = compiled(static)(arrays)
             for check in checks:
                 when_known(check.func, *check.args)
             return result
@@ -78,11 +78,11 @@ def once(*options: str) -> Callable[[Callable[Arguments, Result]], Callable[Argu
     return decorate
 
 
-class _Told:
-    """What a call is told besides arrays; equal to another that is told the same.
+class _Static:
+    """The static part of a call's arguments, compared by value.
 
     Raises:
-      TypeError: it may change unseen.
+      TypeError: it may be mutated without notice.
     """
 
     def __init__(self, structure: Any, values: list[Any]) -> None:
@@ -91,7 +91,7 @@ class _Told:
         self.hash = hash(self.key)
 
     def __eq__(self, other: Any) -> bool:
-        return isinstance(other, _Told) and self.key == other.key
+        return isinstance(other, _Static) and self.key == other.key
 
     def __hash__(self) -> int:
         return self.hash
@@ -101,7 +101,7 @@ def when_known(check: Callable[..., None], *values: Any) -> None:
     """Calls `check(*values)` once the values are known, which inside the caller's `jit` is never.
 
     Args:
-      check: a function at the top of a module; raises what is to be raised.
+      check: a module-level function that raises the error.
       *values: pytrees of arrays.
     """
     try:
@@ -113,7 +113,7 @@ def when_known(check: Callable[..., None], *values: Any) -> None:
 
 
 @contextlib.contextmanager
-def _waiters() -> Iterator[list[Partial]]:
+def _deferred_checks() -> Iterator[list[Partial]]:
     checks: list[Partial] = []
     token = _waiting.set((checks, get_opaque_trace_state()))
     try:

@@ -1,7 +1,7 @@
-"""Programs that JAX has traced, told apart by what they compute.
+"""Traced programs, compared by what they compute.
 
-Written out, two may look alike that are not: JAX prints no values of arrays, no functions
-and no devices.
+Two different programs may print alike: JAX prints no array values, no functions and no
+devices.
 """
 
 import weakref
@@ -15,11 +15,11 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var, jaxpr_as
 
 from rnnjax._values import Same, fixed, snapshot
 
-# Of these only the function itself is run, and its rules are made anew by every trace.
+# Only the function itself is compared: every trace creates new rules for it.
 _WITH_RULES = ("custom_jvp_call", "custom_vjp_call")
 
 
-# For a function of the caller's, what was compiled of each program, the last one used at the end.
+# For each of the caller's functions its compiled programs, the most recently used last.
 _compiled_for: weakref.WeakKeyDictionary[Any, dict[Any, Callable[..., Any]]] = (
     weakref.WeakKeyDictionary()
 )
@@ -27,16 +27,16 @@ _KEPT = 4
 
 
 def compiled(owner: Any, function: Callable[..., Any], *arguments: Any) -> Callable[..., Any]:
-    """`function` compiled, or what was compiled of it for this owner when it was called before.
+    """`function` compiled, or the program compiled for this owner at an earlier call.
 
-    It is traced anew, so that what the caller's functions read from outside counts as it is
-    now, and only the very same program is run again. Within the caller's `jit` it is part of
-    that.
+    It is traced again at every call, so that globals and closures count with their current
+    values, and a compiled program is reused only if it is identical. Within the caller's `jit`
+    it is part of that.
 
     Args:
-      owner: the caller's function that it was made of; what is compiled is kept as long.
+      owner: the caller's function it is built from; compiled programs live as long as it does.
       function: pure, of pytrees of arrays.
-      *arguments: what it is to be called with, or arrays of the same types.
+      *arguments: the arguments of the call, or arrays of the same types.
     """
     options: Any = jax.config
     if options.jax_disable_jit:
@@ -47,21 +47,21 @@ def compiled(owner: Any, function: Callable[..., Any], *arguments: Any) -> Calla
     reads = jax.tree.leaves((arguments, program.consts))
     if not any(isinstance(x, jax.core.Tracer) for x in reads):
         try:
-            # A method is made anew whenever it is looked up.
+            # Every attribute access makes a new bound method.
             known = _compiled_for.setdefault(getattr(owner, "__func__", owner), {})
-        except TypeError:  # It has no hash, or cannot be held weakly.
+        except TypeError:  # Not hashable, or not weakly referenceable.
             known = {}
         places = [x.sharding for x in jax.tree.leaves(arguments) if isinstance(x, jax.Array)]
         key = Fingerprint(program), *places
         flat = known.pop(key, None) or jax.jit(flat)
         known[key] = flat
-        for forgotten in list(known)[:-_KEPT]:
-            known.pop(forgotten, None)
+        for evicted in list(known)[:-_KEPT]:
+            known.pop(evicted, None)
     return lambda *args: jax.tree.unflatten(structure, flat(*jax.tree.leaves(args)))
 
 
 def compiled_call(owner: Any, function: Callable[..., Any], *args: Any) -> Any:
-    """`function(*args)` by `compiled`; what among its arguments is no array is not traced."""
+    """`function(*args)` by `compiled`; arguments that are not arrays are not traced."""
     leaves, structure = jax.tree.flatten(args)
     arrays = [leaf if is_array(leaf) else None for leaf in leaves]
 
@@ -73,18 +73,18 @@ def compiled_call(owner: Any, function: Callable[..., Any], *args: Any) -> Any:
 
 
 def is_array(leaf: Any) -> bool:
-    """Whether a leaf is data; a number, one of numpy as well, is as often as not an option."""
+    """Whether a leaf is data; a Python or numpy scalar is often an option, and counts as static."""
     return isinstance(leaf, jax.Array) or (
         isinstance(leaf, np.ndarray) and leaf.dtype.kind not in "OSUMm"
     )
 
 
 class Fingerprint:
-    """Equal for two programs that surely compute the same.
+    """Equal only for two programs that compute the same.
 
     Attributes:
-      written: arrays of numpy that the program holds, and what was in them when it was
-        traced; they may be written into.
+      written: the numpy arrays that the program holds, and their contents when it was
+        traced; they are mutable.
     """
 
     def __init__(self, program: ClosedJaxpr) -> None:
@@ -99,7 +99,7 @@ class Fingerprint:
         return self.hash
 
     def changed_since(self, earlier: "Fingerprint") -> bool:
-        """Whether an array of numpy that both hold was written into in between."""
+        """Whether a numpy array that both hold was modified in between."""
         before = {id(array): held for array, held in earlier.written}
         return any(before.get(id(array), held) != held for array, held in self.written)
 
@@ -151,7 +151,7 @@ class Fingerprint:
 
 
 class _Array:
-    """Equal to one of the same numbers, to the bit, in the same place."""
+    """Equal to an array with bitwise the same numbers on the same devices."""
 
     def __init__(self, value: jax.Array) -> None:
         self.value = value

@@ -1,7 +1,7 @@
-"""What functions read besides their arguments: constants, globals, what they close over.
+"""What functions read besides their arguments: constants, globals and closed-over values.
 
-JAX compiles a function with what it read when it was traced. Who calls it again without
-`jit` means what it reads now.
+JAX compiles a function with the values it read when it was traced. A caller who calls it
+again without `jit` expects it to read the current ones.
 """
 
 import functools
@@ -16,7 +16,7 @@ import numpy as np
 
 from rnnjax._values import Made, Same, fixed, snapshot
 
-# The functions in here depend on their arguments alone.
+# Functions in these packages depend only on their arguments.
 _LIBRARIES = tuple(
     os.path.join(path, "")
     for path in (
@@ -28,13 +28,13 @@ _LIBRARIES = tuple(
 
 
 def contents(value: Any) -> Hashable:
-    """A key that changes where a function in `value` comes to read something else.
+    """A key that changes whenever a function in `value` would read something else.
 
     Args:
-      value: a function, or what holds functions: a tuple, list or dict.
+      value: a function, or a tuple, list or dict that holds functions.
 
     Raises:
-      TypeError: they read what is being traced, or an object that may change unseen.
+      TypeError: they read a tracer, or an object that may be mutated without notice.
     """
     return _contents(value, {})
 
@@ -57,11 +57,11 @@ def _contents(value: Any, seen: dict[int, Any]) -> Hashable:
         if value is not None and (array or own in (None, object.__hash__)):
             raise TypeError(f"a {type(value).__name__} may change unseen")
         return fixed(value)
-    # All fields of what one factory made read the same.
+    # All fields of one factory's result read the same values.
     place = id(value.recipe) if isinstance(value, Made) else id(value)
     if place in seen:
         return None
-    seen[place] = value  # Held: another object must not come to have its id.
+    seen[place] = value  # Kept alive: no other object may get the same id.
     return type(value), *(_contents(part, seen) for part in parts)
 
 
@@ -75,7 +75,7 @@ def _parts(value: Any) -> Any:
         return value.recipe.bound
     if isinstance(value, types.FunctionType):
         if _is_library(value.__code__.co_filename):
-            # It reads what it always reads, but for a function that it was made of, as by `vmap`.
+            # It always reads the same values, except functions that it wraps, as `vmap` does.
             return [Same(value), *filter(callable, _closed_over(value))]
         return [value.__code__, *_closed_over(value), *_read_by(value)]
     if isinstance(value, types.MethodType):
@@ -83,7 +83,7 @@ def _parts(value: Any) -> Any:
     if isinstance(value, functools.partial):
         return value.func, value.args, value.keywords
     if callable(value) and hasattr(value, "__wrapped__"):
-        # Compiled by `jax.jit`, or with derivatives of its own.
+        # Wrapped by `jax.jit`, or with custom derivatives.
         names = ("__wrapped__", "fwd", "bwd", "jvp")
         return [getattr(value, name) for name in names if hasattr(value, name)]
     return None
@@ -93,12 +93,12 @@ def _closed_over(function: types.FunctionType) -> Iterator[Any]:
     for cell in function.__closure__ or ():
         try:
             yield cell.cell_contents
-        except ValueError:  # It is not filled yet.
+        except ValueError:  # Not assigned yet.
             yield None
 
 
 def _read_by(function: types.FunctionType) -> Iterator[Any]:
-    """What a function reads of its module and of others, and its defaults."""
+    """What a function reads from its own and other modules, and its defaults."""
     yield function.__defaults__
     yield function.__kwdefaults__
     names = _names(function.__code__)
@@ -111,7 +111,7 @@ def _read_by(function: types.FunctionType) -> Iterator[Any]:
 
 @functools.cache
 def _names(code: types.CodeType) -> tuple[str, ...]:
-    """The globals and attributes that a function names, and those defined in it."""
+    """The names of globals and attributes that a function and those defined in it use."""
     inner = (_names(part) for part in code.co_consts if isinstance(part, types.CodeType))
     return tuple(dict.fromkeys([*code.co_names, *(name for names in inner for name in names)]))
 

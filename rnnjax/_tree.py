@@ -1,4 +1,4 @@
-"""The parts of a pytree that carry a gradient, and the parts that do not."""
+"""Splitting a pytree into the leaves that carry a gradient and the others."""
 
 import math
 from typing import Any, TypeVar
@@ -15,7 +15,7 @@ Tuple = TypeVar("Tuple", bound=type[tuple[Any, ...]])
 
 
 def serializable(kind: Tuple) -> Tuple:
-    """A NamedTuple that `jax.export` can write into what it exports, and read out of it."""
+    """Registers a NamedTuple with `jax.export`, so that exported functions may contain it."""
     export.register_namedtuple_serialization(kind, serialized_name=f"rnnjax.{kind.__name__}")
     return kind
 
@@ -36,14 +36,14 @@ def rest(tree: Tree) -> Tree:
 
 
 def combine(first: Tree, second: Tree) -> Tree:
-    """Puts `floating(tree)` and `rest(tree)` together again."""
+    """Merges `floating(tree)` and `rest(tree)` into `tree`."""
     return jax.tree.map(
         lambda a, b: b if a is None else a, first, second, is_leaf=lambda leaf: leaf is None
     )
 
 
 def as_arrays(tree: Tree) -> Tree:
-    """`tree` with the arrays of numpy in it as JAX's, in the precision that JAX is told to keep."""
+    """`tree` with its numpy arrays converted to JAX's, in the precision that JAX is set to."""
     return jax.tree.map(lambda x: jnp.asarray(x) if isinstance(x, np.ndarray) else x, tree)
 
 
@@ -53,12 +53,12 @@ def at_least_float32(dtype: Any) -> Any:
 
 
 def precision(tree: Tree) -> float:
-    """A unit in the last place of one, in the coarsest of the leaves, which are all floating."""
+    """Machine epsilon of the coarsest of the leaves, which are all floating."""
     return max(float(jnp.finfo(leaf.dtype).eps) for leaf in jax.tree.leaves(tree))
 
 
 def count_bytes(tree: Tree) -> int:
-    """What the arrays of a tree, or arrays of their shapes, take."""
+    """The size in bytes of the arrays of a tree, or of arrays of their shapes."""
     return sum(
         math.prod(jnp.shape(leaf)) * jnp.result_type(leaf).itemsize
         for leaf in jax.tree.leaves(tree)

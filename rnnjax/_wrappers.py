@@ -1,8 +1,8 @@
-"""From cell to cell: masks, resets, cuts and probes.
+"""Functions from cell to cell: masks, resets, gradient cuts and probes.
 
-Each wrapper takes one more input a step, `(inputs, extra)`, hands it through
-`project` into the drive, and changes the state before a step or after it. The kernel
-is left alone, so a wrapped cell folds as fast as the plain one.
+Each wrapper adds one input per step, `(inputs, extra)`, passes it through `project` into
+the drive, and changes the state before or after the step. The kernel is unchanged, so a
+wrapped cell folds as fast as the plain one.
 """
 
 from collections.abc import Callable
@@ -23,8 +23,8 @@ def masked(cell: Cell, batched: State) -> Cell:
 
     Args:
       cell: the recurrence.
-      batched: for each leaf of the state, a number below zero where it belongs to no
-        member of the batch; such a leaf counts every step.
+      batched: for each leaf of the state, a negative number if the leaf has no batch axes;
+        such a leaf is updated at every step.
     """
 
     def after(old: State, new: State, valid: jax.Array) -> State:
@@ -34,12 +34,12 @@ def masked(cell: Cell, batched: State) -> Cell:
 
 
 def resetting(cell: Cell, start: State, batched: State) -> Cell:
-    """Inputs `(inputs, resets)`, resets `[T, B]`: where True, the step begins at `start`.
+    """Inputs `(inputs, resets)`, resets `[T, B]`: where True, the step starts from `start`.
 
     Args:
       cell: the recurrence.
-      start: the state to begin at.
-      batched: as in `masked`; a leaf that belongs to no member is never reset.
+      start: the state to reset to.
+      batched: as in `masked`; a leaf without batch axes is never reset.
     """
 
     def before(state: State, reset: jax.Array) -> State:
@@ -52,7 +52,7 @@ def resetting(cell: Cell, start: State, batched: State) -> Cell:
 
 @by_value
 def cut(cell: Cell) -> Cell:
-    """Inputs `(inputs, cuts)`, cuts `[T]`: where True, no gradient passes to the step before."""
+    """Inputs `(inputs, cuts)`, cuts `[T]`: where True, no gradient flows to the previous step."""
 
     def before(state: State, here: jax.Array) -> State:
         held = jax.tree.map(jax.lax.stop_gradient, floating(state))
@@ -66,7 +66,7 @@ def probed(cell: Cell) -> Cell:
     """Inputs `(inputs, probes)`: each probe is added to the state after its step.
 
     Probes have the structure of the states, None where a leaf carries no gradient.
-    At zero they change nothing, and the gradient to them is ∂L/∂s_t.
+    Zero probes change nothing, and the gradient with respect to them is ∂L/∂s_t.
     """
 
     def add(old: State, new: State, probe: Any) -> State:
@@ -81,7 +81,7 @@ def select(where: jax.Array, this: jax.Array, that: jax.Array) -> jax.Array:
 
 
 def blank(valid: jax.Array | None, tree: Any) -> Any:
-    """Zeros, and no gradient, where `valid` `[T, B]` is not True; leaves not of its shape stay."""
+    """Zeros, without gradient, where `valid` `[T, B]` is False; leaves of other axes unchanged."""
     if valid is None:
         return tree
     return jax.tree.map(

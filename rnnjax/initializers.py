@@ -1,8 +1,8 @@
 """Initialisers that `jax.nn.initializers` lacks.
 
 Cells draw their kernels one gate at a time, so that any initialiser, orthogonal
-included, acts on each gate's `[H, H]` alone. Biases are drawn as `[G, H]`, one row
-a gate, so that one may depend on another.
+included, acts on each gate's `[H, H]` separately. Biases are drawn as `[G, H]`, one row
+per gate, so that one may depend on another.
 """
 
 from typing import Any
@@ -19,16 +19,16 @@ __all__ = ["by_gate", "checked", "chrono", "orthogonal", "scaled_identity"]
 
 
 def checked(name: str, init: Initializer) -> Initializer:
-    """The initialiser, which must give the shape and the dtype it is asked for.
+    """The initialiser, with a check that it returns the shape and dtype it is asked for.
 
-    Integers would never be trained, and what broadcasts would be another weight.
+    Integers would never be trained, and a shape that broadcasts would be a different weight.
 
     Args:
-      name: what errors call it.
+      name: its name in errors.
       init: the initialiser.
 
     Returns:
-      An initialiser that raises TypeError where it draws anything else.
+      An initialiser that raises TypeError if it draws anything else.
 
     Raises:
       TypeError: `init` is not a function of `(key, shape, dtype)`.
@@ -38,10 +38,10 @@ def checked(name: str, init: Initializer) -> Initializer:
 
     def draw(key: jax.Array, shape: Any, dtype: Any = float, out_sharding: Any = None) -> jax.Array:
         drawn = jnp.asarray(init(key, shape, dtype))
-        wanted = jax.ShapeDtypeStruct(shape, jax.dtypes.canonicalize_dtype(dtype))
-        if (drawn.shape, drawn.dtype) != (wanted.shape, wanted.dtype):
+        expected = jax.ShapeDtypeStruct(shape, jax.dtypes.canonicalize_dtype(dtype))
+        if (drawn.shape, drawn.dtype) != (expected.shape, expected.dtype):
             raise TypeError(
-                f"{name}: expected {describe(wanted)} as asked for, got {describe(drawn)}; let "
+                f"{name}: expected {describe(expected)} as asked for, got {describe(drawn)}; let "
                 "`(key, shape, dtype)` make an array of this shape and dtype"
             )
         return drawn
@@ -50,10 +50,10 @@ def checked(name: str, init: Initializer) -> Initializer:
 
 
 def by_gate(init: Initializer, gates: int) -> Initializer:
-    """Draws `[K, G * H]` as G independent `[K, H]` side by side.
+    """Draws `[K, G * H]` as G independent blocks `[K, H]`.
 
-    They are drawn in float32 at least and then rounded: a QR decomposition, and so an
-    orthogonal matrix, is not to be had in bfloat16.
+    They are drawn in at least float32 and then rounded: JAX has no QR decomposition, and so
+    no orthogonal initialiser, in bfloat16.
 
     Args:
       init: initialiser of one gate's matrix.
@@ -63,10 +63,10 @@ def by_gate(init: Initializer, gates: int) -> Initializer:
       An initialiser for shapes `[K, G * H]`.
 
     Raises:
-      TypeError: `gates` is not a whole number, or `init` no initialiser; from the
-        initialiser, where `init` draws another shape or dtype than it is asked for.
-      ValueError: `gates` is below one; from the initialiser, where the last axis does not
-        divide into them.
+      TypeError: `gates` is not a whole number, or `init` not an initialiser; from the
+        initialiser, if `init` draws another shape or dtype than it is asked for.
+      ValueError: `gates` is below one; from the initialiser, if the last axis is not a
+        multiple of `gates`.
     """
     init = checked("init", init)
     gates = as_int("gates", gates)
@@ -95,7 +95,7 @@ def scaled_identity(scale: float = 1.0) -> Initializer:
 
     Raises:
       TypeError: `scale` is not a number.
-      ValueError: from the initialiser, where the shape asked for is not square.
+      ValueError: from the initialiser, if the shape asked for is not square.
     """
     scale = as_number("scale", scale)
 
@@ -120,16 +120,16 @@ def chrono(longest: float, *, forget: int, remember: int | None = None) -> Initi
     Args:
       longest: the longest dependency expected, in steps; at least 2.
       forget: row of the gate that keeps the past: 1 for `lstm` (i f g o; pass it
-        `forget_bias=0.0` besides), 1 for `gru` (r z n), whose one gate does both.
-      remember: row of the gate that lets the new in: 0 for `lstm`, None for `gru`.
+        `forget_bias=0.0` too), 1 for `gru` (r z n), whose one gate does both.
+      remember: row of the gate that admits new input: 0 for `lstm`, None for `gru`.
 
     Returns:
       A bias initialiser for shapes `[G, H]`; the other rows are zero.
 
     Raises:
       TypeError: a row is not a whole number, or `longest` not a number.
-      ValueError: `longest` is below 2; from the initialiser, where a gate is not a row of
-        the shape asked for.
+      ValueError: `longest` is below 2; from the initialiser, if a gate is not a row of the
+        shape asked for.
     """
     rows = [as_int("forget", forget)]
     rows += [] if remember is None else [as_int("remember", remember)]

@@ -1,8 +1,8 @@
-"""From sequence to sequence: recurrences side by side and on top of each other.
+"""Sequence-to-sequence layers: recurrences in parallel and stacked.
 
-A layer runs over the whole sequence before the next one begins, so the input product
-of each is taken for many steps at once. Layers nest in any way, and what `unroll`
-promises of a cell holds of each: lengths, holes, resets, length zero.
+A layer runs over the whole sequence before the next one begins, so that its input product
+is computed for many steps at once. Layers nest freely, and each handles masks, resets and
+sequences of length zero as `unroll` does.
 """
 
 import contextlib
@@ -62,12 +62,12 @@ class Layer(NamedTuple):
 
     Attributes:
       init: `key -> params`; draws the weights.
-      start: `(params, batch_shape) -> state`; what the sequence begins with.
+      start: `(params, batch_shape) -> state`; the initial state.
       apply: `(params, inputs, state=None, *, mask, resets, reverse, key) ->
         (final_state, outputs)`: inputs `[T, B, D]`, outputs `[T, B, H]`, the rest as in
-        `rnnjax.unroll`. Without a `key` nothing is dropped out. Every recurrence
-        runs in a `jax.named_scope` that names its place ("1/forward"), by which
-        `rnnjax.adjoints` and `rnnjax.gradient_reports` call it.
+        `rnnjax.unroll`. Without a `key` there is no dropout. Every recurrence runs in a
+        `jax.named_scope` of its place ("1/forward"), which is its name in
+        `rnnjax.adjoints` and `rnnjax.gradient_reports`.
       causal: whether no output depends on a later input.
       feature_axes: of the inputs, as in `rnnjax.Cell`.
     """
@@ -79,7 +79,7 @@ class Layer(NamedTuple):
     feature_axes: Any = None
 
     def __hash__(self) -> int:
-        """Of the functions, as a cell's."""
+        """Of the functions, as for a cell."""
         return hash(self[:-1])
 
     def __repr__(self) -> str:
@@ -88,11 +88,11 @@ class Layer(NamedTuple):
 
 @serializable
 class Directions(NamedTuple):
-    """What the two directions have each: parameters, or states.
+    """Parameters, or states, of two directions.
 
     Attributes:
       forward: of the layer that runs from the first step to the last.
-      backward: of the one that runs from the last to the first.
+      backward: of the layer that runs from the last step to the first.
     """
 
     forward: Any
@@ -107,10 +107,10 @@ def recurrent(cell: Cell, *, fold: Fold = folds.default()) -> Layer:
 
     Args:
       cell: the recurrence.
-      fold: how to carry it and how to differentiate it.
+      fold: how to run and differentiate it.
 
     Raises:
-      TypeError: no cell, or no fold.
+      TypeError: `cell` is not a cell, or `fold` not a fold.
     """
     check_cell(cell)
     check_fold(fold)
@@ -133,7 +133,7 @@ def recurrent(cell: Cell, *, fold: Fold = folds.default()) -> Layer:
 
 
 def concatenate(forward: jax.Array, backward: jax.Array) -> jax.Array:
-    """`[T, B, 2H]`, the outputs of the two directions side by side."""
+    """`[T, B, 2H]`, the outputs of the two directions concatenated."""
     return jnp.concatenate([forward, backward], axis=-1)
 
 
@@ -145,19 +145,19 @@ def bidirectional(
 
         outputs_t = merge(forward(x_1 ... x_t), backward(x_T ... x_t))
 
-    With a mask, the second begins at the last valid step of each sequence. A masked
-    step gives zeros, whatever `merge` makes of two zeros.
+    With a mask, the second begins at the last valid step of each sequence. Outputs at
+    masked steps are zero, even where `merge` of two zeros is not.
 
     Args:
-      forward: runs from the first step on.
-      backward: runs from the last step back.
-      merge: joins the outputs of both, elementwise sums or products among them.
+      forward: runs from the first step to the last.
+      backward: runs from the last step to the first.
+      merge: combines the two outputs, for example `jnp.add` or `jnp.multiply`.
 
     Returns:
       A layer whose parameters and states are `Directions`.
 
     Raises:
-      TypeError: no layer, or a `merge` that is no function.
+      TypeError: `forward` or `backward` is not a layer, or `merge` not a function.
     """
     _check_layer("forward", forward)
     _check_layer("backward", backward)
@@ -168,8 +168,8 @@ def bidirectional(
         return Directions(forward.init(first), backward.init(second))
 
     def start(params: Directions, batch_shape: Batch) -> Directions:
-        there, back = _parts("params", params, 2)
-        return Directions(forward.start(there, batch_shape), backward.start(back, batch_shape))
+        first, second = _parts("params", params, 2)
+        return Directions(forward.start(first, batch_shape), backward.start(second, batch_shape))
 
     def apply(
         params: Directions,
@@ -183,16 +183,16 @@ def bidirectional(
     ) -> tuple[Directions, Any]:
         reverse = as_bool("reverse", reverse)
         weights, states, keys = _parts("params", params, 2), _states(state, 2), _keys(key, 2)
-        done = []
+        results = []
         for i, (name, layer) in enumerate([("forward", forward), ("backward", backward)]):
             with _part(name, f".{name}"):
-                done.append(
+                results.append(
                     layer.apply(
                         weights[i], inputs, states[i], mask=mask, resets=resets,
                         reverse=reverse != bool(i), key=keys[i],
                     )
                 )  # fmt: skip
-        finals, outputs = zip(*done, strict=True)
+        finals, outputs = zip(*results, strict=True)
         return Directions(*finals), blank(mask, merge(*outputs))
 
     axes = backward.feature_axes if forward.feature_axes is None else forward.feature_axes
@@ -201,10 +201,10 @@ def bidirectional(
 
 @by_value
 def backward(layer: Layer) -> Layer:
-    """The layer from the last step to the first; outputs stay in the order of the inputs.
+    """The layer run from the last step to the first; outputs stay in the order of the inputs.
 
     Raises:
-      TypeError: no layer.
+      TypeError: `layer` is not a layer.
     """
     _check_layer("layer", layer)
 
@@ -212,26 +212,26 @@ def backward(layer: Layer) -> Layer:
         params: Params, inputs: Inputs, state: State | None = None, *, reverse: bool = False,
         **options: Any,
     ) -> tuple[State, Any]:  # fmt: skip
-        there = not as_bool("reverse", reverse)
-        return layer.apply(params, inputs, state, reverse=there, **options)
+        opposite = not as_bool("reverse", reverse)
+        return layer.apply(params, inputs, state, reverse=opposite, **options)
 
     return layer._replace(apply=apply, causal=False)
 
 
 @by_value
 def stack(*layers: Layer, dropout: float = 0.0) -> Layer:
-    """Layers on top of each other: the outputs of one are the inputs of the next.
+    """Stacked layers: the outputs of one are the inputs of the next.
 
     Args:
       *layers: from the first to the last; at least one.
       dropout: rate between the layers, not after the last.
 
     Returns:
-      A layer whose parameters and states are tuples, an entry a layer.
+      A layer whose parameters and states are tuples, one entry per layer.
 
     Raises:
-      ValueError: no layer, or a rate outside [0, 1].
-      TypeError: one of them is no layer, or the rate not a number.
+      ValueError: no layers, or a rate outside [0, 1].
+      TypeError: one of `layers` is not a layer, or the rate not a number.
     """
     if not layers:
         raise ValueError("layers: expected at least one, got none")
@@ -278,15 +278,15 @@ def stack(*layers: Layer, dropout: float = 0.0) -> Layer:
 
 @by_value
 def dropout(layer: Layer, rate: float) -> Layer:
-    """Drops outputs at a rate, each number of each step alone, where `apply` is given a key.
+    """Dropout on a layer's outputs, independent at every step, where `apply` is given a key.
 
         outputs_t = keep_t outputs_t / (1 - rate),   keep_t ~ Bernoulli(1 - rate)
 
-    `drop` does it to arrays that are no layer's.
+    For arrays that are not the outputs of a layer, see `drop`.
 
     Raises:
       ValueError: a rate outside [0, 1].
-      TypeError: no layer, or a rate that is not a number.
+      TypeError: `layer` is not a layer, or `rate` not a number.
     """
     _check_layer("layer", layer)
     _check_rate("rate", rate)
@@ -303,30 +303,30 @@ def dropout(layer: Layer, rate: float) -> Layer:
 
 
 def drop(tree: Any, rate: float, *, key: jax.Array | None) -> Any:
-    """Dropout of arrays that no layer gives: of embeddings, or of what goes into a readout.
+    """Dropout on any arrays, such as embeddings or the inputs of a readout.
 
-        y = keep x / (1 - rate),   keep ~ Bernoulli(1 - rate) for each number; zeros at rate 1
+        y = keep x / (1 - rate),   keep ~ Bernoulli(1 - rate) for each entry; zeros at rate 1
 
     Args:
-      tree: array of any shape, or a pytree of such; leaves that are not floating stay as
-        they are.
-      rate: the share that is dropped.
-      key: drawn from; None drops nothing.
+      tree: array of any shape, or a pytree of arrays; leaves that are not floating are
+        unchanged.
+      rate: the fraction that is dropped.
+      key: random key; None drops nothing.
 
     Returns:
       Arrays of the same shapes and dtypes.
 
     Raises:
       ValueError: a rate outside [0, 1].
-      TypeError: the rate is not a number, `tree` holds other things than arrays, or `key`
-        is no key.
+      TypeError: `rate` is not a number, `tree` holds anything but arrays, or `key` is not a
+        key.
     """
     _check_rate("rate", rate)
     check_arrays("tree", tree)
     if key is None or rate == 0:
         return tree
     keep = 1.0 - float(rate)
-    # At rate 1 all are dropped; divided by zero, they would leave NaN in the gradient.
+    # At rate 1 everything is dropped; dividing by zero would put NaN into the gradient.
     scale = keep or 1.0
     leaves, structure = jax.tree.flatten(jax.tree.map(jnp.asarray, tree))
     dropped = [
@@ -341,10 +341,10 @@ def drop(tree: Any, rate: float, *, key: jax.Array | None) -> Any:
 def residual(layer: Layer) -> Layer:
     """outputs_t = x_t + layer(x)_t, zero at masked steps; in the precision of the layer.
 
-    `apply` raises ValueError where the layer's outputs have not the shape of its inputs.
+    `apply` raises ValueError if the layer's outputs do not have the shape of its inputs.
 
     Raises:
-      TypeError: no layer.
+      TypeError: `layer` is not a layer.
     """
     _check_layer("layer", layer)
 
@@ -359,7 +359,7 @@ def residual(layer: Layer) -> Layer:
                 f"residual: expected outputs of the shape of the inputs, {describe(inputs)}, got "
                 f"{describe(outputs)}; make the layer as wide as its inputs"
             )
-        # What stands in the padding must not come past the layer.
+        # The padding of the inputs must not reach the outputs through the skip connection.
         inputs = blank(mask, inputs)
         return final, jax.tree.map(lambda x, y: x.astype(y.dtype) + y, inputs, outputs)
 
@@ -370,7 +370,7 @@ class Streaming(NamedTuple):
     """A layer one step at a time; the same numbers as over the whole sequence.
 
     Attributes:
-      start: `(params, batch_shape) -> state`, a pytree of arrays that can be saved as any.
+      start: `(params, batch_shape) -> state`, a pytree of arrays, which can be saved.
       step: `(params, state, x, *, mask=None, resets=None) -> (state, outputs)`: x
         `[B, D]`, outputs `[B, H]`; the flags `[B]`, as in `rnnjax.unroll`.
     """
@@ -385,7 +385,7 @@ def streaming(layer: Layer) -> Streaming:
 
     Raises:
       ValueError: an output of the layer depends on later inputs.
-      TypeError: no layer.
+      TypeError: `layer` is not a layer.
     """
     _check_layer("layer", layer)
     if not layer.causal:
@@ -443,7 +443,7 @@ def _states(state: Any, count: int) -> Any:
 
 def _parts(name: str, parts: Any, count: int) -> Any:
     """`parts`, one for each layer."""
-    # A list is what a checkpoint may have made of the tuple.
+    # A checkpoint may have restored the tuple as a list.
     if type(parts) not in (tuple, list, Directions) or len(parts) != count:
         remedy = (
             "`start` gives, or `rnnjax.interop.torch.from_torch_state(params, state)` of torch's"
@@ -463,13 +463,13 @@ def _parts(name: str, parts: Any, count: int) -> Any:
 
 @contextlib.contextmanager
 def _part(name: str, place: str) -> Iterator[None]:
-    """Names a layer's recurrences, and in errors its place among `params` or `state` of all."""
+    """Names a layer's recurrences, and in errors its place in `params` or `state`."""
     try:
         with jax.named_scope(name):
             yield
     except (TypeError, ValueError) as error:
         error.add_note(f"in the layer {name!r}")
-        found = re.match(r"(params|state)(?=[:.\[])", str(error))
-        if found:
-            error.args = (f"{found[0]}{place}{str(error)[found.end() :]}",)
+        match = re.match(r"(params|state)(?=[:.\[])", str(error))
+        if match:
+            error.args = (f"{match[0]}{place}{str(error)[match.end() :]}",)
         raise

@@ -1,7 +1,7 @@
-"""Figures of the diagnostics, each drawn on axes that the caller owns.
+"""Plots of the diagnostics, drawn on axes that the caller provides.
 
-Curves are medians over the batch; the shaded band runs from the lowest member to the
-highest. Logarithms are drawn in powers of ten; where they are of zero, there is a gap.
+Curves are medians over the batch; the shaded band is the range over its members. Logarithms
+are to base 10; the logarithm of zero is a gap.
 """
 
 import math
@@ -26,7 +26,7 @@ __all__ = ["gradient_norms", "adjoint_norms", "spectrum", "jacobian_norms", "bou
 
 
 def gradient_norms(ax: Axes, report: GradientReport, **line: Any) -> None:
-    """‖∂h_T/∂s_t‖ over that at lag 0, against lag, with the mark of 1 %.
+    """‖∂h_T/∂s_t‖ relative to lag 0, against lag, with a line at 1 %.
 
     Args:
       ax: axes to draw on.
@@ -34,7 +34,7 @@ def gradient_norms(ax: Axes, report: GradientReport, **line: Any) -> None:
       **line: passed on to `Axes.plot`.
 
     Raises:
-      TypeError: no axes, or no report.
+      TypeError: `ax` is not axes, or `report` not a report.
     """
     _check_axes(ax)
     if not isinstance(report, GradientReport):
@@ -59,23 +59,23 @@ def adjoint_norms(ax: Axes, adjoint: Any, *, batch_axes: int | None = None, **li
     Args:
       ax: axes to draw on.
       adjoint: one entry of `Adjoints.adjoints`, leaves `[T, B, ...]`.
-      batch_axes: how many axes B has, 0 for a single sequence; over what comes after them
-        the norm is taken. Unless told it is 1, and then every leaf has to be `[T, B, H]`.
+      batch_axes: number of axes in B, 0 for a single sequence; the norm is taken over the
+        axes after them. 1 by default, and then every leaf must be `[T, B, H]`.
       **line: passed on to `Axes.plot`.
 
     Raises:
-      TypeError: no axes, or leaves that are no arrays.
-      ValueError: the batch axes are not told and cannot be known, or the leaves have not
-        the same.
+      TypeError: `ax` is not axes, or a leaf not an array.
+      ValueError: the batch axes are not given and cannot be inferred, or differ between the
+        leaves.
     """
     _check_axes(ax)
     check_arrays("adjoint", adjoint)
     leaves = [np.abs(np.asarray(leaf)) for leaf in jax.tree.leaves(floating(adjoint))]
     if batch_axes is None and any(leaf.ndim != 3 for leaf in leaves):
         raise ValueError(
-            "batch_axes: expected to be told how many axes belong to the batch, since not every "
-            f"leaf is [T, B, H], got None for {describe(adjoint)}; pass batch_axes=1 for leaves "
-            "[T, B, ...], 0 for [T, ...]"
+            "batch_axes: expected the number of batch axes, since not every leaf is [T, B, H], "
+            f"got None for {describe(adjoint)}; pass batch_axes=1 for leaves [T, B, ...], 0 for "
+            "[T, ...]"
         )
     axes = 2 if batch_axes is None else 1 + as_int("batch_axes", batch_axes)
     if axes < 1:
@@ -84,8 +84,8 @@ def adjoint_norms(ax: Axes, adjoint: Any, *, batch_axes: int | None = None, **li
     if {len(begin) for begin in begins} != {axes} or len(begins) > 1:
         raise ValueError(
             f"adjoint: expected leaves that begin with time and the same {axes - 1} axes of the "
-            f"batch, got {describe(adjoint)}; pass one entry of `Adjoints.adjoints`, and as "
-            "`batch_axes` how many it has"
+            f"batch, got {describe(adjoint)}; pass one entry of `Adjoints.adjoints`, and its "
+            "number of batch axes as `batch_axes`"
         )
     squares = sum(
         np.sum(leaf.astype(np.float64) ** 2, axis=tuple(range(axes, leaf.ndim))) for leaf in leaves
@@ -106,13 +106,14 @@ def spectrum(ax: Axes, log_singular_values: jax.Array, *, most: int = 8, **line:
       **line: passed on to `Axes.plot`.
 
     Raises:
-      TypeError: no axes, no array, or no whole number.
-      ValueError: too few axes of the array, or `most` below one.
+      TypeError: `ax` is not axes, `log_singular_values` not an array, or `most` not a whole
+        number.
+      ValueError: the array has too few axes, or `most` is below one.
     """
     _check_axes(ax)
     most = as_int("most", most)
     if most < 1:
-        raise ValueError(f"most: expected at least 1, got {most}; pass how many are to be drawn")
+        raise ValueError(f"most: expected at least 1, got {most}; pass how many to draw")
     values = _array("log_singular_values", log_singular_values, "[T + 1, B, S]", 2)
     values = np.median(values.reshape(len(values), -1, values.shape[-1])[::-1, :, :most], axis=1)
     shades = np.linspace(1.0, 0.25, values.shape[-1])
@@ -130,8 +131,8 @@ def jacobian_norms(ax: Axes, jacobians: jax.Array, **line: Any) -> None:
       **line: passed on to `Axes.plot`.
 
     Raises:
-      TypeError: no axes, or no array.
-      ValueError: too few axes of the array.
+      TypeError: `ax` is not axes, or `jacobians` not an array.
+      ValueError: the array has too few axes.
     """
     _check_axes(ax)
     norms = np.linalg.norm(_array("jacobians", jacobians, "[T, B, S, S]", 3), 2, axis=(-2, -1))
@@ -149,7 +150,7 @@ def bound(ax: Axes, norm_bound: jax.Array, longest: int, **line: Any) -> None:
       **line: passed on to `Axes.plot`.
 
     Raises:
-      TypeError: no axes, no number, or a lag that is not whole.
+      TypeError: `ax` is not axes, `norm_bound` not a number, or `longest` not a whole number.
     """
     _check_axes(ax)
     number, longest = as_number("norm_bound", norm_bound), as_int("longest", longest)
@@ -166,7 +167,7 @@ def _check_axes(ax: Any) -> None:
 
 
 def _array(name: str, value: Any, shape: str, least: int) -> np.ndarray:
-    """`value` as an array of so many axes at least, of which B may have none."""
+    """`value` as an array of at least `least` axes; B may have none."""
     if not jax.tree_util.all_leaves([value]):
         raise TypeError(f"{name}: expected one array {shape}, got {describe(value)}; pass it alone")
     check_arrays(name, value)

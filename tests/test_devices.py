@@ -102,7 +102,7 @@ def test_the_axes_of_the_batch_are_told(kind, how, target, axis, compilations) -
 def test_axes_that_are_not_told_are_not_guessed(shape) -> None:
     """Unless every leaf begins [T, B], and has as many axes."""
     x = jnp.zeros((4, 4, 3))
-    with pytest.raises(ValueError, match=r"in_axes: expected to be told .* \(1, 0\) for inputs"):
+    with pytest.raises(ValueError, match=r"in_axes: expected the .* \(1, 0\) for inputs"):
         rnnjax.over_devices(loss, MESH)(PARAMS, (x, jnp.zeros(shape)))
 
 
@@ -111,7 +111,7 @@ def test_axes_that_are_not_told_are_not_guessed(shape) -> None:
     [
         (None, [(5, 6, 3)], r"batch: .* a multiple of the 8 devices .* got \[6\] .* pad or"),
         (1, [(5, 8, 3), (5, 16)], r"batch: expected leaves with one B, .* got \[8, 16\] "),
-        (None, [(5,)], "in_axes: expected to be told"),
+        (None, [(5,)], "in_axes: expected the batch axis"),
         ((1, 1), [(5, 8, 3), (8,)], "in_axes: expected axes that the leaves have, got 1 for"),
         (-4, [(5, 8, 3)], "in_axes: expected axes that the leaves have, got -4 for"),
         ((1, 0, 0), [(5, 8, 3), (8,)], r"in_axes: expected a prefix of .* got \(1, 0, 0\)"),

@@ -68,7 +68,7 @@ def test_adjoint_norms_are_those_of_each_member(ax, batch_axes, shapes):
 
 @pytest.mark.parametrize("shape", [(5, 2), (5, 2, 3, 3)])
 def test_adjoint_norms_do_not_guess_the_batch(ax, shape):
-    with pytest.raises(ValueError, match=r"batch_axes: expected to be told .* batch_axes=1 for"):
+    with pytest.raises(ValueError, match=r"batch_axes: expected the number of .* batch_axes=1 for"):
         plots.adjoint_norms(ax, jnp.zeros(shape))
 
 

@@ -1,9 +1,9 @@
-"""An exact gradient that stores a few of the states and computes the others again.
+"""An exact gradient that stores a few of the states and recomputes the others.
 
-The sequence is cut into segments. The forward pass keeps the state before each; the
-backward pass folds one segment at a time once more, by the fold inside, and differentiates
-it. With √T segments of √T steps about 2 √T states are held at once, for one more forward
-pass. Segments cut into segments of their own hold about k T^(1/k), for k - 1 more.
+The sequence is cut into segments. The forward pass stores the state before each; the
+backward pass recomputes one segment at a time with the inner fold and differentiates it.
+With √T segments of √T steps about 2 √T states are held at once, at the cost of one more
+forward pass. Nested segments hold about k T^(1/k), for k - 1 more forward passes.
 """
 
 import math
@@ -16,7 +16,7 @@ from jax.export import is_symbolic_dim
 
 from rnnjax._cell import Cell, Inputs, Params, State
 from rnnjax._checks import as_int, as_number
-from rnnjax._forward_mode import told_the_remedy
+from rnnjax._forward_mode import with_remedy
 from rnnjax._tree import count_bytes
 from rnnjax._values import by_value
 from rnnjax.folds._blocked import blocked
@@ -36,32 +36,33 @@ def checkpointed(
         s_t = step(params, s_{t-1}, x_t)
         g_t = ∂L/∂s_t + g_{t+1} ∂s_{t+1}/∂s_t,   s of one segment at a time
 
-    The gradient holds the state before each segment, and the states and inputs of
-    the one segment it is in. What the loss itself reads is stored besides: a loss of
-    the last output should read `cell.output(final_state)`, since `outputs[-1]` first
-    stores all outputs, and their gradient. Derivatives are those of the fold inside.
+    The gradient holds the state before each segment, and the states and inputs of the
+    current segment. Whatever the loss itself reads is stored as well: a loss on the last
+    output should read `cell.output(final_state)`, since `outputs[-1]` first stores all
+    outputs, and their gradient. The derivatives available are those of the inner fold.
 
     Args:
-      segments: into how many the sequence is cut, at most one a step; about √T of
-        equal length by default, one where `jax.export` leaves T open.
-      budget_bytes: the most that may be held of states at once, beside what a block
-        and the weights' gradient take, in place of `segments`. Segments are cut into
-        segments, as few times as the budget lets: each time costs one more
-        forward pass. The bytes are those of the batch that the fold is given: under `vmap`
-        one member's, under `shard_map` one device's.
+      segments: number of segments, at most one per step; by default about √T of equal
+        length, one where `jax.export` leaves T symbolic.
+      budget_bytes: the most bytes of states held at once, in place of `segments`; one block
+        and the weights' gradient come on top. Segments are nested as few times as the
+        budget allows: each level costs one more forward pass. The bytes are those of the
+        batch that the fold is given: of one member under `vmap`, of one device under
+        `shard_map`.
       fold: how a segment is folded and differentiated; by default in small blocks, which
-        keep nothing but states.
+        store only states.
 
     Returns:
       `(cell, params, inputs, state) -> (final_state, states)`.
 
     Raises:
-      TypeError: `segments` is not a whole number, `budget_bytes` not a number, or no fold.
-      ValueError: both `segments` and `budget_bytes` are given, `segments` is below
-        one, or `budget_bytes` is too small for the sequence however it is cut (where
-        the fold is called); one of them is given and the shapes are symbolic.
+      TypeError: `segments` is not a whole number, `budget_bytes` not a number, or `fold` not
+        a fold.
+      ValueError: both `segments` and `budget_bytes` are given, or `segments` is below one;
+        when the fold is called, `budget_bytes` is too small for the sequence however it is
+        cut, or one of them is given and the shapes are symbolic.
 
-    Griewank and Walther, Algorithm 799: Revolve, 2000; the uniform cut is that of Chen,
+    Griewank and Walther, Algorithm 799: Revolve, 2000; the uniform segments are those of Chen,
     Xu, Zhang and Guestrin, Training deep nets with sublinear memory cost, 2016, section 4.
     """
     if segments is not None and budget_bytes is not None:
@@ -72,13 +73,13 @@ def checkpointed(
     segments = None if segments is None else as_int("segments", segments)
     if segments is not None and segments < 1:
         raise ValueError(f"segments: expected at least 1, got {segments}; None takes about √T")
-    # Computed from open shapes it is no number yet, and refused where the fold is called.
+    # Computed from symbolic shapes it is not a number yet; the fold raises when it is called.
     budget: Any = budget_bytes
     if budget is not None and not is_symbolic_dim(budget):
         as_number("budget_bytes", budget)
     check_fold(fold)
 
-    @told_the_remedy()
+    @with_remedy()
     def run(cell: Cell, params: Params, inputs: Inputs, state: State) -> tuple[State, State]:
         length = length_of(inputs)
         params, inputs, state = vary_together(params, inputs, state)
@@ -88,7 +89,7 @@ def checkpointed(
             if not sizes:
                 return fold(cell, params, inputs, state)
 
-            # The loop around it already prevents what prevent_cse is for.
+            # The enclosing loop already prevents common subexpression elimination.
             @partial(jax.checkpoint, prevent_cse=False)
             def segment(state: State, inputs: Inputs) -> tuple[State, State]:
                 return by_segments(sizes[1:], inputs, state)
@@ -108,7 +109,7 @@ def checkpointed(
         if budget_bytes is not None:
             sizes = _cut(length, state_bytes, budget_bytes)
         elif is_symbolic_dim(length):
-            sizes = []  # One segment, which is computed once.
+            sizes = []  # One segment, without recomputation.
         elif segments is not None:
             sizes = [math.ceil(length / segments)]
         else:
@@ -119,13 +120,13 @@ def checkpointed(
 
 
 def _cut(length: int, state_bytes: int, budget_bytes: float) -> list[int]:
-    """The fewest nested sizes of segments that hold no more states than the budget.
+    """Segment sizes of the fewest nested levels that hold no more states than the budget.
 
     Raises:
       ValueError: there are none.
     """
     needed = []
-    # From no segments to halves of halves.
+    # From no segments to repeated halving.
     for levels in range(max(length, 1).bit_length()):
         sizes = segment_sizes(length, levels)
         needed.append(states_held(length, sizes) * state_bytes)

@@ -1,8 +1,7 @@
-"""A mark that turns forward-mode differentiation into a message that tells the remedy.
+"""Makes forward-mode differentiation raise an error that names the remedy.
 
-The identity below passes a tangent through a primitive that can be transposed, which is
-all that reverse mode asks of it, and that refuses to be evaluated, which is what forward
-mode does first.
+The identity below passes its tangent through a primitive that can be transposed, which is
+all that reverse mode needs, but cannot be evaluated, which is what forward mode does first.
 """
 
 from typing import Any, NoReturn
@@ -32,7 +31,7 @@ def _mark_jvp(primals: Any, tangents: Any) -> Any:
     return primals[0], _tangent_p.bind(tangents[0])
 
 
-def _refuse(*args: Any, **kwargs: Any) -> NoReturn:
+def _raise(*args: Any, **kwargs: Any) -> NoReturn:
     raise TypeError(REFUSED)
 
 
@@ -40,8 +39,8 @@ def _batch(args: Any, dims: Any) -> Any:
     return _tangent_p.bind(*args), dims[0]
 
 
-_tangent_p.def_impl(_refuse)
+_tangent_p.def_impl(_raise)
 _tangent_p.def_abstract_eval(lambda x: x)
-mlir.register_lowering(_tangent_p, _refuse)
+mlir.register_lowering(_tangent_p, _raise)
 ad.deflinear2(_tangent_p, lambda cotangent, x: [cotangent])
 batching.primitive_batchers[_tangent_p] = _batch

@@ -1,4 +1,4 @@
-"""A gradient cut at every window: by definition, and nothing else."""
+"""Truncated backpropagation through time: the gradient is cut at every window."""
 
 from functools import partial
 
@@ -9,7 +9,7 @@ from jax.export import is_symbolic_dim
 
 from rnnjax._cell import Cell, Inputs, Params, State
 from rnnjax._checks import as_int
-from rnnjax._forward_mode import told_the_remedy
+from rnnjax._forward_mode import with_remedy
 from rnnjax._values import by_value
 from rnnjax._wrappers import cut
 from rnnjax.folds._default import default
@@ -18,15 +18,15 @@ from rnnjax.folds._sequence import Fold, check_fold, in_pieces, length_of, scan_
 
 @by_value
 def truncated(*, window: int, fold: Fold = default()) -> Fold:
-    """Folds window by window; no gradient passes from one to the one before.
+    """Folds window by window; no gradient flows from a window to the previous one.
 
         s_t = step(params, s_{t-1}, x_t)
         g_t = ∂L/∂s_t + g_{t+1} ∂s_{t+1}/∂s_t,   g_{t+1} = 0 at the end of a window
 
     The states are those of every other fold. The gradient is not that of the loss: it
-    is the sum of the windows' own, each with the state it is handed held constant.
-    The state before the first window is not cut. `rnnjax.training.stream` trains window
-    by window instead, on a sequence without an end.
+    is the sum of the gradients of the windows, each with its initial state held constant.
+    The gradient to the state before the first window is not cut. For training window by
+    window on an endless sequence, see `rnnjax.training.stream`.
 
     Args:
       window: steps in a window; the last may be shorter, and so may the sequence.
@@ -36,7 +36,7 @@ def truncated(*, window: int, fold: Fold = default()) -> Fold:
       `(cell, params, inputs, state) -> (final_state, states)`.
 
     Raises:
-      TypeError: `window` is not a whole number, or no fold.
+      TypeError: `window` is not a whole number, or `fold` not a fold.
       ValueError: `window` is below one.
 
     Williams and Peng, An efficient gradient-based algorithm for on-line training of
@@ -49,7 +49,7 @@ def truncated(*, window: int, fold: Fold = default()) -> Fold:
 
     check_fold(fold)
 
-    @told_the_remedy()
+    @with_remedy()
     def run(cell: Cell, params: Params, inputs: Inputs, state: State) -> tuple[State, State]:
         length = length_of(inputs)
         if is_symbolic_dim(length):
@@ -59,7 +59,7 @@ def truncated(*, window: int, fold: Fold = default()) -> Fold:
             return fold(cell, params, inputs, state)
         params, inputs, state = vary_together(params, inputs, state)
 
-        # The state is handed on cut, and shown uncut: the start is not cut, nor the end.
+        # The carried state is cut, the returned one is not: neither start nor end are cut.
         def body(carry: tuple[State, State], piece: Inputs) -> tuple[tuple[State, State], State]:
             final, states = fold(cell, params, piece, carry[0])
             return (jax.tree.map(lax.stop_gradient, final), final), states
