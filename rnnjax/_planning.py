@@ -1,4 +1,4 @@
-"""Which fold for which shapes and how much memory, told before anything is compiled."""
+"""Choosing a fold for given shapes and memory, before anything is compiled."""
 
 from typing import NamedTuple
 
@@ -14,13 +14,13 @@ from rnnjax.folds._sequence import Fold
 
 
 class Plan(NamedTuple):
-    """A fold, and what a training step with it is expected to take.
+    """A fold, and the predicted cost of a training step with it.
 
     Attributes:
-      fold: to be given to `unroll`.
-      description: the fold as one writes it.
-      bytes: held for the gradient: states, what is kept beside them, and one block. The
-        outputs that the loss reads, and the gradients of weights and inputs, are apart.
+      fold: an argument of `unroll`.
+      description: the fold as Python source.
+      bytes: held for the gradient: states, stored drives and products, and one block. The
+        outputs that the loss reads, and the gradients of weights and inputs, come on top.
       relative_time: in units of a training step that does each of its products once, and
         nothing else.
     """
@@ -39,28 +39,27 @@ def plan(
     budget_bytes: float | None = None,
     device: jax.Device | None = None,
 ) -> Plan:
-    """The fastest fold whose gradient fits the memory.
+    """The fastest fold whose gradient fits into memory.
 
-    Products are kept where that is faster than computing them again, then states alone,
-    then a few of the states, by the cost model of `folds.cost`, which was measured on
-    two CPU cores. It sees no inputs: a step's drive is taken to be as large as its
-    product with the kernel, and its inputs as its state. Without a budget it names what
-    `folds.blocked()` does.
+    In this order: products are stored where that is faster than recomputing them, then only
+    states, then a few of the states. The cost model, measured on two CPU cores, sees no
+    inputs: it assumes a step's drive as large as its product with the kernel, and its inputs
+    as large as its state. Without a budget the plan is what `folds.blocked()` does.
 
     Args:
       cell: the recurrence.
       batch_shape: B.
       length: T.
-      budget_bytes: what the gradient may hold; by default what `device` has, and
-        without bound where the device does not tell.
-      device: where it is to run; by default JAX's first.
+      budget_bytes: the most bytes held for the gradient; by default the memory of `device`,
+        unlimited if the device does not report it.
+      device: the device it will run on; by default JAX's first.
 
     Returns:
       A `Plan`.
 
     Raises:
-      TypeError: no cell, `length` or a batch axis is not a whole number, `budget_bytes` not
-        a number, or `device` not a device.
+      TypeError: `cell` is not a cell, `length` or a batch axis not a whole number,
+        `budget_bytes` not a number, or `device` not a device.
       ValueError: `length` is below one, or no fold fits the budget.
     """
     check_cell(cell)

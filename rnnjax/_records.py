@@ -1,4 +1,4 @@
-"""What is kept and shown of a training: records of numbers, a file of them, a progress bar."""
+"""The log of a training run: records of numbers, a file of them, a progress bar."""
 
 import contextlib
 import json
@@ -18,16 +18,16 @@ _OWN = ("", "step", "loss", "gradient_norm", "validation", "finite")
 
 
 def scalars(name: str, tree: Any) -> Record:
-    """Numbers by their place in a pytree of scalars.
+    """Numbers by their path in a pytree of scalars.
 
     Args:
-      name: of what gave them.
+      name: of the pytree, in errors.
       tree: a mapping of names to scalars, or a deeper pytree; None for nothing.
 
     Raises:
-      TypeError: a leaf is no scalar, or has a name that a record uses itself.
+      TypeError: a leaf is not a scalar, or has a name that a record uses itself.
     """
-    found = {}
+    numbers = {}
     for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
         place = jax.tree_util.keystr(path, simple=True, separator=".")
         if place in _OWN or jnp.ndim(leaf) != 0:
@@ -35,14 +35,14 @@ def scalars(name: str, tree: Any) -> Record:
                 f"{name}: expected a mapping of names other than {', '.join(filter(None, _OWN))} "
                 f"to scalars, got {place!r}: {describe(leaf)}; rename it, or take a mean"
             )
-        found[place] = float(leaf)
-    return found
+        numbers[place] = float(leaf)
+    return numbers
 
 
 class Records(list[Record]):
     """Records in the order they were made, each appended to a JSON Lines file if there is one.
 
-    What is not finite is written as null, beside `"finite": false`.
+    Non-finite values are written as null, with `"finite": false`.
     """
 
     def __init__(self, path: str | None) -> None:
@@ -74,9 +74,9 @@ class Records(list[Record]):
 def progress(
     steps: int | None, description: str, quiet: bool
 ) -> Iterator[Callable[[int, float], None]]:
-    """A bar on the terminal, if there is one: `(count, loss)` moves it on.
+    """A progress bar, if there is a terminal: `(count, loss)` advances it.
 
-    Without a number of steps it tells no end.
+    Without a number of steps it shows no total.
     """
     if quiet or not sys.stderr.isatty():
         yield lambda count, value: None

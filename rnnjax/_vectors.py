@@ -1,7 +1,7 @@
-"""A state of every member of a batch, laid out as one real vector.
+"""The state of each member of a batch as one real vector.
 
-Its floating leaves flattened and joined in the order of the pytree, complex ones as
-real parts followed by imaginary parts. Integers and keys have no place in it.
+Its floating leaves are flattened and concatenated in the order of the pytree, complex ones
+as real parts followed by imaginary parts. Integers and keys are left out.
 """
 
 import math
@@ -23,20 +23,20 @@ def to_vectors(tree: Any, batch: Batch) -> jax.Array:
     leaves = jax.tree.leaves(floating(tree))
     if not leaves:
         raise TypeError(
-            f"state: expected a floating leaf to differentiate, got {describe(tree)}; so for what "
-            "`output` and `block` give"
+            f"state: expected a floating leaf to differentiate, got {describe(tree)}; the results "
+            "of `output` and `block` need one too"
         )
     if any(leaf.shape[: len(batch)] != batch for leaf in leaves):
         raise TypeError(
             f"state: expected every floating leaf to begin with the batch axes {batch}, got "
             f"{describe(tree)}; a leaf shared by the batch has no Jacobian of one member, and "
-            "what `output` and `block` give must keep the axes"
+            "the results of `output` and `block` must keep the axes"
         )
     parts = []
     for leaf in leaves:
         flat = leaf.reshape(*batch, math.prod(leaf.shape[len(batch) :]))
         parts += [flat.real, flat.imag] if jnp.iscomplexobj(leaf) else [flat]
-    # A product of half-precision Jacobians would be all rounding.
+    # A product of half-precision Jacobians would be dominated by rounding errors.
     widest = max((at_least_float32(p.dtype) for p in parts), key=lambda d: jnp.finfo(d).bits)
     return jnp.concatenate([p.astype(widest) for p in parts], axis=-1)
 
@@ -62,10 +62,10 @@ def from_vectors(vectors: jax.Array, like: Any, batch: Batch) -> Any:
 def for_every_member(rows: jax.Array, like: jax.Array) -> jax.Array:
     """`[R, S]` as `[R, B, S]`, the same rows for every member of `like` `[B, S]`."""
     count, size = rows.shape
-    # A sum, not a broadcast: it lies over the devices as `like` does, where types tell of them.
+    # A sum, not a broadcast: with explicit sharding the result is sharded as `like` is.
     return rows.reshape(count, *(1,) * (like.ndim - 1), size) + jnp.zeros_like(like)[None]
 
 
 def largest_entry(tree: Any, batch: Batch) -> jax.Array:
-    """Of every member, in absolute value, `[B]`."""
+    """Of each member, in absolute value, `[B]`."""
     return jnp.abs(to_vectors(tree, batch)).max(-1)

@@ -1,4 +1,4 @@
-"""Training: many steps compiled into one call, watched from outside."""
+"""Training: many steps compiled into one call, with monitoring and validation between them."""
 
 import contextlib
 import inspect
@@ -50,15 +50,15 @@ __all__ = [
 
 
 class TrainState(NamedTuple):
-    """Where a training stands: all that the next step depends on, besides the data.
+    """The state of training: all that the next step depends on, besides the data.
 
     Attributes:
-      params: any pytree; leaves that are not floating stay as they are.
-      optimizer_state: optax's, of the floating leaves.
-      carry: what the loss hands on from step to step, as the state of a recurrence; None
-        where it hands on nothing.
-      step: how many steps were taken.
-      key: what a sampler draws from, by `fold_in` of the step; None without one.
+      params: any pytree; leaves that are not floating are not trained.
+      optimizer_state: optax's, for the floating leaves.
+      carry: what the loss passes from step to step, such as the state of a recurrence; None
+        if nothing.
+      step: number of steps taken.
+      key: random key for a sampler, folded with the step; None without one.
     """
 
     params: Params
@@ -80,12 +80,12 @@ def begin(
     Args:
       params: any pytree of arrays.
       optimizer: any optax optimiser.
-      carry: what the loss is handed first, None if nothing.
+      carry: the loss's first carry, None if it has none.
       key: for a sampler.
 
     Raises:
-      TypeError: the optimizer is none, the key no key, or `params` or `carry` hold other
-        things than arrays.
+      TypeError: `optimizer` is not an optimiser, `key` not a key, or `params` or `carry`
+        hold anything but arrays.
     """
     optimizer = _check_optimizer(optimizer)
     check_arrays("params", params)
@@ -100,13 +100,13 @@ def begin(
 
 
 class Chunk(NamedTuple):
-    """What some steps of training give.
+    """The result of n steps of training.
 
     Attributes:
       state: after them.
       losses: `[n]`, each before its update.
       gradient_norms: `[n]`, before clipping.
-      aux: of the loss, leaves `[n, ...]`; None unless it has any.
+      aux: of the loss, leaves `[n, ...]`; None without `has_aux`.
     """
 
     state: TrainState
@@ -116,12 +116,12 @@ class Chunk(NamedTuple):
 
 
 class NonFiniteError(ArithmeticError):
-    """A loss, a gradient or an update turned infinite or NaN; it was not applied.
+    """A loss, a gradient or an update became infinite or NaN; it was not applied.
 
     Attributes:
       state: before that step.
-      time: the time index at which it began, or None where every state and adjoint is
-        finite, or where the loss runs no recurrence that can be seen.
+      time: the time index at which it arose, or None if every state and adjoint is finite,
+        or the loss runs no recurrence that `rnnjax.adjoints` sees.
       direction: "forward" or "backward", or None likewise.
       loss: at that step.
       gradient_norm: at that step.
@@ -151,7 +151,7 @@ class NonFiniteError(ArithmeticError):
         return self.state.params
 
     def __reduce__(self) -> Any:
-        # By default pickle makes an exception of its message alone.
+        # By default pickle rebuilds an exception from its message alone.
         fields = self.state, self.time, self.direction, self.loss, self.gradient_norm
         return type(self), (str(self), *fields)
 
@@ -167,44 +167,44 @@ def train(
     clip: float | None = None,
     has_aux: bool = False,
 ) -> Iterator[Chunk]:
-    """Trains chunk by chunk: the loop of `fit` and `stream`, for a loop of your own around it.
+    """Trains chunk by chunk: the loop inside `fit` and `stream`, for custom training loops.
 
         batch = sample(fold_in(key, step))                      or the next of an iterable
         L, carry = loss(params, carry, batch)
         params += optimizer(∂L / ∂params),   carry before the step held constant
 
-    A chunk ends where the number of steps is a multiple of `chunk`, wherever it began, and
-    where training does: what goes on from the state of another call takes the same steps as
-    one call would, bit for bit. A chunk of a sampler is compiled into one call; of an
-    iterable each step is, once for batches of one shape.
+    A chunk ends when the total number of steps is a multiple of `chunk`, or training ends.
+    Continuing from the state of an earlier call takes bitwise the same steps as a single
+    call. With a sampler a chunk is compiled into one call; with an iterable each step is,
+    once per batch shape.
 
     Args:
-      loss: `loss(params, batch) -> scalar`, or where the state has a carry
+      loss: `loss(params, batch) -> scalar`, or if the state has a carry
         `loss(params, carry, batch) -> (scalar, carry)`; pure. With `has_aux`
-        `(scalar, aux)` and `(scalar, (carry, aux))`. Should it turn non-finite,
-        `rnnjax.adjoints` tells where. A key, as dropout needs one, is a part of the batch.
-      state: of `begin`, or of a chunk.
-      data: a sampler `key -> batch`, pure, compiled, and so called no more than a few times;
-        it may give one batch whatever the key. Or an iterable of batches, possibly without
-        an end, each drawn when it is needed.
-      optimizer: any optax optimiser; those that search along a line (`optax.lbfgs`), look
-        ahead (`optax.contrib.sam`) or wait for the loss are given what they ask for.
-        `optax.apply_if_finite` finds nothing to skip: what is not finite is an error.
-      steps: how many updates; by default as many as an iterable has batches.
+        `(scalar, aux)` and `(scalar, (carry, aux))`. If it becomes non-finite, the error
+        reports where, by `rnnjax.adjoints`. A random key, as for dropout, is part of the batch.
+      state: from `begin`, or from a chunk.
+      data: a sampler `key -> batch`, pure and compiled, so that Python runs it only a few
+        times; it may ignore the key. Or an iterable of batches, possibly endless, each
+        drawn when it is needed.
+      optimizer: any optax optimiser; line searches (`optax.lbfgs`), lookahead
+        (`optax.contrib.sam`) and optimisers that use the loss get the arguments they need.
+        `optax.apply_if_finite` never skips a step: non-finite values raise an error first.
+      steps: number of updates; by default as many as an iterable has batches.
       chunk: steps in a chunk, at most.
-      clip: largest global norm of the gradient; by default it is not clipped.
-      has_aux: whether the loss gives something besides, as in `jax.grad`.
+      clip: largest global norm of the gradient; not clipped by default.
+      has_aux: whether the loss returns auxiliary data, as in `jax.grad`.
 
     Yields:
       A `Chunk`. The gradient of a complex parameter is conjugated, so that it points uphill.
 
     Raises:
-      NonFiniteError: the loss, a gradient or an update turned non-finite.
-      TypeError: the loss is no function of its arguments or gives something else, the
-        carry it gives differs from the one it was given, a batch holds other things than
-        arrays, or an argument is of another kind.
-      ValueError: steps or chunk below one, clip not above zero, a sampler without a key or
-        without `steps`, or one that gives something else when it is called once more.
+      NonFiniteError: the loss, a gradient or an update became non-finite.
+      TypeError: `loss` does not take these arguments or returns something else, returns a
+        carry unlike the one it was given, a batch holds anything but arrays, or an argument
+        has the wrong type.
+      ValueError: `steps` or `chunk` is below one, `clip` not above zero, a sampler comes
+        without a key or `steps`, or returns something else when it is called again.
     """
     if not isinstance(state, TrainState):
         raise TypeError(
@@ -217,14 +217,14 @@ def train(
 
 
 class Fitted(NamedTuple):
-    """What training leaves.
+    """The result of training.
 
     Attributes:
-      params: those of the best validation, or the last ones where nothing is validated.
-      state: where training ended, to go on from.
+      params: those with the best validation, or the last ones without validation.
+      state: the final state, to continue from.
       losses: `[steps]`, each before its update.
-      aux: of the loss, leaves `[steps, ...]`; None unless it has any.
-      records: what the metrics file holds, a mapping a line.
+      aux: of the loss, leaves `[steps, ...]`; None without `has_aux`.
+      records: the contents of the metrics file, one mapping per line.
     """
 
     params: Params
@@ -259,45 +259,44 @@ def fit(
         batch = sample(fold_in(key, step))                      or the next of an iterable
         params += optimizer(∂ loss(params, batch) / ∂ params)
 
-    The same key gives the same result, in one call or in several that go on from the state
-    of the one before.
+    The same key gives the same result, in one call or in several that continue from each
+    other's state.
 
     Args:
       loss: as in `train`.
-      params: any pytree, or a `TrainState` to go on from, which may have a carry.
+      params: any pytree, or a `TrainState` to continue from, which may have a carry.
       data: as in `train`.
       optimizer: as in `train`.
       steps: as in `train`.
-      key: what a sampler draws from; a `TrainState` has its own.
+      key: random key for a sampler; a `TrainState` has its own.
       chunk: as in `train`; a record is made at the end of each.
       clip: as in `train`.
       has_aux: as in `train`.
       monitor: `params -> mapping of names to scalars`, pure and compiled like a sampler,
         recorded at the start and after every chunk; see `gradient_monitor`.
-      validate: `params -> scalar`, the lower the better, on data that is not trained on;
-        called where the number of steps is a multiple of `every`, and at the end, and
+      validate: `params -> scalar`, lower is better, on held-out data. It is called whenever
+        the number of steps is a multiple of `every`, and at the end, and
         recorded as "validation".
       every: steps between two validations; by default `chunk`.
-      patience: training ends after so many validations in a row that were not the best yet.
+      patience: training stops after this many validations in a row without a new best.
       callback: `(state, record)`, called after every record.
       metrics: a JSON Lines file to append the records to: step, loss (the mean since the last
-        record), the gradient's norm (the largest, before clipping), the means of the
-        scalars in `aux`, those of the monitor, and the validation. What is not finite is
-        written as null, beside `"finite": false`.
-      description: what the progress bar says.
-      quiet: no progress bar; there is none either where standard error is not a
-        terminal.
+        record), gradient norm (the largest, before clipping), the means of the scalars in
+        `aux`, the scalars of the monitor, and the validation. Non-finite values are written
+        as null, with `"finite": false`.
+      description: label of the progress bar.
+      quiet: show no progress bar; there is none either if standard error is not a terminal.
 
     Returns:
       `Fitted`.
 
     Raises:
       NonFiniteError: as `train`.
-      TypeError: as `train`; `monitor` does not give named scalars, `validate` no scalar, or
-        an option is of another kind.
-      ValueError: as `train`; `monitor` gives something else when it is called once more,
-        `every` or `patience` is below one, or given without `validate`, or a key comes with a
-        `TrainState`.
+      TypeError: as `train`; `monitor` does not return named scalars, `validate` not a
+        scalar, or an option has the wrong type.
+      ValueError: as `train`; `monitor` returns something else when it is called again,
+        `every` or `patience` is below one, or given without `validate`, or `key` is given
+        with a `TrainState`.
     """
     quiet, description = as_bool("quiet", quiet), as_text("description", description)
     metrics = None if metrics is None else as_path("metrics", metrics)
@@ -310,7 +309,7 @@ def fit(
         )
     every = chunk if every is None else _at_least_one("every", every)
     if callback is not None:
-        check_function("callback", callback, "state, record", "pass one that looks at them")
+        check_function("callback", callback, "state, record", "pass one that reads them")
     state = _begun(params, optimizer, None, key)
     begun, stop = int(state.step), _stop(state, steps)
     borders = (chunk,) if validate is None else (chunk, every)
@@ -339,7 +338,7 @@ def fit(
                 if callback is not None:
                     callback(state, record)
 
-        if begun == 0:  # Where training goes on there is a record already.
+        if begun == 0:  # A continued training has a record of this step already.
             keep(watch(state.params))
         for run in chunks:
             state = run.state
@@ -361,12 +360,12 @@ def fit(
 
 
 class Streamed(NamedTuple):
-    """Where `stream` stands after a window.
+    """The result of one window of `stream`.
 
     Attributes:
-      state: this window's update included; its carry is what the next window begins with.
+      state: after this window's update; its carry is the next window's initial one.
       loss: of this window, before its update.
-      aux: of the loss, None unless it has any.
+      aux: of the loss; None without `has_aux`.
     """
 
     state: TrainState
@@ -392,14 +391,14 @@ def stream(
     monitor: Callable[[Params], Any] | None = None,
     metrics: str | PathLike[str] | None = None,
 ) -> Iterator[Streamed]:
-    """Trains on a sequence without an end: an update a window, the state handed over.
+    """Trains on an endless sequence: one update per window, the state carried over.
 
         loss_w, s_w = loss(params, s_{w-1}, window_w)
         params += optimizer(∂ loss_w / ∂ params),   s_{w-1} held constant
 
-    The gradient is that of `rnnjax.folds.truncated`, but for the parameters, which move
-    from window to window: the state stays the one that the earlier ones made. Only one
-    window is held. Windows of one shape are compiled once.
+    The gradient is that of `rnnjax.folds.truncated`, except that the parameters change from
+    window to window, while the carried state still comes from the earlier ones. Only one
+    window is held in memory. Windows of one shape are compiled once.
 
     >>> import itertools, jax, jax.numpy as jnp, optax, rnnjax
     >>> from rnnjax import cells, training
@@ -418,11 +417,11 @@ def stream(
 
     Args:
       loss: `loss(params, carry, window) -> (scalar, carry)`, as in `train`.
-      params: any pytree, or a `TrainState` to go on from, which has a carry of its own.
-      carry: what the first window begins with; any pytree, `cell.start(params, (B,))`
-        for one recurrence; None with a `TrainState`.
-      windows: the sequence, window by window, each a pytree that the loss understands;
-        drawn as they are needed, and possibly without an end.
+      params: any pytree, or a `TrainState` to continue from, which has its own carry.
+      carry: the first window's carry; any pytree, `cell.start(params, (B,))` for one
+        recurrence; None with a `TrainState`.
+      windows: an iterable of windows, possibly endless, each a pytree that the loss takes;
+        drawn as they are needed.
       optimizer: as in `train`.
       chunk: windows between two records.
       clip: as in `train`.
@@ -431,13 +430,13 @@ def stream(
       metrics: as in `fit`.
 
     Yields:
-      `Streamed` after each window; stop by drawing no more.
+      `Streamed` after each window; to stop, stop iterating.
 
     Raises:
-      NonFiniteError: as `train`; its step counts windows, and its time index steps of
+      NonFiniteError: as `train`; its step counts windows, its time index the steps within
         that window.
       TypeError: as `fit`.
-      ValueError: as `fit`; there is no carry.
+      ValueError: as `fit`, or no carry is given.
     """
     metrics = None if metrics is None else as_path("metrics", metrics)
     chunk = _at_least_one("chunk", chunk)
@@ -445,7 +444,7 @@ def stream(
     if state.carry is None:
         raise ValueError(
             "carry: expected what the first window begins with, got None; pass "
-            "`cell.start(params, (B,))`, or train by `fit` where nothing is handed on"
+            "`cell.start(params, (B,))`, or use `fit` if nothing is carried over"
         )
     watch = _watched(loss, monitor, state.params)
     iterator = _iterable("windows", windows)
@@ -470,13 +469,13 @@ def gradient_monitor(
     directions: int = 16,
     **options: Unpack[Options],
 ) -> Callable[[Params], dict[str, jax.Array]]:
-    """A monitor for `fit`: rate and horizon of the `gradient_report` as training goes.
+    """A monitor for `fit`: rate and horizon of the `gradient_report` during training.
 
     Args:
-      cell: the recurrence to watch.
-      inputs: what to watch it on, leaves `[T, B, ...]`.
+      cell: the recurrence to monitor.
+      inputs: the sequences to evaluate it on, leaves `[T, B, ...]`.
       state: s before the first step; by default `cell.start`.
-      select: finds the cell's parameters among those that are trained.
+      select: picks the cell's parameters out of the trained ones.
       directions: as in `gradient_report`.
       **options: mask, resets, reverse, probes, fold and name, as in `unroll`.
 
@@ -484,7 +483,7 @@ def gradient_monitor(
       `params -> {"rate": ..., "horizon": ...}`, medians over the batch.
 
     Raises:
-      TypeError: no cell, inputs that are no arrays, or a `select` that is no function.
+      TypeError: `cell` is not a cell, `inputs` not arrays, or `select` not a function.
     """
     check_cell(cell)
     check_arrays("inputs", inputs)
@@ -505,7 +504,7 @@ def _begun(
     carry: Any,
     key: jax.Array | None,
 ) -> TrainState:
-    """The state to go on from, or to begin with."""
+    """The state to continue from, or a new one."""
     if not isinstance(params, TrainState):
         return begin(params, optimizer, carry=carry, key=key)
     for name, given in (("carry", carry), ("key", key)):
@@ -518,7 +517,7 @@ def _begun(
 
 
 def _stop(state: TrainState, steps: int | None) -> int | None:
-    """How many steps are taken at the end; None where the data tell."""
+    """The step count at which training ends; None where the data determine it."""
     return None if steps is None else int(state.step) + _at_least_one("steps", steps)
 
 
@@ -542,10 +541,9 @@ def _check_optimizer(optimizer: Any) -> optax.GradientTransformationExtraArgs:
 def _clipped(
     clip: float | None, optimizer: optax.GradientTransformationExtraArgs
 ) -> optax.GradientTransformationExtraArgs:
-    """The optimizer of a gradient whose global norm is at most `clip`.
+    """The optimizer, given the gradient clipped to a global norm of at most `clip`.
 
-    `optax.chain` would hand what an optimizer asks for by name to the clipping as well, and
-    what each of the two takes could not be told.
+    `optax.chain` would hide which extra arguments the optimizer takes.
     """
     if clip is None:
         return optimizer
@@ -553,7 +551,7 @@ def _clipped(
         raise ValueError(f"clip: expected a norm above zero, got {clip}; None does not clip")
     clipping = optax.clip_by_global_norm(clip)
 
-    @wraps(optimizer.update)  # whose parameters are looked at
+    @wraps(optimizer.update)  # `_step` inspects its signature
     def update(updates: Params, state: Any, params: Params | None = None, **more: Any) -> Any:
         updates, _ = clipping.update(updates, optax.EmptyState())
         return optimizer.update(updates, state, params, **more)
@@ -565,23 +563,23 @@ def _clipped(
 _Loss = Callable[[Params, Any, Any], tuple[jax.Array, tuple[Any, Any]]]
 
 
-def _normal(loss: Callable[..., Any], hands_on: bool, has_aux: bool) -> _Loss:
-    """The loss in one form, which checks what it gives where it is traced.
+def _normal(loss: Callable[..., Any], has_carry: bool, has_aux: bool) -> _Loss:
+    """The loss in one form, which checks its results when it is traced.
 
     Raises:
-      TypeError: it is no function of these arguments.
+      TypeError: it is not a function of these arguments.
     """
-    arguments = "params, carry, batch" if hands_on else "params, batch"
+    arguments = "params, carry, batch" if has_carry else "params, batch"
     remedy = "put what else it needs, such as a key for dropout, into the batch"
     check_function("loss", loss, arguments, remedy)
 
     def normal(params: Params, carry: Any, batch: Any) -> tuple[jax.Array, tuple[Any, Any]]:
-        result = loss(params, carry, batch) if hands_on else loss(params, batch)
-        others = [describe(carry)] * hands_on + ["aux"] * has_aux
-        wanted = others[0] if len(others) == 1 else f"({', '.join(others)})"
+        result = loss(params, carry, batch) if has_carry else loss(params, batch)
+        others = [describe(carry)] * has_carry + ["aux"] * has_aux
+        expected = others[0] if len(others) == 1 else f"({', '.join(others)})"
         wrong = TypeError(
-            f"loss: expected (scalar, {wanted}), got {describe(result)}; return the value, and "
-            + ("what the next step begins with, as it came" if hands_on else "what to keep of it")
+            f"loss: expected (scalar, {expected}), got {describe(result)}; return the value, and "
+            + ("a carry of the structure it was given" if has_carry else "the auxiliary data")
         )
 
         def pair(value: Any) -> Any:
@@ -590,17 +588,17 @@ def _normal(loss: Callable[..., Any], hands_on: bool, has_aux: bool) -> _Loss:
             return value
 
         scalar, rest = pair(result) if others else (result, None)
-        new, aux = pair(rest) if hands_on and has_aux else (rest, rest)
-        if hands_on and signature(new) != signature(carry):
+        new, aux = pair(rest) if has_carry and has_aux else (rest, rest)
+        if has_carry and signature(new) != signature(carry):
             raise wrong
         check_scalar(scalar)
-        return scalar, (new if hands_on else carry, aux if has_aux else None)
+        return scalar, (new if has_carry else carry, aux if has_aux else None)
 
     return normal
 
 
 class _Step(NamedTuple):
-    """What one step gives besides the next state."""
+    """The results of one step besides the next state."""
 
     loss: jax.Array
     gradient_norm: jax.Array
@@ -611,7 +609,7 @@ class _Step(NamedTuple):
 def _step(
     loss: _Loss, optimizer: optax.GradientTransformationExtraArgs, state: TrainState, batch: Any
 ) -> tuple[TrainState, _Step]:
-    """The next state, and whether anything in it is bad."""
+    """The next state, and the step's loss, gradient norm, aux and whether any is non-finite."""
     fixed, moving = rest(state.params), floating(state.params)
 
     def of_moving(moving: Params) -> tuple[jax.Array, tuple[Any, Any]]:
@@ -622,7 +620,7 @@ def _step(
 
     (value, (carry, aux)), gradient = jax.value_and_grad(of_moving, has_aux=True)(moving)
     conjugate = jax.tree.map(jnp.conj, gradient)
-    # Those that search along a line, look ahead or wait for the loss ask for more.
+    # Line searches, lookahead and optimisers that use the loss take extra arguments.
     more = {
         "value": value,
         "grad": conjugate,
@@ -630,11 +628,11 @@ def _step(
         "grad_fn": uphill,
     }
     parameters = inspect.signature(optimizer.update).parameters
-    asked = set(parameters)
+    taken = set(parameters)
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-        asked |= {"value", "grad", "value_fn"}
-    given = {name: x for name, x in more.items() if name in asked}
-    updates, inner = optimizer.update(conjugate, state.optimizer_state, moving, **given)
+        taken |= {"value", "grad", "value_fn"}
+    extra = {name: x for name, x in more.items() if name in taken}
+    updates, inner = optimizer.update(conjugate, state.optimizer_state, moving, **extra)
     moving = optax.apply_updates(moving, updates)
     finite = [jnp.isfinite(x).all() for x in jax.tree.leaves((value, gradient, moving))]
     after = TrainState(combine(moving, fixed), inner, carry, state.step + 1, state.key)
@@ -654,7 +652,7 @@ def _chunks(
 ) -> Iterator[Chunk]:
     """Chunks that end at `stop`, if it is known, and at every multiple of each border.
 
-    `name` is that of the data, in errors.
+    `name` is the name of `data` in errors.
     """
     normal = _normal(loss, state.carry is not None, as_bool("has_aux", has_aux))
     step = partial(_step, normal, _clipped(clip, _check_optimizer(optimizer)))
@@ -685,7 +683,7 @@ def _sampled(
     borders: tuple[int, ...],
     stop: int | None,
 ) -> Iterator[Chunk]:
-    """Each chunk one call."""
+    """One call per chunk."""
     if stop is None or state.key is None:
         missing, remedy = ("steps", "a number") if stop is None else ("key", "jax.random.key(seed)")
         raise ValueError(f"{missing}: expected with a sampler, got None; pass {remedy}")
@@ -698,23 +696,23 @@ def _sampled(
         assert state.key is not None
         return sample(jax.random.fold_in(state.key, state.step))
 
-    # One length, so that one loop is compiled.
+    # The same length for all chunks, so that the loop is compiled once.
     size = min(*borders, stop - begun)
 
     def run(state: TrainState, last: jax.Array) -> tuple[TrainState, _Step]:
         def body(carry: tuple[TrainState, jax.Array], _: None) -> Any:
             state, bad = carry
             after, done = step(state, draw(state))
-            # From the first failure on, and beyond the last step, everything stays as it was.
-            goes_on = ~bad & (state.step < last)
-            bad = bad | (goes_on & done.bad)
-            after = jax.tree.map(partial(jnp.where, goes_on & ~bad), after, state)
+            # After the first failure, and beyond the last step, the state no longer changes.
+            active = ~bad & (state.step < last)
+            bad = bad | (active & done.bad)
+            after = jax.tree.map(partial(jnp.where, active & ~bad), after, state)
             return (after, bad), done._replace(bad=bad)
 
         (state, _), done = lax.scan(body, (state, jnp.zeros((), bool)), length=size)
         return state, done
 
-    # Put there in so many words: a transfer guard lets no number of Python through.
+    # An explicit transfer: a transfer guard rejects Python numbers.
     run = compiled(loss, run, state, jax.device_put(np.int32(begun)))
     for last in _ends(begun, borders, stop):
         state, done = run(state, jax.device_put(np.int32(last)))
@@ -736,7 +734,7 @@ def _drawn(
     borders: tuple[int, ...],
     stop: int | None,
 ) -> Iterator[Chunk]:
-    """Each step one call, compiled for batches of one shape."""
+    """One call per step, compiled once per batch shape."""
     begun, update, before = int(state.step), jax.jit(step), None
     for last in _ends(begun, borders, stop):
         taken: list[_Step] = []
@@ -749,9 +747,9 @@ def _drawn(
             except (TypeError, ValueError) as error:
                 if before is not None and signature(batch) != signature(before):
                     error.add_note(
-                        f"{name}: expected {describe(before)} as before, for which the state "
-                        f"is, got {describe(batch)}; with another batch, begin again at "
-                        "`cell.start(params, batch_shape)` and with these parameters"
+                        f"{name}: expected {describe(before)} as before, which fits the carry, "
+                        f"got {describe(batch)}; for another batch, begin again with "
+                        "`cell.start(params, batch_shape)` and these parameters"
                     )
                 raise
             if done.bad:
@@ -777,7 +775,7 @@ def _iterable(name: str, data: Iterable[Any]) -> Iterator[Any]:
 
 
 class _Tally:
-    """What a record says of the chunks since the last one."""
+    """The numbers of a record, over the chunks since the last one."""
 
     def __init__(self) -> None:
         self.runs: list[Chunk] = []
@@ -786,7 +784,7 @@ class _Tally:
         self.runs.append(run)
 
     def numbers(self) -> Record:
-        """Of the chunks added since it was last asked."""
+        """Of the chunks added since the last call."""
         losses = np.concatenate([run.losses for run in self.runs])
         norms = np.concatenate([run.gradient_norms for run in self.runs])
         means = {}
@@ -823,9 +821,9 @@ def _watched(
     if monitor is None:
         return lambda params: {}
     check_function("monitor", monitor, "params", "pass one that gives named scalars")
-    given, fixed = monitor, rest(params)
-    _check_repeats("monitor", lambda moving: given(combine(moving, fixed)), floating(params))
-    watch = compiled(loss, lambda params: given(params), params)
+    function, fixed = monitor, rest(params)
+    _check_repeats("monitor", lambda moving: function(combine(moving, fixed)), floating(params))
+    watch = compiled(loss, lambda params: function(params), params)
     return lambda params: scalars("monitor", watch(params))
 
 
@@ -834,10 +832,10 @@ def _validated(validate: Callable[[Params], Any] | None) -> Callable[[Params], R
     if validate is None:
         return lambda params: {}
     check_function("validate", validate, "params", "pass one that gives a scalar")
-    given = validate
+    function = validate
 
     def score(params: Params) -> Record:
-        value = given(params)
+        value = function(params)
         if jnp.ndim(value) != 0:
             raise TypeError(
                 f"validate: expected a function that gives a scalar, got {describe(value)}; take "
@@ -849,17 +847,17 @@ def _validated(validate: Callable[[Params], Any] | None) -> Callable[[Params], R
 
 
 def _check_repeats(name: str, function: Callable[[Any], Any], argument: Any) -> Any:
-    """The shapes that a function gives, which is to be compiled, and so called only once.
+    """The shapes of a function's result, which will be compiled, and so traced only once.
 
-    What it reads besides its argument, and what changes meanwhile, would stay as it was then.
+    Anything it reads besides its argument would keep the value it had then.
 
     Raises:
-      ValueError: called once more it gives something else.
+      ValueError: traced again it gives something else.
     """
 
     def trace() -> Any:
-        # A function of its own: JAX remembers what it made of the last.
-        return jax.make_jaxpr(lambda given: function(given), return_shape=True)(argument)
+        # A new function: JAX caches the trace of a known one.
+        return jax.make_jaxpr(lambda argument: function(argument), return_shape=True)(argument)
 
     same = "batch for the same key" if name == "data" else "numbers for the same parameters"
     begins = f"{name}: expected the same {same}, since it is compiled and called once"
@@ -874,14 +872,14 @@ def _check_repeats(name: str, function: Callable[[Any], Any], argument: Any) -> 
     try:
         second, again = trace()
     except StopIteration as error:
-        raise ValueError(f"{begins}, got an iterator that has come to its end; {remedy}") from error
+        raise ValueError(f"{begins}, got an exhausted iterator; {remedy}") from error
     now, alike = Fingerprint(second), signature(shapes) == signature(again)
-    # What a callback gives is read at every step.
+    # The result of a callback is read at every step.
     if first.effects or (alike and begun == now):
         return shapes
     changed = f"{describe(shapes)}, then {describe(again)}"
     if now.changed_since(begun):
-        changed = f"{describe(shapes)} out of an array of numpy that was written into in between"
+        changed = f"{describe(shapes)} from a numpy array that was modified in between"
     elif alike:
         results = (jaxpr_as_fun(program)(*jax.tree.leaves(argument)) for program in (first, second))
         places = [place for place, _ in jax.tree_util.tree_leaves_with_path(shapes)]
@@ -904,30 +902,30 @@ def _equal(first: Any, second: Any) -> bool:
 
 
 def _explained(normal: _Loss, state: TrainState, batch: Any, done: _Step) -> NonFiniteError:
-    """Repeats the step that failed, and asks it where."""
+    """Repeats the failed step to locate the first non-finite value."""
     value = float(done.loss)
-    came = f"a loss of {value}"
+    got = f"a loss of {value}"
     if math.isfinite(value):
-        came = f"a gradient or an update that is infinite or NaN (at {came})"
-    begins = f"loss: expected finite values, got {came} in training step {int(state.step)}"
+        got = f"a gradient or an update that is infinite or NaN (at {got})"
+    begins = f"loss: expected finite values, got {got} in training step {int(state.step)}"
 
     def failure(text: str, time: int | None = None, direction: str | None = None) -> NonFiniteError:
         norm = float(done.gradient_norm)
         return NonFiniteError(f"{begins}{text}", state, time, direction, value, norm)
 
     try:
-        found = adjoints(lambda *args: normal(*args)[0], state.params, state.carry, batch)
+        result = adjoints(lambda *args: normal(*args)[0], state.params, state.carry, batch)
     except ValueError as error:
-        return failure(f"; at which time index cannot be told: {error}")
+        return failure(f"; the time index cannot be determined: {error}")
     for direction, what, remedy in (
         ("forward", "state", "look at its input, lower the learning rate, or clip the gradient"),
         ("backward", "adjoint dL/ds_t", "look at the target there, or clip the gradient"),
     ):
-        for name, nonfinite in zip(found.names, found.nonfinite, strict=True):
+        for name, nonfinite in zip(result.names, result.nonfinite, strict=True):
             times = np.ravel(getattr(nonfinite, direction))
             if (times >= 0).any():
                 time = int(times[times >= 0][0])
-                which = f" of {name}" if len(found.names) > 1 else ""
+                which = f" of {name}" if len(result.names) > 1 else ""
                 return failure(
                     f"; going {direction}, the {what}{which} is first not finite at time index "
                     f"{time}; {remedy}",

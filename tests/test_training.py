@@ -196,7 +196,7 @@ def test_the_error_survives_a_loss_whose_recurrence_cannot_be_seen():
         return loss(params, batch)
 
     own.defvjp(lambda *args: jax.vjp(loss, *args), lambda pullback, g: pullback(g))
-    with pytest.raises(training.NonFiniteError, match="cannot be told: loss: expected rec") as e:
+    with pytest.raises(training.NonFiniteError, match="cannot be determined: loss: expected rec") as e:
         training.fit(own, start(), broken("input"), optax.sgd(0.1), steps=9, key=jax.random.key(1))
     assert (e.value.step, e.value.time) == (5, None)
 
@@ -413,7 +413,7 @@ def of_the_host():
     return {
         "a generator": (lambda key: (rng.normal(size=SHAPE), drawn(key)), r"in \[0\] of \(float64"),
         "an iterator": (lambda key: {"x": next(files)}, r"in \['x'\] of {'x': float64"),
-        "one batch": (lambda key: next(single) + drawn(key), "come to its end"),
+        "one batch": (lambda key: next(single) + drawn(key), "exhausted iterator"),
         "added to what is drawn": (lambda key: drawn(key) + next(files), "in its value of float64"),
         "a number": (lambda key: drawn(key) * rng.normal(), "in its value of float64"),
         "an index": (lambda key: rows[(i := int(rng.integers(50))) : i + 9], "in its value of"),
@@ -425,7 +425,7 @@ def of_the_host():
         ),
         "a buffer": (
             lambda key: drawn(key) + rng.random(out=buffer),
-            r"an array of numpy that was written into in between",
+            r"a numpy array that was modified in between",
         ),
         "an inner jit": (
             lambda key: jax.jit(lambda k: drawn(k) + next(files))(key),
