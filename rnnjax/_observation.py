@@ -1,13 +1,13 @@
-"""Values that arise deep inside a function, handed out of it.
+"""Returns values that are computed deep inside a function.
 
 What a recurrence computes within `jit`, `vmap`, `scan` or `checkpoint` belongs to their
-traces, and no list can carry it out of there. So while an observer is set, a recurrence
-marks what is to be seen (`see`) and where something may be added (`probe`) by primitives
-that do nothing. `observe` traces a function with its marks, and evaluates that program with
-the probes as further arguments and what was marked as further results.
+traces, and cannot leave them by side effect. So while an observer is set, a recurrence
+marks the values to return (`see`) and the places where something may be added (`probe`) by
+primitives that do nothing. `observe` traces a function with its marks, and evaluates that
+program with the probes as extra arguments and the marked values as extra results.
 
 The observer is part of the cache key of `jax.jit`, by value: a function compiled without it
-is traced once more, and what was traced with it is used again.
+is traced again, and traces made with it are reused.
 """
 
 import re
@@ -23,20 +23,20 @@ from jax.interpreters import ad, batching, mlir
 
 Leaves = list[Any]
 
-# Stands in for carrying a recurrence, or None; hashable, and equal to another that does the same.
+# Replaces `Run.carry`, or None; hashable, and compared by value.
 observer: Any = jax.make_user_context(None)
 
 _marks = count()
 
 
 class Place(NamedTuple):
-    """Where something is seen.
+    """A place where values are marked.
 
     Attributes:
-      name: the `jax.named_scope` around it, "" where there is none.
-      structure: of what is seen.
-      axes: how many axes stand in front of it: one for each loop around it, from the
-        outermost in, then one for each `vmap`.
+      name: the `jax.named_scope` around it, "" if there is none.
+      structure: of the marked values.
+      axes: number of leading axes: one for each enclosing loop, from the outermost in, then
+        one for each `vmap`.
       probes: shapes of what may be added there, flat, with those axes.
     """
 
@@ -50,9 +50,9 @@ class Observation(NamedTuple):
     """A function that was traced under an observer.
 
     Attributes:
-      result: what it gives, as shapes.
-      places: where something is seen, in the order of the computation.
-      run: `(*args, probes) -> (result, seen)`: probes and what is seen, an entry a place.
+      result: the shapes of its result.
+      places: where values are marked, in the order of the computation.
+      run: `(*args, probes) -> (result, seen)`: probes and marked values, one entry per place.
     """
 
     result: Any
@@ -64,16 +64,16 @@ def observe(name: str, watch: Any, function: Callable[..., Any], *args: Any) -> 
     """Traces a function under an observer.
 
     Args:
-      name: what errors call the function.
+      name: of the function in errors.
       watch: the observer.
       function: pure.
-      *args: what it takes, or arrays of the same types.
+      *args: its arguments, or arrays of the same types.
 
     Raises:
-      ValueError: something is marked where it cannot be handed out, or nothing is.
+      ValueError: a marked value cannot be returned, or nothing is marked.
     """
     with observer(watch):
-        # A function of its own: JAX remembers what it made of the last.
+        # A new function: JAX caches the trace of a known one.
         program, result = jax.make_jaxpr(lambda *args: function(*args), return_shape=True)(*args)
     try:
         places = list(_places(program.jaxpr))
@@ -85,7 +85,7 @@ def observe(name: str, watch: Any, function: Callable[..., Any], *args: Any) -> 
     if not places:
         raise ValueError(
             f"{name}: expected it to run a recurrence by `rnnjax.unroll`, a layer or a module of "
-            "`rnnjax.interop`, and to use what comes of it, got none"
+            "`rnnjax.interop`, and to use its result, got none"
         )
 
     def run(*args: Any, probes: Sequence[Any]) -> tuple[Any, list[Any]]:
@@ -102,11 +102,11 @@ def probe(zeros: Any, of: Any) -> tuple[int, Any]:
 
     Args:
       zeros: a pytree of zeros.
-      of: what the recurrence reads: what of it `vmap` maps, the probes are mapped with.
+      of: what the recurrence reads: `vmap` maps the probes if it maps any of this.
     """
     mark = next(_marks)
     leaves, structure = jax.tree.flatten(zeros)
-    # Without a tangent, so that no derivative of it is asked for.
+    # Without a tangent, so that the primitive needs no derivative rule.
     others = map(lax.stop_gradient, jax.tree.leaves(of))
     results = _probe_p.bind(*leaves, *others, mark=mark, kept=len(leaves), axes=0)
     return mark, jax.tree.unflatten(structure, results)
@@ -116,8 +116,8 @@ def see(seen: Any, through: Any, mark: int | None = None) -> Any:
     """`through`, with a mark at it.
 
     Args:
-      seen: a pytree of arrays, to be handed out.
-      through: a pytree of arrays; where nothing comes of it, nothing is seen.
+      seen: a pytree of arrays, to be returned by `observe`.
+      through: a pytree of arrays; if its values are not used, nothing is returned.
       mark: of the probes there, if there are any.
     """
     leaves, structure = jax.tree.flatten(through)
@@ -134,7 +134,7 @@ def _keep(*args: Any, kept: int, **_: Any) -> Leaves:
 
 
 def _in_front(args: Leaves, dims: Leaves, others: Leaves) -> Leaves:
-    """The axis that `vmap` maps in front of all `others`, those not mapped repeated along it."""
+    """Moves the axis that `vmap` maps to the front of all `others`, broadcast if not mapped."""
     size = next(x.shape[dim] for x, dim in zip(args, dims, strict=True) if dim is not None)
     return [batching.bdim_at_front(x, dim, size) for x, dim in others]
 
@@ -164,14 +164,14 @@ ad.primitive_jvps[_see_p] = _jvp_see
 
 
 class _EnclosedError(Exception):
-    """Something is marked where it cannot be handed out."""
+    """A value is marked where it cannot be returned."""
 
 
 def _places(jaxpr: Jaxpr, scope: str = "") -> Iterator[Place]:
-    """In the order of the computation.
+    """The places of a program, in the order of the computation.
 
     Raises:
-      _EnclosedError: one cannot be handed out.
+      _EnclosedError: a marked value cannot be returned.
     """
     probes = {eqn.params["mark"]: eqn for eqn in jaxpr.eqns if eqn.primitive is _probe_p}
     for eqn in jaxpr.eqns:
@@ -196,7 +196,7 @@ def _shape(axes: tuple[int, ...], like: Any) -> jax.ShapeDtypeStruct:
 
 
 def _scope(outer: str, eqn: JaxprEqn) -> str:
-    # `vmap` and the others wrap their own names around those of the scopes.
+    # `vmap` and the other transforms wrap their names around those of the scopes.
     own = re.sub(r"\w*\(|\)", "", str(eqn.source_info.name_stack))
     return "/".join(filter(None, f"{outer}/{own}".split("/")))
 
@@ -205,7 +205,7 @@ def _inside(eqn: JaxprEqn) -> ClosedJaxpr | None:
     """The program that an equation runs, if something is marked in it.
 
     Raises:
-      _EnclosedError: it cannot be handed out.
+      _EnclosedError: a marked value cannot be returned.
     """
     marked = [program for program in _programs(eqn) if _is_marked(program)]
     if not marked:
@@ -236,7 +236,7 @@ def _is_marked(program: ClosedJaxpr) -> bool:
 def _evaluate(
     program: ClosedJaxpr, args: Sequence[Any], probes: Iterator[Leaves]
 ) -> tuple[Leaves, list[Leaves]]:
-    """The results, and what is seen, with `probes`, an entry a place."""
+    """The results, and the marked values, with `probes`, one entry per place."""
     jaxpr = program.jaxpr
     values: dict[Var, Any] = dict(zip(jaxpr.constvars, program.consts, strict=True))
     values.update(zip(jaxpr.invars, args, strict=True))
@@ -253,7 +253,7 @@ def _evaluate(
             seen.append(given[kept:])
             results = given[:kept]
         elif eqn.primitive is _probe_p:
-            # Of a recurrence of which nothing comes nothing is seen.
+            # A recurrence whose result is not used has no `see`, and takes no probes.
             results = next(probes) if eqn.params["mark"] in marks else _keep(*given, **eqn.params)
         elif (inner := _inside(eqn)) is not None:
             own = list(islice(probes, len([*_places(inner.jaxpr)])))
@@ -266,7 +266,7 @@ def _evaluate(
 
 
 def _as_it_is(jaxpr: Jaxpr, eqn: JaxprEqn, given: Leaves) -> Leaves:
-    """By JAX, as the only equation of a program: it knows what else belongs to one."""
+    """Evaluated by JAX, as a program of one equation, so that all its parameters are handled."""
     pairs = [(v, x) for v, x in zip(eqn.invars, given, strict=True) if isinstance(v, Var)]
     alone = jaxpr.replace(
         constvars=(), invars=[v for v, _ in pairs], outvars=eqn.outvars, eqns=[eqn]
@@ -288,7 +288,7 @@ def _checkpoint(eqn: JaxprEqn, inner: ClosedJaxpr, given: Leaves, probes: list[L
 
 def _scan(eqn: JaxprEqn, inner: ClosedJaxpr, given: Leaves, probes: list[Leaves]) -> Any:
     def stacked(outer: Sequence[Any], own: Sequence[Any]) -> int:
-        """How many of the last ones have an axis for the iterations."""
+        """How many of the last values have an axis for the iterations."""
         return sum(a.aval.ndim > b.aval.ndim for a, b in zip(outer, own, strict=True))
 
     xs = len(given) - stacked(eqn.invars, inner.jaxpr.invars)

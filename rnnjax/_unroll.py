@@ -1,4 +1,4 @@
-"""The front door: a recurrence over a sequence, with masks, resets and reverse."""
+"""The main entry point: a recurrence over a sequence, with masks, resets and reverse."""
 
 import contextlib
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ from rnnjax.folds._sequence import Fold, check_fold, length_of, spread_over, var
 
 
 class Options(TypedDict, total=False):
-    """What `unroll`, `states` and every diagnostic of a cell take by name; see `unroll`."""
+    """Keyword arguments of `unroll`, `states` and the diagnostics of a cell; see `unroll`."""
 
     mask: jax.Array | None
     resets: jax.Array | None
@@ -61,44 +61,40 @@ def unroll(
     fold: Fold = folds.default(),
     name: str = "",
 ) -> tuple[State, Any]:
-    """Carries a recurrence over a sequence.
+    """Runs a recurrence over a sequence.
 
         s_t = step(params, s_{t-1}, x_t)
         outputs_t = output(s_t)
 
-    A NaN on a valid step is not hidden: it stays a NaN in every state after it, and
-    in the gradient even where a reset cuts those states off.
+    A NaN at a valid step is not hidden: it propagates to every later state, and into the
+    gradient even where a reset cuts those states off.
 
     Args:
       cell: the recurrence.
       params: its parameters.
       inputs: pytree, leaves `[T, B, ...]`.
-      state: s before the first step, leaves `[B, ...]`; `cell.start` unless given.
-      mask: `[T, B]`, True at valid steps; holes are allowed. A step that is not
-        valid leaves the state as it was, gives zeros, and takes no gradient, whatever
-        stands in its input.
-      resets: `[T, B]`; where True, the state before that step is `cell.start`. It
-        holds on a masked step too, and in reverse it parts the same two steps, t-1
-        and t.
+      state: s before the first step, leaves `[B, ...]`; by default `cell.start`.
+      mask: `[T, B]`, True at valid steps, in any pattern. A masked step leaves the state
+        unchanged, outputs zeros and contributes no gradient, regardless of its input.
+      resets: `[T, B]`; where True, the state before that step is `cell.start`. This holds
+        at masked steps too, and in reverse it separates the same two steps, t-1 and t.
       reverse: run from T-1 to 0; with a mask, each sequence backward over its own
         valid steps. Outputs stay in the order of the inputs.
       probes: added to the states, leaves `[T, B, ...]`, None for leaves that carry no
         gradient; the gradient with respect to zero probes is ∂L/∂s_t.
-      fold: how to carry it and how to differentiate it; see `rnnjax.folds`.
-      name: what profiles, errors and diagnostics call this recurrence.
+      fold: how to run and differentiate it; see `rnnjax.folds`.
+      name: of this recurrence in profiles, errors and diagnostics.
 
     Returns:
       `(final_state, outputs)`: the state after the last (valid) step, leaves
       `[B, ...]`, and the outputs `[T, B, H]`. Batch axes are those of the mask or the
-      resets if given, else of the state, else what the inputs have between time and the
-      `feature_axes` of the cell. The state keeps the dtypes that `cell.start` gives it,
-      float32 at least for the cells of this library, whatever the precision of inputs and
-      parameters.
+      resets if given, else of the state, else those of the inputs between time and the
+      cell's `feature_axes`. The state keeps the dtypes of `cell.start`, at least float32 for
+      the cells of this library, regardless of the precision of inputs and parameters.
 
     Raises:
-      ValueError: a shape that does not fit.
-      TypeError: a dtype or a structure that does not fit, or a step that changes the
-        state's.
+      ValueError: a shape does not fit.
+      TypeError: a dtype or a structure does not fit, or a step changes those of the state.
     """
     path = trajectory(
         cell, params, inputs, state,
@@ -114,19 +110,19 @@ def states(
     state: State | None = None,
     **options: Unpack[Options],
 ) -> State:
-    """Every state on the way, leaves `[T, B, ...]`; arguments and errors as `unroll`.
+    """All states, leaves `[T, B, ...]`; arguments and errors as `unroll`.
 
-    A masked step shows the state it left as it was.
+    At a masked step it is the unchanged previous state.
     """
     return trajectory(cell, params, inputs, state, **options).states
 
 
 class Trajectory(NamedTuple):
-    """What `unroll` and `states` show between them.
+    """The results of `unroll` and `states` together.
 
     Attributes:
       final: the state after the last step, leaves `[B, ...]`.
-      states: every state, leaves `[T, B, ...]`.
+      states: all states, leaves `[T, B, ...]`.
       outputs: `[T, B, H]`.
     """
 
@@ -156,14 +152,14 @@ def lengths_to_mask(lengths: jax.Array, length: int, *, name: str = "lengths") -
 
     Args:
       lengths: `[B]`, integers; a length of zero gives a sequence without valid steps.
-        Under `jit` their values are not known: there a length above T counts as T,
-        and one below zero as zero.
+        Under `jit`, where their values are not known, a length above T counts as T, and
+        one below zero as zero.
       length: T.
-      name: what errors call the lengths.
+      name: of the lengths in errors.
 
     Raises:
       TypeError: the lengths are not integers, or T is not a whole number.
-      ValueError: a length is negative or above T, where their values are known.
+      ValueError: a length is negative or above T, if the values are known.
     """
     steps: Any = length if is_symbolic_dim(length) else as_int("length", length)
     lengths = check_lengths(lengths, steps, name=as_text("name", name))
@@ -174,11 +170,11 @@ def lengths_to_mask(lengths: jax.Array, length: int, *, name: str = "lengths") -
 def check_lengths(lengths: jax.Array, length: int, *, name: str) -> jax.Array:
     """Lengths `[B]` in int32; arguments and errors as `lengths_to_mask`.
 
-    Those that are not known are held within what int32 can tell, not within T.
+    Values that are not known are clipped to the range of int32, not to T.
     """
     known = not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(lengths))
     check_arrays(name, lengths)
-    # By numpy: JAX would cut known values down to int32, and inside `jit` make tracers of them.
+    # By numpy: JAX would truncate known values to int32, and inside `jit` make them tracers.
     convert: Any = np.asarray if known else jnp.asarray
     try:
         values = convert(lengths)
@@ -191,7 +187,7 @@ def check_lengths(lengths: jax.Array, length: int, *, name: str) -> jax.Array:
             "sequence"
         )
     if not known:
-        # A narrow dtype may not hold T, nor int32 what a wide one says.
+        # A narrow dtype may not hold T, nor int32 the values of a wide one.
         most = min(int(jnp.iinfo(dtype).max) for dtype in (values.dtype, jnp.int32))
         return jnp.clip(values, 0, most).astype(jnp.int32)
     if values.size:
@@ -205,17 +201,17 @@ def check_lengths(lengths: jax.Array, length: int, *, name: str) -> jax.Array:
 
 
 class Run(NamedTuple):
-    """A recurrence, ready to be carried over its inputs.
+    """A recurrence, ready to run over its inputs.
 
     Attributes:
-      cell: the cell with mask, resets and probes wrapped around it.
+      cell: the cell, wrapped for mask, resets and probes.
       params: its parameters.
       inputs: its inputs, leaves `[T, B, ...]`, in the order of the run.
       state: s before the first step.
       mask: `[T, B]` in the order of the run, or None.
       batch: B.
       reverse: whether that order is from the last step to the first.
-      fold: how it is carried.
+      fold: how it is run.
     """
 
     cell: Cell
@@ -228,7 +224,7 @@ class Run(NamedTuple):
     fold: Fold
 
     def carry(self) -> tuple[State, State]:
-        """The final state and every state, leaves `[T, B, ...]`, in the order of the run."""
+        """The final state and all states, leaves `[T, B, ...]`, in the order of the run."""
         return self.fold(self.cell, self.params, self.inputs, self.state)
 
 
@@ -242,10 +238,10 @@ def running(
     name: str = "",
     **options: Any,
 ) -> Iterator[Run]:
-    """The run that the arguments of `unroll` ask for, in a scope of its name.
+    """The run described by the arguments of `unroll`, in a scope of its name.
 
     Raises:
-      As `unroll`; what is raised inside tells the name.
+      As `unroll`; errors raised inside carry a note with the name.
     """
     unknown = options.keys() - Options.__annotations__.keys()
     if unknown:
@@ -293,8 +289,8 @@ def _run(
     with blamed_on_params(cell, params):
         batched = batched_axes(cell, params)
     batch = _batch_shape(cell, batched, inputs, state, mask, resets)
-    telling = {"mask": mask, "resets": resets, "state": state}
-    of = next((name for name, value in telling.items() if value is not None), "other inputs")
+    sources = {"mask": mask, "resets": resets, "state": state}
+    of = next((name for name, value in sources.items() if value is not None), "other inputs")
     start = jax.tree.map(jnp.asarray, cell.start(params, batch))
     start = _spread(vary_together(start, params, inputs, state)[0], batched, inputs, batch)
     if state is None:
@@ -308,7 +304,7 @@ def _run(
         cell, inputs = masked(cell, batched), (_fill(inputs, mask), mask)
     if resets is not None:
         if reverse:
-            # What parts t-1 from t stands, backward, before t-1.
+            # In reverse, the reset between t-1 and t comes before step t-1.
             resets = jnp.concatenate([resets[1:], jnp.zeros_like(resets[:1])])
         cell, inputs = resetting(cell, start, batched), (inputs, resets)
     inputs, mask = turned((inputs, mask), reverse)
@@ -320,11 +316,11 @@ def _run(
 
 
 def _spread(start: State, batched: State, inputs: Inputs, batch: Batch) -> State:
-    """`start` over the same devices as the inputs, where their types name them."""
-    found = spread_over(inputs, 1, len(batch))
-    if found is None:
+    """`start` sharded as the inputs are, if they have explicit sharding."""
+    sharding = spread_over(inputs, 1, len(batch))
+    if sharding is None:
         return start
-    mesh, axes = found
+    mesh, axes = sharding
     place = {True: NamedSharding(mesh, P(*axes)), False: NamedSharding(mesh, P())}
     return jax.tree.map(lambda own, s: jax.reshard(s, place[own >= 0]), batched, start)
 
@@ -335,10 +331,10 @@ def turned(tree: Any, reverse: bool) -> Any:
 
 
 def _fill(inputs: Inputs, mask: jax.Array) -> Inputs:
-    """Puts the last valid input, else the next, in place of every input that is not valid.
+    """Replaces every invalid input by the last valid one before it, else the next one.
 
-    Zeros would make of a step such as x / |x| a NaN that poisons every gradient; they
-    stand only where a sequence has no valid step at all.
+    With zeros, a step such as x / |x| would give a NaN that poisons every gradient; they are
+    used only where a sequence has no valid step at all.
     """
     times = jnp.arange(mask.shape[0]).reshape(-1, *(1,) * (mask.ndim - 1))
     length = mask.shape[0]
@@ -350,7 +346,7 @@ def _fill(inputs: Inputs, mask: jax.Array) -> Inputs:
         def along(flags: jax.Array) -> jax.Array:
             return flags.reshape(flags.shape + (1,) * (x.ndim - mask.ndim))
 
-        # Held fixed: a masked step takes no gradient, and none is to be scattered.
+        # Held constant: a masked step has no gradient, so the scatter is saved.
         filled = jnp.take_along_axis(
             lax.stop_gradient(x), along(jnp.minimum(nearest, length - 1)), axis=0
         )
@@ -363,17 +359,17 @@ def _fill(inputs: Inputs, mask: jax.Array) -> Inputs:
 def check_flags(
     name: str, flags: jax.Array | None, inputs: Inputs, *, time: bool = True
 ) -> jax.Array | None:
-    """A mask or resets as an array, or None where there are none.
+    """A mask or resets as an array, or None if not given.
 
     Args:
       name: "mask" or "resets".
-      flags: `[T, B]`, or `[B]` of one step.
+      flags: `[T, B]`, or `[B]` for one step.
       inputs: leaves `[T, B, ...]`, or `[B, ...]`.
-      time: whether they are of a sequence.
+      time: whether they have a time axis.
 
     Raises:
-      TypeError: no booleans.
-      ValueError: other axes than the inputs have.
+      TypeError: they are not booleans.
+      ValueError: their axes are not those of the inputs.
     """
     if flags is None:
         return None
@@ -422,12 +418,12 @@ def _batch_shape(
 
 
 def _check_step(cell: Cell, params: Params, state: State, inputs: Inputs, batch: Batch) -> None:
-    """One abstract step, so that what does not fit is named before anything is folded."""
+    """Traces one step, so that errors name what does not fit before anything is folded."""
 
     def first(leaf: jax.Array) -> jax.ShapeDtypeStruct:
-        told = jax.typeof(leaf).sharding
-        axes = tuple(told.spec)[1:]
-        sharding = NamedSharding(told.mesh, P(*axes)) if any(axes) else None
+        own = jax.typeof(leaf).sharding
+        axes = tuple(own.spec)[1:]
+        sharding = NamedSharding(own.mesh, P(*axes)) if any(axes) else None
         return jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype, sharding=sharding)
 
     x = jax.tree.map(first, inputs)

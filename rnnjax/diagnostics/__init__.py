@@ -1,4 +1,4 @@
-"""What is asked of a trajectory: Jacobians, spectra, adjoints, bounds."""
+"""Diagnostics of a trajectory: Jacobians, spectra, adjoints, bounds."""
 
 from rnnjax.diagnostics._adjoints import Adjoints, NonFinite, adjoints
 from rnnjax.diagnostics._bounds import norm_bound

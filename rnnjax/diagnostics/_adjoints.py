@@ -1,4 +1,4 @@
-"""∂L/∂s_t for every step, from the backward pass that trains."""
+"""∂L/∂s_t at every step, from the same backward pass as the gradient."""
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -20,7 +20,7 @@ Loss = Callable[..., jax.Array]
 
 
 class NonFinite(NamedTuple):
-    """Where an infinity or a NaN first arose, as a time index, or -1 for nowhere.
+    """The time index at which an infinity or a NaN first arose, or -1 if none did.
 
     Attributes:
       forward: the first step, in the order of the run, whose state is not finite.
@@ -34,22 +34,22 @@ class NonFinite(NamedTuple):
 
 @jax.tree_util.register_static
 class Names(tuple[str, ...]):
-    """Names that may leave a `jit`: no arrays, and part of the structure."""
+    """Names that a jitted function may return: static, part of the tree structure."""
 
 
 class Adjoints(NamedTuple):
-    """What one backward pass says of every step. The tuples hold one entry a recurrence.
+    """The adjoints of every step, from one backward pass. Tuples have one entry per recurrence.
 
-    In front of the axes named here a recurrence within `lax.scan` or `vmap` has one more for
-    each of them, loops first.
+    Arrays of a recurrence inside `lax.scan` or `vmap` have one more leading axis for each of
+    them, loops first.
 
     Attributes:
       value: the loss.
-      gradient: its gradient to the floating leaves of `params`, None for the others.
+      gradient: with respect to the floating leaves of `params`, None for the others.
       states: s_t, leaves `[T, B, ...]`.
       adjoints: ∂L/∂s_t, leaves `[T, B, ...]`, None for leaves without a gradient.
-      nonfinite: where each run first went wrong.
-      names: what each is called: "unroll 0" and so on where it has no name.
+      nonfinite: where each recurrence first became non-finite.
+      names: of the recurrences: "unroll 0" and so on for those without a name.
     """
 
     value: jax.Array
@@ -61,31 +61,31 @@ class Adjoints(NamedTuple):
 
 
 def adjoints(loss: Loss, params: Params, *args: Any) -> Adjoints:
-    """Gradient to the parameters and to every state, in one pass.
+    """The gradient with respect to the parameters and to every state, in one backward pass.
 
-    g_t = ∂L/∂s_t counts every way from s_t to the loss. It is the gradient to a zero
-    probe added to s_t, so it costs nothing beyond the pass that trains. Every recurrence is
-    seen that `rnnjax.unroll` runs, for layers and modules of other libraries as well, and
-    within `jit`, `vmap`, `lax.scan`, `jax.checkpoint` and `grad`.
+    g_t = ∂L/∂s_t sums over every path from s_t to the loss. It is the gradient with respect
+    to a zero probe added to s_t, so it costs no more than an ordinary gradient. It covers
+    every recurrence that `rnnjax.unroll` runs, also inside layers, modules of other
+    libraries, `jit`, `vmap`, `lax.scan`, `jax.checkpoint` and `grad`.
 
     Args:
       loss: `loss(params, *args) -> scalar`, pure.
       params: any pytree.
-      *args: the rest of what the loss takes; the arrays in it are traced, as by `jit`.
+      *args: the other arguments of the loss; arrays in them are traced, as by `jit`.
 
     Returns:
-      `Adjoints`, with one entry a recurrence, in the order of the computation.
+      `Adjoints`, with one entry per recurrence, in the order of the computation.
 
     Raises:
-      TypeError: the loss is no function of these arguments, or no floating scalar, or
-        `params` holds other things than arrays.
-      ValueError: the loss runs no recurrence, or one that cannot be seen: within a while
-        loop, `lax.cond`, `shard_map`, a function with derivatives of its own, or a
-        `jax.checkpoint` of which the loss itself takes the gradient.
+      TypeError: `loss` does not take these arguments or does not return a floating scalar,
+        or `params` holds anything but arrays.
+      ValueError: the loss runs no recurrence, or one that cannot be observed: inside a while
+        loop, `lax.cond`, `shard_map`, a function with custom derivatives, or a
+        `jax.checkpoint` that the loss itself differentiates.
     """
     check_call("loss", loss, params, args)
-    found: Adjoints = compiled_call(loss, partial(_adjoints, loss), params, args)
-    return found
+    result: Adjoints = compiled_call(loss, partial(_adjoints, loss), params, args)
+    return result
 
 
 def _adjoints(loss: Loss, params: Params, args: tuple[Any, ...]) -> Adjoints:
@@ -114,7 +114,7 @@ def _adjoints(loss: Loss, params: Params, args: tuple[Any, ...]) -> Adjoints:
 
 
 def _probed(run: Run) -> tuple[State, State]:
-    """The recurrence with probes added to its states, which are seen."""
+    """Runs the recurrence with probes added to its states, and marks the states as observed."""
     zeros = jax.tree.map(
         lambda s: jnp.zeros_like(s, shape=(length_of(run.inputs), *s.shape)), floating(run.state)
     )
@@ -127,16 +127,16 @@ def _probed(run: Run) -> tuple[State, State]:
 
 
 def distinct(places: Sequence[Place]) -> Names:
-    """The names of recurrences, none empty and none twice."""
-    told = [place.name or f"unroll {i}" for i, place in enumerate(places)]
+    """The names of recurrences, nonempty and distinct."""
+    names = [place.name or f"unroll {i}" for i, place in enumerate(places)]
     return Names(
-        name if told.count(name) == 1 else f"{name} ({told[:i].count(name)})"
-        for i, name in enumerate(told)
+        name if names.count(name) == 1 else f"{name} ({names[:i].count(name)})"
+        for i, name in enumerate(names)
     )
 
 
 def check_loss(loss: Loss, params: Params, *args: Any) -> None:
-    """Refuses, without computing it, a loss that no gradient can be taken of.
+    """Raises, without computing it, if a loss is not differentiable.
 
     Raises:
       TypeError: it is not a floating scalar.
@@ -147,20 +147,20 @@ def check_loss(loss: Loss, params: Params, *args: Any) -> None:
 def check_call(
     name: str, function: Any, params: Params, args: tuple[Any, ...], options: Iterable[str] = ()
 ) -> None:
-    """Refuses what is not to be called with these parameters and arguments.
+    """Raises if a function cannot be called with these parameters and arguments.
 
     Raises:
-      TypeError: naming what came.
+      TypeError: naming the given value.
     """
     others = ["batch"] if len(args) == 1 else [f"args[{i}]" for i in range(len(args))]
-    remedy = "pass the function itself, and the rest of what it takes after the parameters"
+    remedy = "pass the function itself, and its other arguments after the parameters"
     every = ["params", *others, *(f"{option}=" for option in options)]
     check_function(name, function, ", ".join(every), remedy)
     check_arrays("params", params)
 
 
 def check_scalar(value: Any) -> None:
-    """Refuses what no gradient is taken of.
+    """Raises if a value is not differentiable.
 
     Raises:
       TypeError: it is not a floating scalar.
@@ -181,8 +181,8 @@ def _first(tree: Any, axes: int, *, backward: jax.Array) -> jax.Array:
 
     Args:
       tree: leaves `[..., T, B, ...]`.
-      axes: how many axes stand before that of time.
-      backward: the same for all of them.
+      axes: number of axes before time.
+      backward: whether to return the last one.
     """
     finite = [
         jnp.isfinite(leaf).all(axis=tuple(range(axes + 1, leaf.ndim)))

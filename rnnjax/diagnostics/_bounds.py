@@ -1,4 +1,4 @@
-"""What can be said of the gradient before any sequence is seen."""
+"""A bound on the gradient that needs no sequence."""
 
 import jax
 import jax.numpy as jnp
@@ -14,10 +14,10 @@ def norm_bound(kernel: jax.Array, *, slope: float = 1.0) -> jax.Array:
 
     It holds for h_t = f(W_hh h_{t-1} + ...) with |f'| <= slope: a cell whose whole
     recurrence is one kernel and one function. Below one, the gradient must vanish;
-    above one it may explode, and need not. For long lags work with its logarithm.
+    above one, it may or may not explode. For long lags work with its logarithm.
 
     Args:
-      kernel: W_hh `[H, H]`, either way up.
+      kernel: W_hh `[H, H]`, or its transpose.
       slope: γ, the supremum of |f'|: 1 for tanh and ReLU, 1/4 for the logistic.
 
     Returns:

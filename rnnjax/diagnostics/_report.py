@@ -31,8 +31,8 @@ class GradientReport(NamedTuple):
         divided by its valid steps. Negative where the gradient vanishes; zero for a
         sequence without valid steps.
       horizon: `[B]`, in steps: the first lag at which the norm has fallen to 1 % of
-        that at lag 0; where the sequence ends before, what the rate foretells; inf if
-        the rate is not negative, and NaN where the gradient is.
+        that at lag 0; if the sequence ends before, the lag that the rate predicts; inf if
+        the rate is not negative, and NaN if the gradient is.
       reached: `[B]`, whether the horizon lies within the sequence.
       gain: `[B]`, nats: ln of the norm at the longest lag over that at lag 0.
       log_norms: `[T + 1, B]`; entry t is ln ‖∂h_T/∂s_t‖_F, h_T the last output.
@@ -89,26 +89,26 @@ def gradient_report(
     directions: int = 16,
     **options: Unpack[Options],
 ) -> GradientReport:
-    """Follows the gradient of the last output back to the first state.
+    """Measures the gradient of the last output with respect to every earlier state.
 
         log_norms[t] = ln ‖∂h_T/∂s_t‖_F,   ∂h_T/∂s_t = ∂h_T/∂s_T J_T ... J_{t+1}
 
-    The rows pulled back are rescaled at every step and their size kept as a
-    logarithm, so no length over- or underflows. It is the gradient that a loss on the
-    last output sends back, averaged over all directions it may have.
+    The cotangents are rescaled at every step and their norm kept as a logarithm, so that
+    sequences of any length neither overflow nor underflow. It is the gradient that a loss on
+    the last output backpropagates, averaged over all directions of ∂L/∂h_T.
 
     Args:
       cell: any recurrence, `from_step` of a bare function included.
       params: its parameters.
       inputs: leaves `[T, B, ...]`.
-      state: s before the first step; `cell.start` unless given.
-      directions: rows of ∂h_T/∂s_t that are followed: all of them, if the output has
-        no more, else this many orthonormal combinations, drawn once and for all, with
-        the same mean square.
+      state: s before the first step; by default `cell.start`.
+      directions: number of rows of ∂h_T/∂s_t computed: all of them, if the output has no
+        more, else this many orthonormal combinations, drawn with a fixed key, with the same
+        mean square.
       **options: mask, resets, reverse, probes, fold and name, as in `unroll`. Lags count
         valid steps. Beyond a reset the gradient is zero, its logarithm -inf, and so are rate
-        and gain of a sequence that has one; for the report of one episode, give its steps
-        alone, `inputs[begin:end]`. In reverse the last output is that of the first step,
+        and gain of a sequence with a reset; for the report of one episode, pass only its
+        steps, `inputs[begin:end]`. In reverse the last output is that of the first step,
         and t counts from the end of the sequence.
 
     Returns:
@@ -125,7 +125,7 @@ def gradient_report(
 
 
 def _report(run: Run, directions: int) -> tuple[GradientReport, tuple[State, State]]:
-    """The report, and the final state and all states, of which it is."""
+    """The report, and `(final state, all states)` of the run."""
     final, states = run.carry()
     before = states_before(run, states)
     outputs = to_vectors(run.cell.output(final), run.batch)
@@ -173,24 +173,24 @@ def gradient_reports(
     directions: int = 16,
     **options: Any,
 ) -> dict[str, GradientReport]:
-    """The `gradient_report` of every recurrence in a model, each on the inputs it has there.
+    """The `gradient_report` of every recurrence in a model, on its inputs in the model.
 
-    Each tells how far the last output of one recurrence reaches back through its own
-    states; what the whole model's loss sends back to each is in `adjoints`. Which recurrences
-    are seen, and the axes of those within `lax.scan` and `vmap`, are as there.
+    Each report covers the gradient of a recurrence's last output through that recurrence's
+    own states; for the gradient of the whole model's loss, see `adjoints`, which also says
+    which recurrences are covered, and which axes those inside `lax.scan` and `vmap` have.
 
     Args:
       model: `model(params, *args, **options)`: `Layer.apply`, a loss, or any other pure
         function that runs recurrences.
       params: its parameters.
-      *args: the rest of what it takes; the arrays in it are traced, as by `jit`.
+      *args: its other arguments; arrays in them are traced, as by `jit`.
       directions: as in `gradient_report`.
-      **options: what else it takes by name, as `mask`; its arrays likewise.
+      **options: its keyword arguments, such as `mask`; arrays in them are traced, too.
 
     Returns:
-      A report a recurrence, in the order of the computation, under the `jax.named_scope` it
-      runs in ("1/forward" in a `rnnjax.layers.stack`, the path of a linen module), which
-      `unroll(name=...)` opens; else "unroll 0" and so on.
+      One report per recurrence, in the order of the computation. Each key is the
+      `jax.named_scope` it runs in ("1/forward" in a `rnnjax.layers.stack`, the path of a
+      linen module), which `unroll(name=...)` opens; else "unroll 0" and so on.
 
     Raises:
       As `gradient_report` and `adjoints`.
@@ -210,7 +210,7 @@ def gradient_reports(
 
 @by_value
 def _reporting(directions: int) -> Callable[..., tuple[State, State]]:
-    """An observer that sees the report of each recurrence."""
+    """An observer that marks the report of each recurrence as observed."""
 
     def report(run: Run) -> tuple[State, State]:
         through: tuple[State, State] = see(*_report(run, directions))
@@ -233,8 +233,8 @@ def _summary(log_norms: jax.Array, lags: jax.Array) -> GradientReport:
     gain = log_norms[0] - log_norms[-1]
     rate = jnp.where(lags[0] == 0, jnp.zeros_like(gain), gain / jnp.maximum(steps, 1.0))
     observed = jnp.where(fallen, lags, jnp.iinfo(lags.dtype).max).min(axis=0)
-    foretold = jnp.where(rate < 0, _ONE_PER_CENT / jnp.where(rate < 0, rate, -1.0), jnp.inf)
-    horizon = jnp.where(reached, observed.astype(log_norms.dtype), foretold)
+    predicted = jnp.where(rate < 0, _ONE_PER_CENT / jnp.where(rate < 0, rate, -1.0), jnp.inf)
+    horizon = jnp.where(reached, observed.astype(log_norms.dtype), predicted)
     horizon = jnp.where(jnp.isnan(gain), jnp.nan, horizon)
     return GradientReport(rate, horizon, reached, gain, log_norms, lags)
 
