@@ -1,7 +1,7 @@
-"""A recurrence as a handful of pure functions.
+"""A recurrence as a NamedTuple of pure functions.
 
 Shapes are written in these letters everywhere: `T` time, `B` batch (any number
-of axes, none included), `D` input features, `H` hidden units, `G` gates, `K` and
+of axes, including none), `D` input features, `H` hidden units, `G` gates, `K` and
 `M` the kernel's rows and columns. Time comes first.
 """
 
@@ -24,7 +24,7 @@ Batch = tuple[int, ...]
 
 
 class Cell(NamedTuple):
-    """h_t = f(W_hh h_{t-1} + W_xh x_t + b_h), taken apart.
+    """h_t = f(W_hh h_{t-1} + W_xh x_t + b_h), split into its parts.
 
     One step is
 
@@ -32,31 +32,31 @@ class Cell(NamedTuple):
         mixed = hidden(state, drive) @ kernel(params)
         state = update(params, state, drive, mixed)
 
-    What can be done for all steps at once (`project`), once per sequence
-    (`kernel`) and only in turn (`update`) are different functions, so that a fold
-    can give each its place. Vectors are rows: the kernel is `W_hh` transposed.
+    The parts computed for all steps at once (`project`), once per sequence (`kernel`) and
+    step by step (`hidden`, `update`) are separate functions, so that a fold can schedule
+    them. Vectors are rows: the kernel is `W_hh` transposed.
 
     Attributes:
       init: `key -> params`; draws the weights.
       start: `(params, batch_shape) -> state`; h_0, zeros or learned. Every leaf
         begins with the batch axes; a leaf that does not (a counter) is carried
-        along but never masked or reset. `start` fixes the dtype of every leaf, and
-        `update` keeps it.
+        along but never masked or reset. `start` sets the dtype of every leaf, and
+        `update` must keep it.
       project: `(params, inputs) -> drive`; `W_xh x_t + b_h` for any number of
         steps at once: inputs `[..., D]`, drive leaves `[..., M]`. The drive may be
         any pytree.
       kernel: `params -> [K, M]` in the state's precision; built once per fold.
-        None for a recurrence without one dense recurrent product, which then does
+        None for a recurrence without a single dense recurrent product, which then does
         everything in `update`, with `mixed = None`.
-      hidden: `(state, drive) -> [B, K]`; what the kernel multiplies. None where
-        `kernel` is None.
+      hidden: `(state, drive) -> [B, K]`; the left factor of the product with the kernel.
+        None if `kernel` is None.
       update: `(params, state, drive, mixed) -> state`; f, with mixed `[B, M]`.
-      output: `state -> [B, H]`; what the cell shows of its state.
-      feature_axes: how many axes x_t has after those of the batch: a number, or a pytree
-        that is a prefix of the inputs, of numbers or None where the cell does not say. 1
-        for vectors `[T, B, D]`, 0 for tokens `[T, B]`, 3 for images `[T, B, H, W, C]`. It
-        tells where the batch axes end; without it mask, resets or state must, else the
-        inputs are taken for vectors.
+      output: `state -> [B, H]`; the output of the cell.
+      feature_axes: number of axes of x_t after the batch axes: a number, or a pytree that
+        is a prefix of the inputs, of numbers or None where it is not specified. 1 for
+        vectors `[T, B, D]`, 0 for tokens `[T, B]`, 3 for images `[T, B, H, W, C]`. It
+        determines where the batch axes end; without it the mask, the resets or the state
+        do, else the inputs are assumed to be vectors.
     """
 
     init: Callable[[jax.Array], Params]
@@ -77,7 +77,7 @@ class Cell(NamedTuple):
 
 
 def step(cell: Cell, params: Params, state: State, x: Inputs) -> State:
-    """One step of the recurrence: the law that every fold obeys.
+    """One step of the recurrence: the reference that every fold agrees with.
 
     Args:
       cell: the recurrence.
@@ -90,15 +90,15 @@ def step(cell: Cell, params: Params, state: State, x: Inputs) -> State:
 
     Raises:
       TypeError: the cell changed the state's structure, shapes or dtypes.
-      ValueError: x and the state have not the same batch axes.
+      ValueError: x and the state have different batch axes.
     """
     check_cell(cell)
     for name, tree in {"params": params, "state": state, "x": x}.items():
         check_arrays(name, tree)
     params, state, x = as_arrays((params, state, x))
     with blamed_on_params(cell, params):
-        # `start` need not be asked where all axes but the last agree: nothing is broadcast. A
-        # bare tuple may be what is left of another.
+        # If all axes but the last agree, nothing is broadcast, and `start` need not be called.
+        # A bare tuple may be a NamedTuple that a checkpoint restored.
         axes = {jnp.shape(leaf)[:-1] for leaf in jax.tree.leaves((state, x))}
         if state is None or type(state) in (tuple, list) or len(axes) > 1:
             batch = batch_of_state(batched_axes(cell, params), state) or ()
@@ -108,10 +108,10 @@ def step(cell: Cell, params: Params, state: State, x: Inputs) -> State:
 
 
 def check_cell(cell: Any) -> None:
-    """Refuses what is no cell.
+    """Raises if a value is not a cell.
 
     Raises:
-      TypeError: naming what came, and what to do with it.
+      TypeError: naming the given value, and a remedy.
     """
     if isinstance(cell, Cell):
         return
@@ -126,24 +126,24 @@ def check_cell(cell: Any) -> None:
 
 @contextlib.contextmanager
 def blamed_on_params(cell: Cell, params: Params) -> Iterator[None]:
-    """Names the parameters where a cell fails on them because they are another's.
+    """Blames the parameters if a cell fails on them because they belong to another cell.
 
     Raises:
-      TypeError: in place of what the cell raised, where `init` gives another structure.
+      TypeError: in place of the cell's error, if `init` returns another structure.
     """
     try:
         yield
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         if ": expected " in str(error):
-            raise  # It says what it is about.
-        wanted = jax.eval_shape(cell.init, jax.random.key(0))
-        if jax.tree.structure(wanted) in (jax.tree.structure(params), jax.tree.structure(None)):
+            raise  # It is one of ours, and names its argument.
+        expected = jax.eval_shape(cell.init, jax.random.key(0))
+        if jax.tree.structure(expected) in (jax.tree.structure(params), jax.tree.structure(None)):
             raise
         remedy = "pass what this cell's `init` gives"
         if isinstance(params, dict):
             remedy += ", or `rnnjax.interop.names.from_names(cell.init, params)` of arrays by name"
         raise TypeError(
-            f"params: expected {describe(wanted)}, got {describe(params)}; {remedy}"
+            f"params: expected {describe(expected)}, got {describe(params)}; {remedy}"
         ) from error
 
 
@@ -155,7 +155,7 @@ def build_kernel(cell: Cell, params: Params) -> jax.Array | None:
 def advance(
     cell: Cell, params: Params, kernel: jax.Array | None, state: State, drive: Drive
 ) -> State:
-    """`step` with the kernel and the drive already at hand, as folds have them.
+    """`step` with precomputed kernel and drive, for folds.
 
     Raises:
       TypeError: as `step`.
@@ -183,10 +183,10 @@ def advance(
 
 
 def check_state(state: State, start: State, batch: Batch) -> None:
-    """Refuses a state that is not like the one a cell starts with.
+    """Raises if a state is not like the one a cell starts with.
 
     Args:
-      state: what came.
+      state: the given value.
       start: `cell.start(params, batch)`, or its shapes.
       batch: B, for the error.
 
@@ -208,9 +208,9 @@ def check_state(state: State, start: State, batch: Batch) -> None:
 
 
 def batched_axes(cell: Cell, params: Params) -> State:
-    """For each leaf of the state, the axes it has besides those of the batch; -1 if shared.
+    """For each leaf of the state, the number of its axes after the batch axes; -1 if shared.
 
-    Told by what `start` does with two batches, never by a shape that happens to fit.
+    Determined by calling `start` with two batch sizes, never by a shape that happens to fit.
     """
     one, two = (
         jax.eval_shape(lambda p, n=n: jax.tree.map(jnp.asarray, cell.start(p, (n,))), params)
@@ -220,7 +220,7 @@ def batched_axes(cell: Cell, params: Params) -> State:
 
 
 def batch_of_state(batched: State, state: State) -> Batch | None:
-    """B, told by the first leaf with batch axes by `batched_axes`; None where none has them."""
+    """B, from the first leaf with batch axes according to `batched_axes`; None if none has."""
     for leaf, axes in zip(jax.tree.leaves(state), jax.tree.leaves(batched), strict=False):
         if axes >= 0:
             return jnp.shape(leaf)[: max(jnp.ndim(leaf) - axes, 0)]
@@ -228,26 +228,26 @@ def batch_of_state(batched: State, state: State) -> Batch | None:
 
 
 def leading_axes(feature_axes: Any, inputs: Inputs) -> tuple[int, ...]:
-    """The axes before those of the features, on which all leaves of the inputs agree.
+    """The axes before the feature axes, on which all leaves of the inputs agree.
 
     Args:
-      feature_axes: as in `Cell`; 1 where it says nothing of any leaf.
+      feature_axes: as in `Cell`; 1 if it is not specified for any leaf.
       inputs: leaves `[T, B, ...]`, or with these axes in another order.
 
     Raises:
-      ValueError: they do not agree, or a leaf has fewer axes than `feature_axes` says.
+      ValueError: they do not agree, or a leaf has fewer axes than `feature_axes`.
     """
     leaves = _by_name(feature_axes, "inputs", inputs)
     if not leaves:
         raise ValueError("inputs: expected at least one array [T, B, ...], got none; pass zeros")
-    said = [leaf for leaf in leaves if leaf.axes is not None]
+    specified = [leaf for leaf in leaves if leaf.axes is not None]
     vectors = [leaf._replace(axes=min(1, len(leaf.shape) - 1)) for leaf in leaves]
-    leading = {leaf.name: leaf.leading(time=1) for leaf in said or vectors}
+    leading = {leaf.name: leaf.leading(time=1) for leaf in specified or vectors}
     if len(set(leading.values())) != 1:
         raise ValueError(
             f"inputs: expected the same axes of time and batch in every leaf, got {leading} of "
-            f"{describe(inputs)}; let the cell say how many axes each has besides, "
-            "`feature_axes`, as {'x': 1, 'token': 0}, or give a mask or a state"
+            f"{describe(inputs)}; give the cell `feature_axes`, the number of the other axes of "
+            "each leaf, as {'x': 1, 'token': 0}, or pass a mask or a state"
         )
     return next(iter(leading.values()))
 
@@ -255,41 +255,41 @@ def leading_axes(feature_axes: Any, inputs: Inputs) -> tuple[int, ...]:
 def check_batch(
     feature_axes: Any, name: str, inputs: Inputs, batch: Batch, of: str, *, time: int
 ) -> None:
-    """Refuses inputs that have other batch axes than what comes with them.
+    """Raises if the batch axes of the inputs are not those of the other arguments.
 
     Args:
       feature_axes: as in `Cell`.
-      name: what errors call the inputs.
-      inputs: leaves `[B, ...]`, after as many axes of time as `time` says.
+      name: of the inputs in errors.
+      inputs: leaves `[B, ...]`, after `time` axes of time.
       batch: B.
-      of: what has them, for the error.
+      of: the argument with these batch axes, for the error.
       time: 0 or 1.
 
     Raises:
-      ValueError: a leaf has others.
+      ValueError: a leaf has other batch axes.
     """
     for leaf in _by_name(feature_axes, name, inputs):
         if leaf.axes is None and not leaf.shape:
-            continue  # A key or a number that one step is given for the whole batch.
+            continue  # One step's key or scalar, shared by the whole batch.
         own = leaf.leading(time=time)[time:]
         if (own if leaf.axes is not None else own[: len(batch)]) != batch:
-            wanted = [*"T"[:time], *map(str, batch), *["..."][: leaf.axes != 0]]
+            expected = [*"T"[:time], *map(str, batch), *["..."][: leaf.axes != 0]]
             features = "" if leaf.axes is None else f" and feature_axes={leaf.axes} of the cell"
             raise ValueError(
-                f"{leaf.name}: expected [{', '.join(wanted)}] with the batch axes {batch} of "
+                f"{leaf.name}: expected [{', '.join(expected)}] with the batch axes {batch} of "
                 f"the {of}{features}, got {leaf.shape}; give both the same batch"
             )
 
 
 class _Leaf(NamedTuple):
-    """A leaf of the inputs: what errors call it, its shape, its axes besides time and batch."""
+    """A leaf of the inputs: its name in errors, its shape, the number of its feature axes."""
 
     name: str
     shape: tuple[int, ...]
     axes: int | None
 
     def leading(self, *, time: int) -> tuple[int, ...]:
-        """The axes before those of the features; all of them if nobody says."""
+        """The axes before the feature axes; all of them if `axes` is None."""
         end = len(self.shape) - (self.axes or 0)
         if end < time:
             raise ValueError(
@@ -301,24 +301,24 @@ class _Leaf(NamedTuple):
 
 
 def _by_name(feature_axes: Any, name: str, inputs: Inputs) -> list[_Leaf]:
-    def unsaid(axes: Any) -> bool:
+    def is_none(axes: Any) -> bool:
         return axes is None
 
     try:
-        axes = jax.tree.broadcast(feature_axes, inputs, is_leaf=unsaid)
+        axes = jax.tree.broadcast(feature_axes, inputs, is_leaf=is_none)
     except ValueError as error:
         raise ValueError(
             f"{name}: expected the structure that the cell's feature_axes={feature_axes} names, "
             f"got {describe(inputs)}; give the cell the inputs that it names"
         ) from error
-    leaves = jax.tree_util.tree_flatten_with_path(inputs, is_leaf=unsaid)[0]
+    leaves = jax.tree_util.tree_flatten_with_path(inputs, is_leaf=is_none)[0]
     return [
         _Leaf(
             name + jax.tree_util.keystr(path),
             jnp.shape(leaf),
             None if own is None else _as_axes(own),
         )
-        for (path, leaf), own in zip(leaves, jax.tree.leaves(axes, is_leaf=unsaid), strict=True)
+        for (path, leaf), own in zip(leaves, jax.tree.leaves(axes, is_leaf=is_none), strict=True)
         if leaf is not None
     ]
 
@@ -334,7 +334,7 @@ def _as_axes(count: int) -> int:
 
 
 def signature(state: State) -> Any:
-    """What two states must have in common: structure, shapes and dtypes."""
+    """Structure, shapes and dtypes, which two states must have in common."""
     leaves, structure = jax.tree.flatten(state)
     return structure, [(jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves]
 
@@ -348,20 +348,20 @@ def from_step(
     output: Callable[[State], Any] | None = None,
     feature_axes: Any = None,
 ) -> Cell:
-    """Makes a cell of a bare recurrence s_t = step(params, s_{t-1}, x_t).
+    """Makes a cell from a step function s_t = step(params, s_{t-1}, x_t).
 
     Args:
       step: `(params, state, x) -> state`, state and x with the batch axes first.
       init: `key -> params`.
       start: `(params, batch_shape) -> state`.
-      output: `state -> [B, H]`; the state itself unless told.
+      output: `state -> [B, H]`; by default the state itself.
       feature_axes: of x, as in `Cell`.
 
     Returns:
       A cell without a kernel: all its work is done in `update`.
 
     Raises:
-      TypeError: one of them is no function of so many arguments.
+      TypeError: one of them is not a function of these arguments.
     """
     remedy = "pass a pure function"
     check_function("step", step, "params, state, x", remedy)

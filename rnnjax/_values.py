@@ -1,8 +1,8 @@
-"""Cells, folds and layers as values: two made alike are equal, and compile once.
+"""Cells, folds and layers as values: two made by equal calls are equal, and compile once.
 
-A factory gives closures, and to Python two closures are never the same: JAX would compile
-again for each, and nothing could pickle them. What a factory here gives remembers instead
-how it was made: by which factory, of which arguments.
+A factory returns closures, and in Python no two closures are equal: JAX would compile again
+for each, and they could not be pickled. The results of the factories here remember instead
+how they were made: by which factory, from which arguments.
 """
 
 import dataclasses
@@ -25,14 +25,14 @@ Result = TypeVar("Result")
 
 
 def by_value(factory: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """A factory whose results are equal where it was given equal arguments.
+    """A factory whose results are equal if its arguments are equal.
 
-    They hash accordingly, and pickle as the factory and what it was given. The factory
-    stands at the top of a module, and what it gives depends on its arguments alone. Where
-    an argument may change (an object without a hash), each result equals itself alone.
+    They hash accordingly, and pickle as the factory and its arguments. The factory is defined
+    at module level, and its result depends only on its arguments. If an argument is mutable
+    (not hashable), each result equals only itself.
 
     Args:
-      factory: gives a function, or a NamedTuple some of whose fields are functions.
+      factory: returns a function, or a NamedTuple some of whose fields are functions.
     """
     signature = inspect.signature(factory)
     defaults = {name: option.default for name, option in signature.parameters.items()}
@@ -56,12 +56,12 @@ def by_value(factory: Callable[Arguments, Result]) -> Callable[Arguments, Result
 
 
 def fixed(value: Any) -> Hashable:
-    """A key that is equal for two values only if they are the same, and stay so.
+    """A key that is equal for two immutable values only if they are the same.
 
-    True, 1 and 1.0 differ, as 0.0 and -0.0 do. A function is itself alone.
+    True, 1 and 1.0 differ, as do 0.0 and -0.0. A function equals only itself.
 
     Raises:
-      TypeError: it may change: it has no hash, nor has what it holds.
+      TypeError: it is mutable: it or something it holds is not hashable.
     """
     if isinstance(value, float):
         return type(value), value.hex()
@@ -87,12 +87,12 @@ def fixed(value: Any) -> Hashable:
 
 
 def snapshot(array: np.ndarray) -> Hashable:
-    """What an array of numpy holds now; it may be written into."""
+    """A key of the current contents of a numpy array, which is mutable."""
     return array.shape, array.dtype, hashlib.sha256(array.tobytes()).digest()
 
 
 class Same:
-    """Equal to itself alone."""
+    """Compared by identity."""
 
     def __init__(self, value: Any) -> None:
         self.value = value
@@ -126,7 +126,7 @@ _lock = threading.Lock()
 
 
 def _known(recipe: _Recipe) -> _Recipe:
-    """The one that stands for all like it: comparing nested layers takes no time."""
+    """The canonical one of all equal recipes, so that nested layers compare by identity."""
     try:
         key = recipe.factory, fixed(recipe.bound)
         hash(key)
@@ -137,11 +137,11 @@ def _known(recipe: _Recipe) -> _Recipe:
 
 
 class Made:
-    """A function that a factory made: as good as the function, but for what it equals.
+    """A function that a factory made: behaves as the function, but compares by its recipe.
 
     Attributes:
       recipe: the factory and its arguments.
-      field: of what it gives, or None where it gives the function itself.
+      field: of the factory's result, or None if that is the function itself.
     """
 
     __wrapped__: Callable[..., Any]
@@ -151,7 +151,7 @@ class Made:
         self.recipe, self.field = recipe, field
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """What the function gives."""
+        """The result of the function."""
         return self.__wrapped__(*args, **kwargs)
 
     def __eq__(self, other: Any) -> bool:
@@ -179,7 +179,7 @@ class Made:
 
 
 class _Call:
-    """Stands in a pickle for what a call gives."""
+    """Pickles as a call, and unpickles as its result."""
 
     def __init__(self, function: Callable[..., Any], *args: Any) -> None:
         self.function, self.args = function, args
@@ -197,7 +197,7 @@ def _partial(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> An
 
 
 def written(made: Any) -> str:
-    """A NamedTuple of functions as the call that gives it, or field by field where none does."""
+    """The repr of a NamedTuple of functions: the call that makes it, or else its fields."""
     for recipe in {value.recipe for value in made if isinstance(value, Made)}:
         if recipe.factory(*recipe.args, **recipe.kwargs) == made:
             return repr(recipe)
@@ -206,7 +206,7 @@ def written(made: Any) -> str:
 
 
 def _by_name(value: Any) -> Any:
-    """`jax.nn.relu` and `jnp.tanh`, which pickle takes for other functions than they wrap."""
+    """`jax.nn.relu` and `jnp.tanh` by name: pickle confuses them with what they wrap."""
     if isinstance(value, functools.partial):
         kwargs = {name: _by_name(part) for name, part in value.keywords.items()}
         return _Call(_partial, _by_name(value.func), tuple(map(_by_name, value.args)), kwargs)
@@ -229,7 +229,7 @@ def _again(
 def _remembering(made: Any, recipe: _Recipe) -> Any:
     if isinstance(made, types.FunctionType):
         return Made(made, _known(recipe), None)
-    # What it took from another cell or layer, it took as it was.
+    # Fields taken unchanged from another cell or layer keep their own recipe.
     taken = {id(part) for given in recipe.bound if isinstance(given, tuple) for part in given}
     known = _known(recipe)
     return made._replace(

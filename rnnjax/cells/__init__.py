@@ -1,4 +1,4 @@
-"""The recurrences, one a file."""
+"""The cells, one per file."""
 
 from rnnjax.cells._elman import ElmanParams, elman
 from rnnjax.cells._gru import GRUParams, gru

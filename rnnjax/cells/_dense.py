@@ -1,4 +1,4 @@
-"""What the cells with dense weights share: how they are drawn, precision, input product."""
+"""Shared by the cells with dense weights: initialisation, precision, input product."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,22 +22,22 @@ def gated_init(
     bias_init: Initializer,
     **matrix_inits: tuple[int, Initializer],
 ) -> Callable[[jax.Array], list[jax.Array]]:
-    """The function that draws the weights of a cell, its matrices gate by gate.
+    """A function that draws the weights of a cell, its matrices gate by gate.
 
     Args:
       gates: G.
       hidden_size: H.
       dtype: of the weights.
-      bias_init: draws the bias as `[G, H]`, one row a gate.
-      **matrix_inits: for each matrix how many rows it has, K, and the initialiser that
+      bias_init: draws the bias as `[G, H]`, one row per gate.
+      **matrix_inits: for each matrix its number of rows, K, and the initialiser that
         draws each gate's `[K, H]`.
 
     Returns:
-      `keys -> weights`, a key for each: the matrices `[K, G * H]` in the order they were
-      named in, then the bias `[G * H]`.
+      `keys -> weights`, one key for each: the matrices `[K, G * H]` in the order given, then
+      the bias `[G * H]`.
 
     Raises:
-      TypeError: an initialiser is not a function; from what is returned, where one draws
+      TypeError: an initialiser is not a function; from the returned function, if one draws
         another shape or dtype than it is asked for.
     """
     matrices = [
@@ -57,20 +57,20 @@ def gated_init(
 
 
 def state_dtype(weights: jax.Array) -> Any:
-    """The precision of the state: that of the weights, float32 at least.
+    """The precision of the state: that of the weights, at least float32.
 
-    Weights and inputs in bfloat16 halve the memory they take; a state in bfloat16
-    would lose one bit in 256 at every step, so it is carried, and every product
+    Weights and inputs in bfloat16 take half the memory; a state in bfloat16 would be
+    rounded by up to one part in 256 at every step, so it is carried, and every product
     accumulated, in float32.
     """
     return at_least_float32(weights.dtype)
 
 
 def zeros(batch_shape: Batch, size: int, weights: jax.Array) -> jax.Array:
-    """A state of zeros `[B, size]` in the precision that the weights ask for.
+    """A state of zeros `[B, size]` in the precision that fits the weights.
 
     Raises:
-      TypeError: `batch_shape` is no tuple.
+      TypeError: `batch_shape` is not a tuple.
     """
     check_batch_shape(batch_shape)
     return jnp.zeros((*batch_shape, size), state_dtype(weights))
@@ -119,10 +119,10 @@ def add_bias(x: jax.Array, bias: jax.Array) -> jax.Array:
 
 
 def check_sizes(input_size: int, hidden_size: int, dtype: DTypeLike) -> tuple[int, int]:
-    """The sizes, unless no cell can have them or the dtype.
+    """The sizes as integers, if they and the dtype are valid.
 
     Raises:
-      ValueError: a size is negative, or no hidden unit is asked for.
+      ValueError: `input_size` is negative, or `hidden_size` below one.
       TypeError: a size is not a whole number, or the dtype not floating.
     """
     input_size = as_int("input_size", input_size)

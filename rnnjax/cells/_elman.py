@@ -1,4 +1,4 @@
-"""The simple recurrent network (Elman 1990), for vectors that are rows.
+"""The simple recurrent network (Elman 1990), for row vectors.
 
     h_t = f(h_{t-1} W_hh + x_t W_xh + b_h)
 
@@ -56,13 +56,13 @@ def elman(
       kernel_init: draws W_hh `[H, H]`.
       input_init: draws W_xh `[D, H]`.
       bias_init: draws b_h as `[1, H]`.
-      dtype: of the parameters; the state has it too, float32 at least.
+      dtype: of the parameters; the state has it too, but at least float32.
 
     Returns:
       A cell whose parameters are `ElmanParams`.
 
     Raises:
-      ValueError: a size that no cell can have.
+      ValueError: a size is out of range.
       TypeError: a size is not a whole number, `dtype` not floating, or `activation` or an
         initialiser not a function.
     """

@@ -1,11 +1,11 @@
 """The gated recurrent unit (Cho 2014), in both conventions.
 
-    r, z = σ(h_{t-1} W_hh + x_t W_xh + b_h)        one block of columns a gate
+    r, z = σ(h_{t-1} W_hh + x_t W_xh + b_h)        one block of columns per gate
     n    = tanh(x_t W_xh + b_h + r (h_{t-1} W_hh + b_hn))     reset after the product
     n    = tanh(x_t W_xh + b_h + (r h_{t-1}) W_hh)            reset before it
     h_t  = (1 - z) n + z h_{t-1}
 
-The gates' columns stand in the order r z n.
+The gates' columns are in the order r z n.
 """
 
 from collections.abc import Callable
@@ -26,14 +26,14 @@ from rnnjax.cells._dense import add_bias, affine, check_sizes, gated_init, state
 
 @serializable
 class GRUParams(NamedTuple):
-    """Weights for row vectors; the gates' columns stand in the order r z n.
+    """Weights for row vectors; the gates' columns are in the order r z n.
 
     Attributes:
       W_xh: `[D, 3H]`.
       W_hh: `[H, 3H]`.
       b_h: `[3H]`.
-      b_hn: `[H]`, the second bias of n that the reset gate multiplies; None where
-        the reset comes before the product.
+      b_hn: `[H]`, the second bias of n, multiplied by the reset gate; None if the reset
+        comes before the product.
     """
 
     W_xh: jax.Array
@@ -59,18 +59,18 @@ def gru(
       input_size: D.
       hidden_size: H.
       reset_after: the reset gate acts after the recurrent product (cuDNN, torch,
-        Flax, Keras by default) or before it (Cho 2014, Haiku). Before it, two
-        products follow each other in one step, so the cell has no single kernel.
+        Flax, Keras by default) or before it (Cho 2014, Haiku). Before it, one step has two
+        products in sequence, so the cell has no single kernel.
       kernel_init: draws each gate's `[H, H]` of W_hh.
       input_init: draws each gate's `[D, H]` of W_xh.
       bias_init: draws b_h as `[3, H]`, rows r z n; b_hn starts at zero.
-      dtype: of the parameters; the state has it too, float32 at least.
+      dtype: of the parameters; the state has it too, but at least float32.
 
     Returns:
       A cell whose parameters are `GRUParams`.
 
     Raises:
-      ValueError: a size that no cell can have.
+      ValueError: a size is out of range.
       TypeError: a size is not a whole number, `dtype` not floating, `reset_after` not a
         boolean, or an initialiser not a function.
     """

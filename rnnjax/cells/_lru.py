@@ -3,8 +3,8 @@
     λ   = exp(-exp(ν) + i exp(θ))
     h_t = λ h_{t-1} + exp(γ) (x_t W_xh + b_h)
 
-Complex, and each unit by itself: `folds.parallel(linearise=folds.diagonal)` takes one
-iteration. |λ| < 1 whatever ν is. The paper has no b_h, which begins at zero here.
+Complex and diagonal: `folds.parallel(linearise=folds.diagonal)` takes one iteration.
+|λ| < 1 for every ν. The paper has no b_h, which starts at zero here.
 """
 
 import math
@@ -25,7 +25,7 @@ from rnnjax.cells._dense import affine, check_sizes, gated_init, zeros
 
 @serializable
 class LRUParams(NamedTuple):
-    """Real weights for row vectors; real columns, then imaginary ones.
+    """Real weights for row vectors; columns of the real parts, then of the imaginary ones.
 
     Attributes:
       nu: `[H]`, ν = ln(-ln |λ|).
@@ -56,29 +56,29 @@ def lru(
 ) -> Cell:
     """h_t = λ h_{t-1} + exp(γ) (x_t W_xh + b_h); the state is h, `[B, H]`, complex.
 
-    At first |λ|² is uniform in [r_min², r_max²], the phase in [0, max_phase], and
+    Initially |λ|² is uniform in [r_min², r_max²], the phase in [0, max_phase], and
     exp(γ) = √(1 - |λ|²), which keeps the state as large as its input.
 
-    The output is `[B, 2H]`, Re h then Im h: the paper's Re(h C) + x D is a product with
-    a weight of what comes after, and a residual connection.
+    The output is `[B, 2H]`, Re h then Im h: the paper's Re(h C) + x D is left to the
+    following linear layer and to a residual connection.
 
     Args:
       input_size: D.
       hidden_size: H.
       r_min: the smallest |λ| drawn.
       r_max: the largest |λ| drawn; near 1 for long memories.
-      max_phase: the largest phase drawn, in radians a step.
+      max_phase: the largest phase drawn, in radians per step.
       input_init: draws each part `[D, H]` of W_xh, which is then divided by √2.
       bias_init: draws b_h as `[2, H]`, rows real and imaginary.
-      dtype: of W_xh and b_h. State, nu, theta and gamma have float32 at least: a phase
-        rounded once is wrong by as much again at every step.
+      dtype: of W_xh and b_h. State, nu, theta and gamma have at least float32: the rounding
+        error of a phase accumulates at every step.
 
     Returns:
       A cell without a kernel whose parameters are `LRUParams`.
 
     Raises:
-      ValueError: a size that no cell can have, radii not 0 <= r_min < r_max <= 1, or a
-        phase that is not positive.
+      ValueError: a size is out of range, not 0 <= r_min < r_max <= 1, or `max_phase` is not
+        positive.
       TypeError: a size is not a whole number, a radius or the phase not a number, `dtype`
         not floating, or an initialiser not a function.
     """
@@ -97,8 +97,8 @@ def lru(
     def init(key: jax.Array) -> LRUParams:
         keys = split_key(key, 4)
         precise = at_least_float32(dtype)
-        # Not 0, whose logarithm is no weight; and the distance from 1, since near it |λ|² itself
-        # would be rounded to 1.
+        # Not 0, whose logarithm is -inf; and computed from 1 - |λ|², since |λ|² near 1 would be
+        # rounded to 1.
         tiny = float(jnp.finfo(precise).eps)
         u, v = (jax.random.uniform(k, (hidden_size,), precise, minval=tiny) for k in keys[:2])
         decay = -0.5 * jnp.log1p(-(1 - r_max**2 + u * (r_max**2 - r_min**2)))

@@ -1,11 +1,11 @@
 """Long short-term memory (Hochreiter and Schmidhuber 1997; forget gate, Gers 2000).
 
-    i, f, o = σ(h_{t-1} W_hh + x_t W_xh + b_h)          one block of columns a gate
+    i, f, o = σ(h_{t-1} W_hh + x_t W_xh + b_h)          one block of columns per gate
     g       = tanh(h_{t-1} W_hh + x_t W_xh + b_h)
     c_t     = f c_{t-1} + i g
     h_t     = o tanh(c_t)                               with a projection, (o tanh(c_t)) W_hr
 
-The gates' columns stand in the order i f g o.
+The gates' columns are in the order i f g o.
 """
 
 from typing import NamedTuple
@@ -26,11 +26,11 @@ from rnnjax.initializers import by_gate, checked
 
 @serializable
 class LSTMParams(NamedTuple):
-    """Weights for row vectors; the gates' columns stand in the order i f g o.
+    """Weights for row vectors; the gates' columns are in the order i f g o.
 
     Attributes:
       W_xh: `[D, 4H]`.
-      W_hh: `[H, 4H]`, `[P, 4H]` with a projection to P numbers.
+      W_hh: `[H, 4H]`, `[P, 4H]` with a projection of size P.
       b_h: `[4H]`.
       W_hr: `[H, P]`, or None for no projection.
     """
@@ -43,11 +43,11 @@ class LSTMParams(NamedTuple):
 
 @serializable
 class LSTMState(NamedTuple):
-    """What an LSTM carries from step to step.
+    """The state of an LSTM.
 
     Attributes:
-      c: `[B, H]`, the memory.
-      h: `[B, H]`, what is shown of it; `[B, P]` with a projection.
+      c: `[B, H]`, the cell state.
+      h: `[B, H]`, the hidden state, which is the output; `[B, P]` with a projection.
     """
 
     c: jax.Array
@@ -71,20 +71,20 @@ def lstm(
     Args:
       input_size: D.
       hidden_size: H.
-      projection_size: P, where c is to be shown through a matrix that makes h smaller
-        (Sak 2014, section 2), and the kernel with it; None for none.
-      forget_bias: added to what `bias_init` draws for the forget gate; 1 lets
-        the memory persist at the start (Jozefowicz 2015, section 3).
+      projection_size: P, for a projection that makes h, and with it the kernel, smaller
+        (Sak 2014, section 2); None for none.
+      forget_bias: added to what `bias_init` draws for the forget gate; with 1 the memory
+        persists at the start of training (Jozefowicz 2015, section 3).
       kernel_init: draws each gate's `[H, H]` (`[P, H]`) of W_hh.
       input_init: draws each gate's `[D, H]` of W_xh, and W_hr `[H, P]`.
       bias_init: draws b_h as `[4, H]`, rows i f g o.
-      dtype: of the parameters; the state has it too, float32 at least.
+      dtype: of the parameters; the state has it too, but at least float32.
 
     Returns:
       A cell whose parameters are `LSTMParams`.
 
     Raises:
-      ValueError: a size that no cell can have.
+      ValueError: a size is out of range.
       TypeError: a size is not a whole number, `forget_bias` not a number, `dtype` not
         floating, or an initialiser not a function.
     """
@@ -97,13 +97,13 @@ def lstm(
                 "nothing"
             )
     forget_bias = as_number("forget_bias", forget_bias)
-    shown = hidden_size if projection_size is None else projection_size
+    output_size = hidden_size if projection_size is None else projection_size
     draw = gated_init(
         4,
         hidden_size,
         dtype,
         input_init=(input_size, input_init),
-        kernel_init=(shown, kernel_init),
+        kernel_init=(output_size, kernel_init),
         bias_init=bias_init,
     )
     projection_init = by_gate(checked("input_init", input_init), 1)
@@ -118,14 +118,14 @@ def lstm(
             W_hr=(
                 None
                 if projection_size is None
-                else projection_init(keys[3], (hidden_size, shown), dtype)
+                else projection_init(keys[3], (hidden_size, output_size), dtype)
             ),
         )
 
     def start(params: LSTMParams, batch_shape: Batch) -> LSTMState:
         return LSTMState(
             c=zeros(batch_shape, hidden_size, params.W_hh),
-            h=zeros(batch_shape, shown, params.W_hh),
+            h=zeros(batch_shape, output_size, params.W_hh),
         )
 
     def project(params: LSTMParams, inputs: jax.Array) -> list[jax.Array]:

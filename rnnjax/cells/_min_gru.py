@@ -1,10 +1,10 @@
-"""minGRU: a GRU whose gate reads the input alone (Feng and others 2024, section 3.1).
+"""minGRU: a GRU whose gate depends only on the input (Feng and others 2024, section 3.1).
 
     z   = σ(x_t W_xz + b_z)
     h_t = (1 - z) h_{t-1} + z (x_t W_xn + b_n)
 
-Linear in h_{t-1}, each unit by itself: `folds.parallel(linearise=folds.diagonal)`
-takes one iteration. The columns stand in the order z n.
+Linear in h_{t-1} with a diagonal Jacobian: `folds.parallel(linearise=folds.diagonal)`
+takes one iteration. The columns are in the order z n.
 """
 
 from typing import NamedTuple
@@ -24,7 +24,7 @@ from rnnjax.cells._dense import affine, check_sizes, gated_init, zeros
 
 @serializable
 class MinGRUParams(NamedTuple):
-    """Weights for row vectors; the columns stand in the order z n.
+    """Weights for row vectors; the columns are in the order z n.
 
     Attributes:
       W_xh: `[D, 2H]`.
@@ -44,20 +44,20 @@ def min_gru(
     bias_init: Initializer = initializers.zeros,
     dtype: DTypeLike = jnp.float32,
 ) -> Cell:
-    """h_t = (1 - z) h_{t-1} + z n, z and n of x_t alone; the state is h, `[B, H]`.
+    """h_t = (1 - z) h_{t-1} + z n, z and n functions of x_t only; the state is h, `[B, H]`.
 
     Args:
       input_size: D.
       hidden_size: H.
       input_init: draws each column block `[D, H]` of W_xh.
       bias_init: draws b_h as `[2, H]`, rows z n.
-      dtype: of the parameters; the state has it too, float32 at least.
+      dtype: of the parameters; the state has it too, but at least float32.
 
     Returns:
       A cell without a kernel whose parameters are `MinGRUParams`.
 
     Raises:
-      ValueError: a size that no cell can have.
+      ValueError: a size is out of range.
       TypeError: a size is not a whole number, `dtype` not floating, or an initialiser not a
         function.
     """
