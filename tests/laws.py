@@ -318,7 +318,7 @@ def _frugal(cell: Cell, params: Tree, inputs: Tree, state: Tree) -> tuple[Tree, 
     return folds.checkpointed(budget_bytes=12 * one)(cell, params, inputs, state)
 
 
-_NO_JACOBIAN = {"counted": "counters, keys and what the batch shares have no Jacobian"}
+_NO_JACOBIAN = {"counted": "counters, keys and leaves shared by the batch have no"}
 _NO_PRODUCTS = {
     name: "without a kernel there is nothing to store, and the fold is blocked(size=3)"
     for name in CELLS

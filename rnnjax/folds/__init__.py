@@ -1,4 +1,4 @@
-"""The ways of carrying a recurrence over time, one a file.
+"""Algorithms that run a recurrence over time, one per file.
 
 A fold is `fold(cell, params, inputs, state) -> (final_state, states)`: inputs'
 leaves `[T, B, ...]`, state `[B, ...]`, states `[T, B, ...]`.

@@ -1,12 +1,12 @@
-"""The default fold: time in blocks, and little but the states stored.
+"""The default fold: time in blocks, and little more than the states stored.
 
-A training step through `lax.scan` keeps every intermediate of every step and adds a
-weight-sized matrix to an accumulator at every step of the backward pass. Here that
-carries the state's cotangent alone. What can wait is done once per block, for
-all of its steps at once: the linearisation of `update` about the stored states; the
-kernel's gradient, one contraction over (time, batch); the gradients of `project` and
-of what `update` reads of the parameters, one pull-back each. The drives and the
-products h_{t-1} W_hh are stored by the forward pass, or computed again.
+A training step through `lax.scan` stores every intermediate of every step, and its backward
+pass adds a weight-sized matrix to an accumulator at every step. Here the backward pass
+carries only the state's cotangent. The rest is done once per block, for all of its steps at
+once: the linearisation of `update` at the stored states; the kernel's gradient, one
+contraction over (time, batch); the gradients of `project` and of the parameters that
+`update` reads, one pullback each. The drives and the products h_{t-1} W_hh are stored by
+the forward pass, or recomputed.
 """
 
 from collections.abc import Callable
@@ -32,24 +32,24 @@ from rnnjax.folds._sequence import Fold, element, in_pieces, length_of, scan_wid
 
 @by_value
 def blocked(*, size: int | None = None, store: bool | None = None) -> Fold:
-    """Folds block by block, with an exact reverse mode of its own.
+    """Folds block by block, with an exact custom reverse rule.
 
         s_t = step(params, s_{t-1}, x_t)
         g_t = ∂L/∂s_t + g_{t+1} ∂s_{t+1}/∂s_t          (backward)
 
-    A cell with a kernel takes the reverse rule of this module; of its derivatives,
-    forward mode alone is not defined (`scan` has it; forward over reverse works). A
-    cell without a kernel is folded by checkpointed blocks, which stores one state a
-    block besides `states` and keeps every derivative.
+    A cell with a kernel uses the reverse rule of this module, which has no forward mode
+    (`scan` has it; forward over reverse works). A cell without a kernel is folded in
+    checkpointed blocks, which store one state per block besides `states` and support every
+    derivative.
 
     Args:
-      size: steps in a block. T need not be a multiple of it. By default about as
-        many as have 1 MiB of drives, 16 at least; 32 for a cell without a kernel. Where
-        `jax.export` leaves B open 16, where it leaves T open all.
+      size: steps in a block. T need not be a multiple of it. By default as many as have
+        about 1 MiB of drives, at least 16; 32 for a cell without a kernel. 16 where
+        `jax.export` leaves B symbolic, all where it leaves T symbolic.
       store: whether the drives and products of all steps are stored for the backward
-        pass, which saves a third of its operations, or computed again block by block.
-        By default they are stored where K is at least 128 and they are known to fill
-        256 MiB at most. A cell without a kernel has none to store.
+        pass, which saves a third of its operations, or recomputed block by block. By
+        default they are stored if K is at least 128 and they are known to take at most
+        256 MiB. A cell without a kernel has none to store.
 
     Returns:
       `(cell, params, inputs, state) -> (final_state, states)`.
@@ -82,7 +82,7 @@ def blocked(*, size: int | None = None, store: bool | None = None) -> Fold:
 def _checkpointed_blocks(
     cell: Cell, params: Params, state: State, blocks: Inputs
 ) -> tuple[State, State]:
-    @partial(jax.checkpoint, prevent_cse=False)  # The loop around it already prevents it.
+    @partial(jax.checkpoint, prevent_cse=False)  # The enclosing loop already prevents it.
     def body(state: State, block: Inputs) -> tuple[State, State]:
         return scan_drives(cell, params, block, state)
 
@@ -90,7 +90,7 @@ def _checkpointed_blocks(
 
 
 class _Explicit(NamedTuple):
-    """The functions of a cell, reading what they closed over from their first argument."""
+    """The functions of a cell, with closed-over values passed in their first argument."""
 
     project: Callable[..., Drive]
     kernel: Callable[..., jax.Array]
@@ -173,7 +173,7 @@ def _backward(functions: _Explicit, store: bool, residuals: Any, cotangents: Any
     params, constants, blocks, start, states, kept = residuals
     dL_dfinal, dL_dstates = cotangents
     dL_dfinal = jax.tree.map(_instantiate, _drop_float0(dL_dfinal, start), floating(start))
-    # A leaf that the loss does not read has no cotangent of its own, and none is carried.
+    # A leaf that the loss does not read has a symbolic zero, which is not instantiated.
     dL_dstates = jax.tree.map(
         lambda d: None if isinstance(d, SymbolicZero) else d, _drop_float0(dL_dstates, states)
     )
@@ -182,7 +182,7 @@ def _backward(functions: _Explicit, store: bool, residuals: Any, cotangents: Any
     kernel, kernel_pullback = jax.vjp(
         lambda t: functions.kernel(combine(t, theta_fixed)), floating(theta)
     )
-    # Transposed here, behind the barrier, the kernel is not transposed again at every step.
+    # The barrier keeps XLA from moving the transpose into the loop over steps.
     kernel_T = lax.optimization_barrier(kernel.T)
     # The state before each block.
     before = jax.tree.map(lambda s, ss: jnp.concatenate([s[None], ss[:-1, -1]]), start, states)
@@ -217,7 +217,7 @@ def _backward(functions: _Explicit, store: bool, residuals: Any, cotangents: Any
             return jax.tree.map(jnp.add, through_update, through_hidden), dL_ds
 
         pullbacks = jax.vmap(linearise)(previous, drives, mixed)
-        # There may be nothing else to scan over.
+        # `lax.scan` needs the length where there is nothing to scan over.
         steps = None if is_symbolic_dim(length_of(after)) else length_of(after)
         dL_ds, g = lax.scan(step, dL_ds, (pullbacks, dL_dafter), steps, reverse=True)
 
@@ -227,12 +227,12 @@ def _backward(functions: _Explicit, store: bool, residuals: Any, cotangents: Any
         def hidden_all(theta: Any, drives: Drive) -> Any:
             return _over_steps(functions.hidden)(theta, previous, drives)
 
-        # Computed once more, for all steps at once: less than to write it out at every step.
+        # Recomputed for all steps at once, which costs less than storing it at every step.
         by_update, by_drives, dL_dmixed = _pullback(update_all, theta, drives, mixed)[1](g)
         by_hidden = _pullback(hidden_all, theta, drives)[1](dL_dmixed @ kernel_T)
         by_project = project_pullback(jax.tree.map(jnp.add, by_drives, by_hidden[1]))
-        # One contraction over (time, batch): no axis is merged, so none is gathered where
-        # the batch is spread over devices.
+        # One contraction over (time, batch) without merging the axes, so that a sharded batch
+        # is not gathered.
         axes = list(range(hs.ndim - 1))
         dL_dkernel += jnp.tensordot(
             hs, dL_dmixed, (axes, axes), out_sharding=jax.typeof(kernel).sharding
@@ -244,10 +244,10 @@ def _backward(functions: _Explicit, store: bool, residuals: Any, cotangents: Any
         return (dL_ds, dL_dtheta, dL_dkernel), by_project[1]
 
     def zeros(t: jax.Array) -> jax.Array:
-        # Many blocks add up: not in the precision of bfloat16 weights.
+        # Summed over many blocks, so not in the precision of bfloat16 weights.
         total = jnp.zeros_like(t, at_least_float32(t.dtype))
-        # What does not vary over a mesh has a gradient that does not: it is added up over
-        # the devices where it meets what varies.
+        # A value that does not vary over a mesh has a gradient that does not: it is summed
+        # over the devices where the value is cast to varying.
         varying: jax.Array = vary_together(total, t)[0]
         return varying
 
@@ -281,7 +281,7 @@ def _pullback(function: Callable[..., Any], *args: Any) -> tuple[Any, Any]:
 
 
 def _add(total: Any, term: Any) -> Any:
-    """Their sum, where None stands for nothing."""
+    """Their sum; a term of None counts as zero."""
     return total if term is None else total + term
 
 

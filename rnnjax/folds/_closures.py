@@ -1,4 +1,4 @@
-"""What a function closes over, made an argument of it."""
+"""Closure conversion: closed-over values become arguments."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,20 +8,20 @@ from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
 
 def hoist(function: Callable[..., Any], *examples: Any) -> tuple[Callable[..., Any], Any]:
-    """A function of what it closes over as well, and the values that it closes over.
+    """The function with its closed-over values as extra arguments, and those values.
 
     Args:
       function: pure, of pytrees.
-      *examples: what it takes, or arrays of the same types.
+      *examples: its arguments, or arrays of the same types.
 
     Returns:
-      `(converted, constants)`, `converted(*args, *constants)` being `function(*args)`.
+      `(converted, constants)`, such that `converted(*args, *constants)` is `function(*args)`.
     """
-    # jax.closure_convert leaves integers, and what only vmap knows, in the closure, where
-    # they are another trace's tracers by the time a backward pass runs.
+    # jax.closure_convert leaves integers and values mapped only by vmap in the closure, where
+    # they are leaked tracers by the time a backward pass runs.
     closed, result = jax.make_jaxpr(lambda *args: function(*args), return_shape=True)(*examples)
     constants = tuple(closed.consts)
-    # Traced once more with the constants as arguments: nothing that is kept holds a tracer.
+    # Traced again with the constants as arguments, so that the result holds no tracer.
     explicit = jax.make_jaxpr(
         lambda args, constants: jaxpr_as_fun(ClosedJaxpr(closed.jaxpr, constants))(*args)
     )(jax.tree.leaves(examples), constants)

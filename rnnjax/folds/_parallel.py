@@ -1,14 +1,14 @@
-"""All steps at once: Newton's iteration over the whole trajectory.
+"""All steps at once: Newton's method on the whole trajectory.
 
     s_t = step(params, s_{t-1}, x_t) for every t     is one equation in the trajectory
 
-Newton's method solves it by a few iterations of a linear recurrence, which
-`lax.associative_scan` takes in O(log T) stages (Lim, Zhu, Selfridge and Kasim 2024,
-section 3; Gonzalez, Warrington, Smith and Linderman 2024 with diagonal Jacobians). An
-iteration costs more work than a plain scan, T products of two `[S, S]` matrices with
-`dense`; it pays where T is long, the state small or its Jacobian diagonal, and the
-machine wide. Their number grows with the Lyapunov exponent: a few where the
-recurrence forgets its start, up to T where it is chaotic (Gonzalez and others 2025).
+Each iteration of Newton's method solves a linear recurrence, which `lax.associative_scan`
+does in O(log T) stages (Lim, Zhu, Selfridge and Kasim 2024, section 3; Gonzalez,
+Warrington, Smith and Linderman 2024 with diagonal Jacobians). An iteration costs more work
+than a plain scan, T products of two `[S, S]` matrices with `dense`; it pays if T is large,
+the state small or its Jacobian diagonal, and the hardware highly parallel. The number of
+iterations grows with the Lyapunov exponent: a few if the recurrence forgets its initial
+state, up to T if it is chaotic (Gonzalez and others 2025).
 """
 
 from collections.abc import Callable
@@ -45,18 +45,18 @@ from rnnjax.folds._sequence import Fold, length_of, vary_together
 
 
 class Solution(NamedTuple):
-    """What Newton's iteration found.
+    """The result of Newton's method.
 
     Attributes:
       final: the state after the last step, leaves `[B, ...]`.
-      states: leaves `[T, B, ...]`; NaN from the first step that is not solved.
-      iterations: `[B]`, how many until each sequence was solved; a linear cell takes one.
-      residual: `[B]`, the largest |s_t - step(params, s_{t-1}, x_t)| of the last one,
-        relative to the largest entry of the states until then.
-      solved: `[B]`, how many steps from the first on are solved; T if all are.
+      states: leaves `[T, B, ...]`; NaN from the first unsolved step on.
+      iterations: `[B]`, number until each sequence was solved; a linear cell takes one.
+      residual: `[B]`, the largest |s_t - step(params, s_{t-1}, x_t)| after the last
+        iteration, relative to the largest entry of the states up to t.
+      solved: `[B]`, number of leading steps that are solved; T if all are.
       converged: `[B]`, whether all are.
-      finite: `[B]`, False where the step after the solved ones gives a number that is not
-        finite: there the recurrence itself ends, and with it the iteration.
+      finite: `[B]`, False if the step after the solved ones is not finite: the recurrence
+        itself diverges there, and the iteration stops.
     """
 
     final: State
@@ -75,17 +75,16 @@ def parallel(
     max_iterations: int | None = None,
     linearise: Linearise = dense,
 ) -> Fold:
-    """Folds all steps at once by `newton`, with an exact gradient of every kind and order.
+    """Folds all steps at once by `newton`, with exact derivatives of every kind and order.
 
         s = f(s):   s ← f(s) + J shift(δ),   δ_t = J_t δ_{t-1} + f(s)_t - s_t
         g_t = ∂L/∂s_t + J_{t+1}' g_{t+1}          (backward, J at the solution)
 
-    The gradient repeats none of the iterations: it is one reverse associative scan, or as
-    many as make it exact where `diagonal` is not the whole Jacobian. What does not converge
-    is never returned. Where values are known it is an error; under `jit` or `vmap`, where
-    none can be raised, states are NaN from the first step that is not solved, and
-    `newton` tells. So they are from a step on that gives a number that is not finite, a
-    later reset notwithstanding.
+    The gradient repeats none of the iterations: it is one reverse associative scan, or
+    several until it is exact if `diagonal` is not the full Jacobian. Unsolved states are
+    never returned: it is an error where values are known; under `jit` or `vmap`, which
+    cannot raise it, states are NaN from the first unsolved step on, and `newton` reports
+    the details. The same holds from a step that is not finite on, even beyond a reset.
 
     Args:
       tolerance: as `newton`.
@@ -98,9 +97,8 @@ def parallel(
     Raises:
       ValueError: `tolerance` is not positive, or `max_iterations` below one.
       TypeError: `tolerance` is not a number, `max_iterations` not a whole one, or
-        `linearise` not a function; from the fold, for a state with leaves that `newton`
-        refuses.
-      FloatingPointError: from the fold, where it did not converge.
+        `linearise` not a function; from the fold, for a state that `newton` does not take.
+      FloatingPointError: from the fold, if it did not converge.
     """
     max_iterations = _check_options(tolerance, max_iterations, linearise)
 
@@ -109,7 +107,7 @@ def parallel(
             cell, params, inputs, state,
             tolerance=tolerance, max_iterations=max_iterations, linearise=linearise,
         )  # fmt: skip
-        when_known(_refuse_unsolved, solution)
+        when_known(_check_solved, solution)
         return solution.final, solution.states
 
     return fold
@@ -126,31 +124,31 @@ def newton(
     max_iterations: int | None = None,
     linearise: Linearise = dense,
 ) -> Solution:
-    """Finds the trajectory by Newton's iteration, and tells how that went.
+    """Solves for the trajectory by Newton's method, and reports convergence.
 
-    Each iteration solves at least one step more, exactly: solved steps are held, entries
-    that are not finite make way for one plain step, and so T are always enough
-    where the recurrence itself is finite.
+    Each iteration solves at least one more step, exactly: solved steps are held fixed, and
+    non-finite entries are replaced by one plain step, so that T iterations always suffice
+    if the recurrence itself is finite.
 
     Args:
       cell: the recurrence; its state has only floating or complex leaves `[B, ...]`.
       params: its parameters.
       inputs: leaves `[T, B, ...]`.
       state: s before the first step.
-      tolerance: a step is solved where |s_t - step(params, s_{t-1}, x_t)| is at most
-        this times the largest entry of the states until then; 16 units in the last
-        place by default, which a linear cell meets in one iteration.
+      tolerance: a step is solved if |s_t - step(params, s_{t-1}, x_t)| is at most this
+        times the largest entry of the states up to t; by default 16 machine epsilons, which
+        a linear cell reaches in one iteration.
       max_iterations: T by default.
-      linearise: what stands for the Jacobian of a step: `dense`, `diagonal`, or another
+      linearise: the Jacobian of a step, or an approximation: `dense`, `diagonal`, or another
         function of `(push, path, axes)` that returns `Jacobians`.
 
     Returns:
-      A `Solution`, differentiable in every way.
+      A `Solution`, differentiable in forward and reverse mode.
 
     Raises:
       ValueError: `tolerance` is not positive, `max_iterations` below one, or T symbolic.
-      TypeError: no cell, parameters of another, options as in `parallel`, or a leaf of the
-        state carries no gradient or belongs to no member of the batch.
+      TypeError: `cell` is not a cell, the parameters are those of another, options are as
+        in `parallel`, or a leaf of the state carries no gradient or has no batch axes.
     """
     max_iterations = _check_options(tolerance, max_iterations, linearise)
     check_cell(cell)
@@ -159,8 +157,8 @@ def newton(
     length = length_of(inputs)
     if is_symbolic_dim(length):
         raise ValueError(
-            f"inputs: expected a T that is known, got {length}: how an associative scan is cut "
-            "depends on it; export with another fold, which gives the same states"
+            f"inputs: expected a T that is known, got {length}: an associative scan depends on "
+            "it; export with another fold, which gives the same states"
         )
     params, inputs, state = vary_together(params, inputs, state)
     with blamed_on_params(cell, params):
@@ -178,7 +176,7 @@ def newton(
     def solve(_: Linear, guess: Path) -> tuple[Path, _Report]:
         limit = length if max_iterations is None else max_iterations
         states, report = _iterate(follow, jacobians, guess, axes, tolerance, limit)
-        # custom_root gives its by-products tangents, which only floating numbers have.
+        # custom_root gives its auxiliary results tangents, which only floats have.
         return states, _Report(*(leaf.astype(report.residual.dtype) for leaf in report))
 
     guess = jax.tree.map(
@@ -205,7 +203,7 @@ def newton(
 
 
 class _Report(NamedTuple):
-    """How far an iteration is; fields as in `Solution`."""
+    """Convergence of an iteration; fields as in `Solution`."""
 
     solved: jax.Array
     finite: jax.Array
@@ -221,22 +219,23 @@ def _iterate(
     tolerance: float,
     limit: int,
 ) -> tuple[Path, _Report]:
-    """Solves s = follow(s), where follow(s)_t depends on s_{t-1} alone.
+    """Solves s = follow(s), where follow(s)_t depends only on s_{t-1}.
 
     Args:
-      follow: every step once.
-      jacobians: those of `follow` at s, given `[T, B]`, True where s is held.
-      guess: s to begin with.
+      follow: all steps, each applied once.
+      jacobians: `(s, held)`, the Jacobians of `follow` at s; held `[T, B]`, True where s is
+        held fixed.
+      guess: the initial s.
       axes: `(T, *B)`.
-      tolerance: of the residual, relative.
-      limit: of the iterations.
+      tolerance: on the relative residual.
+      limit: on the number of iterations.
     """
     length, zero = axes[0], jax.tree.map(jnp.zeros_like, guess)
 
     def report(states: Path, after: Path) -> _Report:
         error = largest_entry(_minus(after, states), axes)
         finite = jnp.isfinite(error)
-        # Of the past only: what is far off later on must not excuse an error here.
+        # Over earlier steps only: large later states must not loosen the tolerance here.
         scale = lax.cummax(largest_entry(after, axes), axis=0)
         met = (finite & (error <= tolerance * scale)).astype(jnp.int32)
         solved = lax.cumprod(met, axis=0)
@@ -276,7 +275,7 @@ def _iterate(
 def _solve_linear(gap: Linear, rhs: Path, axes: Batch, linearise: Linearise) -> Path:
     """Solves gap(v) = rhs for gap(v)_t = v_t - J_t v_{t-1}, differentiably.
 
-    It is iterated only where `linearise` is not exact.
+    It takes one iteration if `linearise` is exact.
     """
     even = jnp.arange(axes[0]) % 2 == 0
     nothing = jnp.zeros_like(largest_entry(rhs, axes), bool)
@@ -287,8 +286,8 @@ def _solve_linear(gap: Linear, rhs: Path, axes: Batch, linearise: Linearise) -> 
         zero = jax.tree.map(jnp.zeros_like, rhs)
 
         def follow(v: Path) -> Path:
-            # v - gap(v), but no step's v meets J times the one before: where it is far off,
-            # their difference would be all rounding.
+            # v - gap(v), but without subtracting v_t from v_t - J_t v_{t-1}: where v is far
+            # from the solution, the difference would be mostly rounding error.
             by_odd, by_even = gap(_choose(even, zero, v)), gap(_choose(even, v, zero))
             return _minus(rhs, _choose(even, by_odd, by_even))
 
@@ -309,10 +308,10 @@ def _solve_linear(gap: Linear, rhs: Path, axes: Batch, linearise: Linearise) -> 
 
 
 def _linear_together(path: Path) -> Path:
-    """The same numbers, every leaf linear if one is, as the transpose of a solve wants them.
+    """The same numbers, every leaf linear if one is, as the transpose of a solve requires.
 
-    A leaf that does not itself read what is differentiated is a plain zero. The sum of no
-    numbers is zero too, and linear in them.
+    A leaf that does not depend on the differentiated variable is a constant zero. The empty
+    sum of the others, added to it, is zero too, and linear in them.
     """
     sums = [jnp.real(v[:0]).astype(jnp.float32).sum() for v in jax.tree.leaves(path)]
     nothing = jnp.stack(sums).sum()
@@ -325,7 +324,7 @@ def _jacobians(
     """The J_t of linear(v)_t = J_t v_{t-1}; zero where `held` and where not finite."""
 
     def push(v: Path) -> Path:
-        v = vary_together(v, like)[0]  # Drawn by `linearise`, it is the same on every device.
+        v = vary_together(v, like)[0]  # Made by `linearise`, it does not vary over devices.
         moved = linear(jax.tree.map(_earlier, v))
         zero = jax.tree.map(jnp.zeros_like, moved)
         moved = jax.tree.map(lambda m, z: jnp.where(jnp.isfinite(m), m, z), moved, zero)
@@ -345,12 +344,12 @@ def _scan_linear(J: Jacobians, b: Path) -> Path:
 
 
 def _later(path: Path, first: Path) -> Path:
-    """What stood at t-1, for every t."""
+    """The value at t-1, for every t."""
     return jax.tree.map(lambda s, ss: jnp.concatenate([s[None], ss])[:-1], first, path)
 
 
 def _earlier(leaf: jax.Array) -> jax.Array:
-    """What stands at t+1, for every t."""
+    """The value at t+1, for every t."""
     return jnp.concatenate([leaf, jnp.zeros_like(leaf[:1])])[1:]
 
 
@@ -363,7 +362,7 @@ def _choose(where: jax.Array, this: Path, that: Path) -> Path:
 
 
 def _only_solved(path: Path, solved: jax.Array) -> Path:
-    """NaN from the first step that is not solved."""
+    """NaN from the first unsolved step on."""
     known = _first(solved, jax.tree.leaves(path)[0].shape[0])
     return _choose(known, path, jax.tree.map(lambda s: jnp.full_like(s, jnp.nan), path))
 
@@ -390,8 +389,8 @@ def _batch_of(cell: Cell, params: Params, state: State) -> Batch:
     if not fit or len(batches) != 1:
         raise TypeError(
             "state: expected floating or complex leaves that all begin with the batch axes, got "
-            f"{describe(state)}; counters, keys and what the batch shares have no Jacobian of "
-            "one member: use `fold=rnnjax.folds.scan()`"
+            f"{describe(state)}; counters, keys and leaves shared by the batch have no Jacobian "
+            "of one member: use `fold=rnnjax.folds.scan()`"
         )
     return batches.pop()
 
@@ -399,12 +398,12 @@ def _batch_of(cell: Cell, params: Params, state: State) -> Batch:
 def _check_options(
     tolerance: float | None, max_iterations: int | None, linearise: Linearise
 ) -> int | None:
-    """`max_iterations`, if all are what they should be."""
+    """`max_iterations` as an integer, after checks of all options."""
     check_function("linearise", linearise, "push, path, axes", "pass one such as folds.dense")
     if tolerance is not None and not as_number("tolerance", tolerance) > 0:
         raise ValueError(
-            f"tolerance: expected a positive number, got {tolerance}; leave it out for 16 units "
-            "in the last place"
+            f"tolerance: expected a positive number, got {tolerance}; leave it out for 16 machine "
+            "epsilons"
         )
     if max_iterations is None:
         return None
@@ -417,7 +416,7 @@ def _check_options(
     return max_iterations
 
 
-def _refuse_unsolved(solution: Solution) -> None:
+def _check_solved(solution: Solution) -> None:
     converged = bool(jnp.all(solution.converged))
     if converged:
         return

@@ -1,4 +1,4 @@
-"""The plain fold: `jax.lax.scan`, with every derivative that JAX knows."""
+"""The plain fold: `jax.lax.scan`, with every derivative that JAX supports."""
 
 from jax.export import is_symbolic_dim
 
@@ -18,8 +18,8 @@ def scan(*, unroll: int = 1) -> Fold:
     intermediate of every step.
 
     Args:
-      unroll: steps written out in each iteration of the compiled loop; one where `jax.export`
-        leaves T open.
+      unroll: steps per iteration of the compiled loop, as in `lax.scan`; one where
+        `jax.export` leaves T symbolic.
 
     Returns:
       `(cell, params, inputs, state) -> (final_state, states)`.
@@ -33,9 +33,9 @@ def scan(*, unroll: int = 1) -> Fold:
         raise ValueError(f"unroll: expected at least 1 step, got {unroll}")
 
     def fold(cell: Cell, params: Params, inputs: Inputs, state: State) -> tuple[State, State]:
-        written_out = 1 if is_symbolic_dim(length_of(inputs)) else unroll
+        steps = 1 if is_symbolic_dim(length_of(inputs)) else unroll
         params, inputs, state = vary_together(params, inputs, state)
-        return scan_drives(cell, params, inputs, state, written_out)
+        return scan_drives(cell, params, inputs, state, steps)
 
     return fold
 

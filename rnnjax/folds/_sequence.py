@@ -1,4 +1,4 @@
-"""What every fold asks of its arguments."""
+"""Shared by the folds: checks of their arguments, pieces, scans and sharding."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -19,17 +19,17 @@ Carry = TypeVar("Carry")
 
 
 def check_fold(fold: Any) -> None:
-    """Refuses what is no fold.
+    """Raises if a value is not a fold.
 
     Raises:
-      TypeError: naming what came, and what to do with it.
+      TypeError: naming the given value, and a remedy.
     """
     remedy = "call what makes folds, as `rnnjax.folds.scan()`"
     check_function("fold", fold, "cell, params, inputs, state", remedy)
 
 
 def length_of(inputs: Inputs) -> int:
-    """T, which all leaves of the inputs share; symbolic where `jax.export` is told so.
+    """T, which all leaves of the inputs share; symbolic where `jax.export` leaves it so.
 
     Raises:
       ValueError: there is no leaf, a leaf has no axis, or the leaves disagree.
@@ -57,14 +57,14 @@ def _split(inputs: Inputs, begin: int, end: int, steps: int) -> Inputs:
 
 
 def _join(states: State) -> State:
-    """What `_split` parted, in one."""
+    """The inverse of `_split`."""
     return jax.tree.map(lambda s: s.reshape(s.shape[0] * s.shape[1], *s.shape[2:]), states)
 
 
 def in_pieces(
     run: Callable[[Carry, Inputs], tuple[Carry, State]], inputs: Inputs, carry: Carry, size: int
 ) -> tuple[Carry, State]:
-    """Folds by pieces of `size` steps, and a shorter one at the end if T is no multiple.
+    """Folds in pieces of `size` steps, and a shorter last one if T is not a multiple of it.
 
     A symbolic T is one piece.
 
@@ -72,7 +72,7 @@ def in_pieces(
       run: `(carry, pieces) -> (carry, states)`, a scan over pieces of one size; pieces and
         states `[n, size, B, ...]`.
       inputs: leaves `[T, B, ...]`, T at least one.
-      carry: what the first piece begins with.
+      carry: the initial carry.
       size: steps in a piece.
 
     Returns:
@@ -80,7 +80,7 @@ def in_pieces(
     """
     length = length_of(inputs)
     if is_symbolic_dim(length):
-        # `lax.scan` wants to know that every loop has an iteration, and no piece has one surely.
+        # `lax.scan` must know that the loop has an iteration, and no other split guarantees one.
         carry, states = run(carry, jax.tree.map(lambda x: x[None], inputs))
         return carry, _join(states)
     size = min(size, length)
@@ -94,11 +94,11 @@ def in_pieces(
 
 
 def element(xs: Any) -> Any:
-    """What stands at one place of the leading axis, as types."""
+    """The shapes and dtypes of one element along the leading axis."""
 
     def first(leaf: jax.Array) -> Any:
         if is_symbolic_dim(leaf.shape[0]):
-            # Indexing wants to know that there is one.
+            # Indexing must know that the axis is not empty.
             return jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)
         return jax.eval_shape(lambda leaf: leaf[0], leaf)
 
@@ -108,14 +108,14 @@ def element(xs: Any) -> Any:
 def scan_wide(
     body: Callable[[Carry, Any], tuple[Carry, State]], carry: Carry, xs: Any, *, unroll: int = 1
 ) -> tuple[Carry, State]:
-    """`lax.scan` that sums the gradient of what its body closes over in float32 at least.
+    """`lax.scan` that accumulates gradients of closed-over values in at least float32.
 
-    The transpose of `lax.scan` sums it in the precision of that value itself, and beside
-    a sum of hundreds a term of one is lost in bfloat16.
+    The transpose of `lax.scan` accumulates in the precision of the value itself, and in
+    bfloat16 adding one to a sum of hundreds is lost.
 
     Args:
       body: `(carry, x) -> (carry, y)`.
-      carry: what the first step begins with.
+      carry: the initial carry.
       xs: leaves `[T, ...]`.
       unroll: as in `lax.scan`.
 
@@ -123,11 +123,11 @@ def scan_wide(
       `(carry, ys)`.
     """
     options: Any = jax.config
-    # Without `jit`, a step is to be looked at: traced ahead, it would see no values.
+    # With `disable_jit` a step is run for debugging, and must see values, not tracers.
     if length_of(xs) == 0 or options.jax_disable_jit:
         return lax.scan(body, carry, xs)
     converted, constants = hoist(body, carry, element(xs))
-    # What all steps share tells the precision: cast within each, it is itself to the bit.
+    # Widened outside the loop and cast back at each step, the values are bitwise the same.
     shared = tuple(_wide(constant) for constant in constants)
 
     def step(carry: Carry, x: Any) -> tuple[Carry, State]:
@@ -142,17 +142,17 @@ def scan_wide(
 
 
 def _wide(leaf: jax.Array) -> jax.Array:
-    """A leaf that carries a gradient in float32 at least."""
+    """A leaf, in at least float32 if it carries a gradient."""
     return leaf.astype(at_least_float32(leaf.dtype)) if carries_gradient(leaf) else leaf
 
 
 def vary_together(*trees: Any) -> Any:
     """Casts all leaves to the union of the mesh axes over which any of them varies.
 
-    Inside `jax.shard_map` the weights are the same on every device and the batch is
-    not. A loop's carry must not change its mind about that on the way, and the
-    transpose of this cast adds the devices' gradients up, once, outside the loop.
-    Elsewhere it is the identity.
+    Inside `jax.shard_map` the weights are the same on every device and the batch is not.
+    The type of a loop's carry must not change in this respect, and the transpose of this
+    cast sums the gradients over the devices, once, outside the loop. Elsewhere it is the
+    identity.
     """
     axes = set().union(*(_varying(leaf) for leaf in jax.tree.leaves(trees)))
 
@@ -164,15 +164,15 @@ def vary_together(*trees: Any) -> Any:
 
 
 def spread_over(tree: Any, time: int, batch: int) -> tuple[Any, tuple[Any, ...]] | None:
-    """The mesh that the types of a batch name, and the axes of it that its axes lie over.
+    """The mesh over which a batch is sharded, and the mesh axes of each batch axis.
 
     Args:
-      tree: arrays, as one of them tells.
-      time: how many axes come before those of the batch.
-      batch: how many axes it has.
+      tree: arrays; the first sharded one determines the result.
+      time: number of axes before the batch axes.
+      batch: number of batch axes.
 
     Returns:
-      None where no type names a mesh: its axes are not explicit, or the batch is not spread.
+      None if there is no explicit sharding, or the batch is not sharded.
     """
     for leaf in jax.tree.leaves(tree):
         sharding = jax.typeof(leaf).sharding
