@@ -1,7 +1,7 @@
-"""Weights in and out of other libraries, and the files that hold them.
+"""Weights to and from other libraries, and the files that hold them.
 
-Each module is imported by its name, `from rnnjax.interop import torch`, and needs the
-library that it is about only where its docstring says so.
+Each module is imported by name, `from rnnjax.interop import torch`, and needs the other
+library only where its docstring says so.
 """
 
 from rnnjax.interop._arrays import Loaded

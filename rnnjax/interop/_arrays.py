@@ -1,4 +1,4 @@
-"""What the converters share: arrays by name, checked, and the layer that fits parameters."""
+"""Shared by the converters: checks of arrays by name, and the layer that fits parameters."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -15,18 +15,18 @@ from rnnjax.layers import Directions, Layer, bidirectional, recurrent, stack
 Shape = tuple[int, ...]
 Activation = Callable[[jax.Array], jax.Array]
 
-# Where a GRU's gates stand as z r n, as in Keras and Haiku: to r z n, and back.
+# From the order z r n of a GRU's gates, in Keras and Haiku, to r z n, and back.
 GRU_ORDER = (1, 0, 2)
 
-OTHER_FUNCTIONS = "a step with another function is a cell of your own, by `rnnjax.from_step`"
+OTHER_FUNCTIONS = "a cell with another function can be made by `rnnjax.from_step`"
 
 
 class Loaded(NamedTuple):
-    """Weights of another library, and the layer that runs on them.
+    """Weights from another library, and the layer that uses them.
 
     Attributes:
-      layer: runs on the parameters.
-      params: of the structure that `layer.init` gives.
+      layer: takes the parameters.
+      params: structured as by `layer.init`.
     """
 
     layer: Layer
@@ -37,13 +37,13 @@ def load(params: Params, *, activation: Activation | None = None, dropout: float
     """The layer that fits the parameters, and copies of them on the device.
 
     Args:
-      params: arrays of numpy: those of a cell for `recurrent`, `Directions` of two for
+      params: numpy arrays: those of a cell for `recurrent`, `Directions` of two for
         `bidirectional`, a tuple for a `stack`.
-      activation: f of an Elman network, tanh unless told.
+      activation: f of an Elman network, by default tanh.
       dropout: rate between the layers of a `stack`.
 
     Raises:
-      ValueError: an activation that no cell takes, a dropout that no stack takes.
+      ValueError: an activation without an Elman network, or a dropout without a stack.
     """
     check_dropout(dropout, layers=len(params) if type(params) is tuple else 1)
     cells = [part for layer in take_apart(params) for part in layer]
@@ -61,10 +61,10 @@ def load(params: Params, *, activation: Activation | None = None, dropout: float
 
 
 def check_activation(activation: Activation | None, *, elman: bool) -> None:
-    """Refuses an activation where there is no Elman network to take it.
+    """Raises if an activation is given but there is no Elman network.
 
     Raises:
-      ValueError: it is not the tanh that an LSTM and a GRU have.
+      ValueError: it is not the tanh of an LSTM and a GRU.
     """
     if activation is not None:
         check_function("activation", activation, "x", "pass one such as jnp.tanh")
@@ -76,7 +76,7 @@ def check_activation(activation: Activation | None, *, elman: bool) -> None:
 
 
 def check_dropout(dropout: float, *, layers: int) -> None:
-    """Refuses a dropout where there are no two layers for it to lie between.
+    """Raises if a dropout is given but there is only one layer.
 
     Raises:
       ValueError: it is not 0 for one layer.
@@ -89,7 +89,7 @@ def check_dropout(dropout: float, *, layers: int) -> None:
 
 
 def copy(params: Params) -> Params:
-    """On the device: what came may be changed in place by its owner."""
+    """Copies to the device: the caller may modify the given arrays in place."""
     return jax.tree.map(jnp.array, params)
 
 
@@ -108,19 +108,19 @@ def build_cell(params: Params, activation: Activation | None) -> Cell:
 
 
 def by_layer(tree: Any) -> list[list[Any]]:
-    """What each layer has, and in it each direction: parameters, or states."""
+    """Parameters or states of each layer, and within it of each direction."""
     stacked = tree if type(tree) in (tuple, list) else (tree,)
     return [list(part) if isinstance(part, Directions) else [part] for part in stacked]
 
 
 def nest(layers: Sequence[Sequence[Any]], *, stacked: bool) -> Any:
-    """The way back from `by_layer`, to the tuple of a `stack` or to one layer."""
+    """The inverse of `by_layer`, to the tuple of a `stack` or to one layer."""
     nested = tuple(Directions(*parts) if len(parts) == 2 else parts[0] for parts in layers)
     return nested if stacked else nested[0]
 
 
 def take_apart(params: Params) -> list[list[Params]]:
-    """The parameters of each layer, and in it of each direction.
+    """The parameters of each layer, and within it of each direction.
 
     Raises:
       TypeError: neither those of `elman`, `lstm` or `gru`, nor of `bidirectional` or
@@ -138,7 +138,7 @@ def take_apart(params: Params) -> list[list[Params]]:
 
 
 def check_mapping(name: str, value: Any, remedy: str) -> None:
-    """Refuses what holds no arrays by name, such as the module that they are of.
+    """Raises if a value is not a mapping, such as the module itself.
 
     Raises:
       TypeError: naming its class.
@@ -152,11 +152,11 @@ def check_mapping(name: str, value: Any, remedy: str) -> None:
 def to_numpy(name: str, array: Any) -> np.ndarray:
     """An array of any library on the host, in its own dtype.
 
-    Tensors of torch are taken as they are, on any device, with or without a gradient;
-    torch itself is not imported.
+    Torch tensors are accepted on any device, with or without a gradient; torch itself is not
+    imported.
 
     Raises:
-      TypeError: it is no array of numbers, or numpy has no such dtype.
+      TypeError: it is not an array of numbers, or numpy has no such dtype.
     """
     try:
         if hasattr(array, "detach"):
@@ -164,29 +164,29 @@ def to_numpy(name: str, array: Any) -> np.ndarray:
             if str(array.dtype) == "torch.bfloat16":
                 # Not known to numpy; float32 holds every such number.
                 return np.asarray(array.float()).astype(jnp.bfloat16)
-        found = np.asarray(array)
+        converted = np.asarray(array)
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(f"{name}: expected an array, got {type(array).__name__}: {error}") from None
-    if not jnp.issubdtype(found.dtype, jnp.number):
-        # Of what is no array numpy makes one of objects or of letters.
-        got = found.dtype if hasattr(array, "dtype") else type(array).__name__
+    if not jnp.issubdtype(converted.dtype, jnp.number):
+        # Other objects numpy converts to arrays of objects or strings.
+        got = converted.dtype if hasattr(array, "dtype") else type(array).__name__
         raise TypeError(f"{name}: expected an array of numbers, got {got}")
-    return found
+    return converted
 
 
 def check_entries(
     arrays: Mapping[str, np.ndarray], shapes: Mapping[str, Shape | None], *, what: str, remedy: str
 ) -> None:
-    """Checks that all arrays are there, no others, of these shapes and of one floating dtype.
+    """Checks that exactly these arrays are given, of these shapes and one floating dtype.
 
     Args:
-      arrays: what came.
-      shapes: what is expected of each name; None where any shape will do.
+      arrays: the given arrays.
+      shapes: the expected shape for each name; None for any shape.
       what: what the arrays should be, for the error: "a GRU of torch".
       remedy: what to do if they are not.
 
     Raises:
-      ValueError: an entry is missing, too much, of another shape or dtype; the message
+      ValueError: an entry is missing, unexpected, or of a wrong shape or dtype; the message
         names them all.
     """
     wrong = [
@@ -209,13 +209,13 @@ def check_entries(
         if name in arrays:
             dtypes.setdefault(arrays[name].dtype, name)
     if len(dtypes) > 1 or not all(jnp.issubdtype(dtype, jnp.floating) for dtype in dtypes):
-        found = ", ".join(f"{name} has {dtype}" for dtype, name in dtypes.items())
-        wrong.append(f"one floating dtype is expected, and {found}")
+        given = ", ".join(f"{name} has {dtype}" for dtype, name in dtypes.items())
+        wrong.append(f"one floating dtype is expected, and {given}")
     if wrong:
         raise ValueError(f"arrays: expected {what}, but {'; '.join(wrong)}; {remedy}")
 
 
 def reorder_gates(array: np.ndarray, order: Sequence[int]) -> np.ndarray:
-    """`[..., GH]` with its G blocks of columns in another order; block i is `order[i]` of old."""
+    """`[..., GH]` with its G blocks of columns reordered; new block i is old block `order[i]`."""
     blocks = np.split(array, len(order), axis=-1)
     return np.concatenate([blocks[i] for i in order], axis=-1)

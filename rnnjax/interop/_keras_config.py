@@ -1,6 +1,6 @@
-"""What the config of a Keras layer tells of it, and its weights do not.
+"""Reads the config of a Keras layer, for what its weights do not determine.
 
-Read from plain dictionaries; nothing that they name is imported or run.
+It reads plain dictionaries; nothing that they name is imported or run.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 KINDS = ("SimpleRNN", "GRU", "LSTM")
 FROM_LAYER = (
-    "pass `layer.get_config()` of the recurrent layer, or what `layer_config` takes out of that of "
-    "a model"
+    "pass `layer.get_config()` of the recurrent layer, or take it from the config of a model with "
+    "`layer_config`"
 )
 
 
@@ -20,12 +20,11 @@ class Direction(NamedTuple):
       kind: one of `KINDS`.
       units: H.
       use_bias: whether it has biases.
-      activation: the name that Keras has for it, or what Keras writes of one that it has
-        no name for.
-      recurrent_activation: so, that of the gates; None for a SimpleRNN.
+      activation: its name in Keras, or Keras's serialized form if it has no name.
+      recurrent_activation: the same for the gates; None for a SimpleRNN.
       reset_after: of a GRU; None for the others.
       go_backwards: whether it runs from the last step to the first.
-      return_sequences: whether it shows all its outputs, or the last.
+      return_sequences: whether it returns all outputs, or only the last.
     """
 
     kind: str
@@ -38,8 +37,8 @@ class Direction(NamedTuple):
     return_sequences: bool
 
 
-class Told(NamedTuple):
-    """What the config of a layer tells.
+class LayerConfig(NamedTuple):
+    """The config of a layer.
 
     Attributes:
       what: its name in an error.
@@ -52,49 +51,48 @@ class Told(NamedTuple):
     merge_mode: Any
 
 
-def read_layer(config: Any, what: str) -> tuple[Told, ...]:
-    """Reads `layer.get_config()`, or that beside its class name, as a file has it.
+def read_layer(config: Any, what: str) -> tuple[LayerConfig, ...]:
+    """Reads `layer.get_config()`, or a mapping of it and the class name, as in a file.
 
     Args:
-      config: of a SimpleRNN, LSTM, GRU or Bidirectional, of one of their cells or of an RNN
-        of it, or of a list of them.
+      config: of a SimpleRNN, LSTM, GRU or Bidirectional, of one of their cells, or of an RNN
+        of one or several such cells.
       what: its name in an error.
 
     Returns:
-      What is told of the layer; of an RNN of several cells, of each of them, as layers on
-      top of each other.
+      The config of the layer; for an RNN of several cells one for each, as stacked layers.
 
     Raises:
-      TypeError: it is no mapping.
-      ValueError: the config of another layer, or one without a key that it should have.
+      TypeError: it is not a mapping.
+      ValueError: the config of another layer, or a key is missing.
     """
     kind, own = _open(config, what)
     if kind in (None, "RNN") and (cells := _stacked_cells(own.get("cell"))):
         return tuple(_read_cell(own, k, cells, f"{what}, cell {k}") for k in range(len(cells)))
     if kind != "Bidirectional" and (kind is not None or "layer" not in own):
-        return (Told(what, (_read_direction(config, what),), None),)
+        return (LayerConfig(what, (_read_direction(config, what),), None),)
     _check_keys(own, ("layer", "merge_mode"), "Bidirectional", what)
     forward = _read_direction(own["layer"], f"{what}, forward")
     backward = forward._replace(go_backwards=not forward.go_backwards)
-    if "backward_layer" in own:  # Keras 2 leaves it out where it is the other one turned.
+    if "backward_layer" in own:  # Keras 2 omits it if it is the forward layer reversed.
         backward = _read_direction(own["backward_layer"], f"{what}, backward")
     if forward.go_backwards == backward.go_backwards:
         raise ValueError(
             f"{what}: expected go_backwards of one direction, got {forward.go_backwards} of both; "
             f"{FROM_LAYER}"
         )
-    return (Told(what, (forward, backward), own["merge_mode"]),)
+    return (LayerConfig(what, (forward, backward), own["merge_mode"]),)
 
 
-def _read_cell(rnn: Mapping[str, Any], k: int, cells: Sequence[Any], what: str) -> Told:
-    """One of the cells of an RNN, as a layer on top of the one before."""
-    told = _read_direction({**rnn, "cell": cells[k]}, what)
+def _read_cell(rnn: Mapping[str, Any], k: int, cells: Sequence[Any], what: str) -> LayerConfig:
+    """One of the cells of an RNN, as a layer stacked on the previous one."""
+    direction = _read_direction({**rnn, "cell": cells[k]}, what)
     if k > 0:
-        # It is shown the sequence as the first cell has turned it.
-        told = told._replace(go_backwards=False)
+        # Its inputs were already reversed for the first cell.
+        direction = direction._replace(go_backwards=False)
     if k < len(cells) - 1:
-        told = told._replace(return_sequences=True)
-    return Told(what, (told,), None)
+        direction = direction._replace(return_sequences=True)
+    return LayerConfig(what, (direction,), None)
 
 
 def _stacked_cells(cell: Any) -> list[Any]:
@@ -111,7 +109,7 @@ def _read_direction(config: Any, what: str) -> Direction:
         own = {**own, **cell}
     name = kind
     if kind is None:
-        # All that a layer is called in its own config is its name.
+        # A layer's own config holds its name, not its class.
         name = own.get("name")
         with_gates = "GRU" if "reset_after" in own else "LSTM"
         kind = with_gates if "recurrent_activation" in own else "SimpleRNN"
@@ -141,7 +139,7 @@ def _read_direction(config: Any, what: str) -> Direction:
 
 
 def _open(config: Any, what: str) -> tuple[str | None, Mapping[str, Any]]:
-    """The name of the class, if it is told, and the config of the layer."""
+    """The class name, if it is given, and the config of the layer."""
     if isinstance(config, Mapping) and isinstance(config.get("config"), Mapping):
         return str(config.get("class_name")), config["config"]
     if not isinstance(config, Mapping):

@@ -1,7 +1,7 @@
-"""Flax's LSTM, GRU and simple cell as this library's own, on the weights that Flax holds.
+"""Flax's LSTM, GRU and simple cell run as this library's cells, on the weights of Flax.
 
-The same numbers to rounding. A module is called once a step; `cells.lstm` and the others
-take the input product out of the loop, and have a kernel.
+The results are the same up to rounding. A module is called once per step; `cells.lstm` and
+the others move the input product out of the loop, and have a kernel.
 """
 
 from collections.abc import Callable, Mapping
@@ -31,24 +31,24 @@ def run_native(
     carry: Carry | None,
     **options: Any,
 ) -> tuple[Carry, Any] | None:
-    """Runs a Flax cell in this library's form, or gives None where that might not be the same.
+    """Runs a Flax cell as a cell of this library, or returns None if results might differ.
 
-    It is the same for what is exactly one of Flax's own cells, with gates and weights as they
-    come, all in one precision, float32 or float64.
+    They agree for exactly Flax's standard cells, with default gates and weights, all in one
+    precision, float32 or float64.
 
     Args:
       module: the cell, of linen or nnx.
       weights: its parameters in nested dictionaries, by Flax's names.
-      start: `(params, batch_shape) -> carry`, as the module has it.
+      start: `(params, batch_shape) -> carry`, of the module.
       inputs: `[T, *B, D]`.
-      carry: what it begins with, or None.
+      carry: the initial carry, or None.
       **options: of `rnnjax.unroll`.
 
     Returns:
-      The last carry and the outputs.
+      The final carry and the outputs.
 
     Raises:
-      TypeError: a carry that is not as `start` gives it.
+      TypeError: the carry is not like that of `start`.
     """
     own = _native(module, weights, inputs, start)
     if own is None:
@@ -59,12 +59,12 @@ def run_native(
 
 
 class _Native(NamedTuple):
-    """A Flax cell in this library's form.
+    """A Flax cell as a cell of this library.
 
     Attributes:
       cell: its state is the carry of the Flax cell.
-      params: its parameters, of those of the Flax cell.
-      inputs: the inputs in their precision.
+      params: its parameters, converted from those of the Flax cell.
+      inputs: the inputs in the precision of the parameters.
     """
 
     cell: Cell
@@ -80,7 +80,7 @@ def _native(
         return None
     named = by_name(weights)
     if set(named) != {name for block in layout.names.values() for name in block}:
-        return None  # a part of the module was replaced
+        return None  # A submodule was replaced.
     carry = jax.eval_shape(lambda: start(None, ()))
     dtype = named[layout.names["W_hh"][0]].dtype
     if (
@@ -96,7 +96,7 @@ def _native(
 
 
 def _plain(module: Any) -> bool:
-    """Whether what the constructor lets one choose is as Flax has it."""
+    """Whether the constructor's options have Flax's defaults."""
     own = {
         "gate_fn": jax.nn.sigmoid,
         "activation_fn": jnp.tanh,
@@ -108,7 +108,7 @@ def _plain(module: Any) -> bool:
 
 @by_value
 def _lstm(input_size: int, hidden_size: int) -> Cell:
-    """The LSTM with the carry of Flax, a plain tuple."""
+    """The LSTM with Flax's carry, a plain tuple."""
     cell = cells.lstm(input_size, hidden_size)
     hidden = cell.hidden
     assert hidden is not None

@@ -1,4 +1,4 @@
-"""Parameters of one cell on their way from or to another library."""
+"""Shapes and checks of one cell's parameters, for conversion to and from other libraries."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ GATES = {ElmanParams: 1, GRUParams: 3, LSTMParams: 4}
 
 
 def expected_shapes(kind: Any, inputs: int, hidden: int) -> dict[str, Shape]:
-    """The shapes of the fields that the parameters of every kind have."""
+    """The shapes of the fields common to all kinds of parameters."""
     columns = GATES[kind] * hidden
     return {"W_xh": (inputs, columns), "W_hh": (hidden, columns), "b_h": (columns,)}
 
@@ -26,11 +26,11 @@ def check_params(
     hidden: int | None = None,
     reset_after: bool = True,
 ) -> dict[str, np.ndarray]:
-    """The fields of the parameters of one cell, as arrays of numpy.
+    """The fields of the parameters of one cell, as numpy arrays.
 
     Args:
-      params: what came.
-      kind: what the other library's cell has a place for.
+      params: the given value.
+      kind: the class of parameters that fits the other library's cell.
       what: that cell, for the error.
       inputs: its D, if it is known.
       hidden: its H, if it is known.
@@ -38,7 +38,7 @@ def check_params(
 
     Raises:
       TypeError: they are those of another cell.
-      ValueError: an array is missing, too much, or of a shape or dtype that does not fit.
+      ValueError: an array is missing, unexpected, or of a wrong shape or dtype.
     """
     if not isinstance(params, kind):
         raise TypeError(
@@ -66,12 +66,12 @@ def check_params(
 
 
 def matrix_shape(array: np.ndarray | None) -> tuple[int, int]:
-    """Zeros for what is missing or no matrix: a check of all entries is to name it."""
+    """(0, 0) if it is missing or not a matrix, which `check_entries` then reports."""
     return (0, 0) if array is None or array.ndim != 2 else (array.shape[0], array.shape[1])
 
 
 def other_size(array: np.ndarray | None, known: int, *, axis: int) -> int:
-    """The size along an axis of a matrix whose other size is known, should it lie the other way."""
+    """The size along an axis of a matrix, transposed or not, whose other size is known."""
     shape = matrix_shape(array)
-    turned = shape[1 - axis] != known and shape[axis] == known
-    return shape[1 - axis if turned else axis]
+    transposed = shape[1 - axis] != known and shape[axis] == known
+    return shape[1 - axis if transposed else axis]

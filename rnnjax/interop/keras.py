@@ -1,10 +1,10 @@
-"""Weights of Keras's `SimpleRNN`, `LSTM` and `GRU`, in and out; Keras is not imported.
+"""Weights to and from Keras's `SimpleRNN`, `LSTM` and `GRU`; Keras is not imported.
 
     Keras     kernel [D, GH]   recurrent_kernel [H, GH]   bias [GH], or [2, GH]
     rnnjax    W_xh = kernel    W_hh = recurrent_kernel    b_h = bias
 
-The gates of an LSTM stand in the same order, i f c o; those of a GRU stand as z r h, here
-as r z n. A GRU with `reset_after=True` has two rows of biases, for the inputs and for the
+The gates of an LSTM are in the same order, i f c o; those of a GRU are z r h there and r z n
+here. A GRU with `reset_after=True` has two rows of biases, for the inputs and for the
 product: b_h = bias[0] + bias[1] for r and z; b_h[n] = bias[0, h], b_hn = bias[1, h].
 """
 
@@ -38,7 +38,7 @@ from rnnjax.interop._arrays import (
     take_apart,
     to_numpy,
 )
-from rnnjax.interop._keras_config import Direction, Told, read_layer
+from rnnjax.interop._keras_config import Direction, LayerConfig, read_layer
 from rnnjax.interop._weights import other_size
 from rnnjax.layers import Directions, Layer, backward, bidirectional, concatenate, recurrent, stack
 
@@ -49,9 +49,9 @@ Merge = Callable[[Any, Any], Any]
 NAMES = ("kernel", "recurrent_kernel", "bias")
 KINDS = {1: "SimpleRNN", 3: "GRU", 4: "LSTM"}
 SIDES = ("forward", "backward")
-# What the arrays of a cell are called in a file: in a `.weights.h5`, and in older ones.
+# Names of a cell's arrays in a file: in a `.weights.h5`, and in older ones.
 IN_FILE = (("vars/0", "vars/1", "vars/2"), NAMES, tuple(f"{name}:0" for name in NAMES))
-# Where in a layer its cells stand.
+# The path of a cell within its layer.
 WITHIN = re.compile(r"((/forward_layer|/backward_layer)?/cell|/cell/cells/[^/]+)$")
 FROM_LAYER = (
     "pass `layer.get_weights()` of one SimpleRNN, LSTM, GRU or Bidirectional, or a list of such "
@@ -73,7 +73,7 @@ def _both(forward: Any, backward: Any) -> Any:
     return [forward, backward]
 
 
-# Those that are the same function in every version of Keras.
+# Only those that are the same function in every version of Keras.
 ACTIVATIONS: dict[str, Activation] = {
     "tanh": jnp.tanh,
     "relu": jax.nn.relu,
@@ -106,31 +106,30 @@ def from_keras(
 
         from_keras(layer.get_weights(), config=layer.get_config())
 
-    Weights alone tell kind, sizes, directions and biases, and neither a square matrix from
-    its transpose nor what is no weight: without a config, an `activation` of tanh, a
-    `recurrent_activation` of sigmoid, no `go_backwards`, `merge_mode="concat"` and all
-    outputs of a layer below another are taken for granted. A config tells all of them; what
-    it has and no cell here, a hard sigmoid or an LSTM of ReLU, is refused, and so is what
-    the weights or the other arguments contradict.
+    Weights determine kind, sizes, directions and biases, but neither a square matrix from
+    its transpose nor the options of the layer: without a config, an `activation` of tanh, a
+    `recurrent_activation` of sigmoid, no `go_backwards`, `merge_mode="concat"` and
+    `return_sequences` of a layer below another are assumed. A config gives all of them; it
+    is an error if no cell here supports it (a hard sigmoid, an LSTM with ReLU), or the
+    weights or the other arguments contradict it.
 
-    Outputs stay in the order of the inputs, where Keras gives those of a layer that
+    Outputs stay in the order of the inputs, where Keras returns those of a layer with
     `go_backwards` in the order of the run; a layer above it runs as it does in Keras.
-    `dropout`, `recurrent_dropout`, `stateful`, the dtype policy and initialisers are not
-    read.
+    `dropout`, `recurrent_dropout`, `stateful`, the dtype policy and initialisers are
+    ignored.
 
     Args:
-      weights: `layer.get_weights()`; for layers on top of each other a list of such lists,
-        from the first layer to the last; from a file, what `layer_weights` takes out of it.
-        `Directions` of two such lists are a `Bidirectional`, whatever their sizes. They are
-        copied.
-      config: `layer.get_config()`, or a list of them, one for each layer; from a file, what
-        `layer_config` takes out of it. That of `RNN([cell, cell])` parts their weights.
-      activation: f of each `SimpleRNN`, where no config names it; tanh unless told.
-      reset_after: of a GRU without biases, whose weights do not tell; else None.
-      merge: of `Bidirectional`, where there is no config; `jnp.add` for
-        `merge_mode="sum"`, `jnp.multiply` for "mul".
+      weights: `layer.get_weights()`; for stacked layers a list of such lists, from the first
+        layer to the last; from a file, the result of `layer_weights`. `Directions` of two
+        such lists are a `Bidirectional`, regardless of their sizes. They are copied.
+      config: `layer.get_config()`, or a list of them, one for each layer; from a file, the
+        result of `layer_config`. That of `RNN([cell, cell])` splits the weights by cell.
+      activation: f of each `SimpleRNN`, if no config names it; by default tanh.
+      reset_after: of a GRU without biases, whose weights do not determine it; else None.
+      merge: of `Bidirectional`, if there is no config; `jnp.add` for `merge_mode="sum"`,
+        `jnp.multiply` for "mul".
       dropout: rate between the layers, as of a `keras.layers.Dropout(rate)` after each but
-        the last; acts where `layer.apply` is given a key.
+        the last; active if `layer.apply` is given a key.
 
     Returns:
       The layer and its parameters in the dtype of the arrays (float64 becomes float32
@@ -139,44 +138,44 @@ def from_keras(
       without biases gets zeros.
 
     Raises:
-      ValueError: an array is missing, too much, or of a shape or dtype that does not fit;
-        all are named. Arrays that may be two layers or two directions, where nothing tells
-        which. A config of another layer than the weights', or of one that is not here. An
-        argument that a config contradicts, or that no layer takes.
-      TypeError: `weights` is no list, an entry no array of numbers, a config no mapping, or
-        `reset_after` no boolean.
+      ValueError: an array is missing, unexpected, or of a wrong shape or dtype; all are
+        named. It is ambiguous whether arrays are two layers or two directions. A config does
+        not match the weights, or is not supported here. An argument contradicts a config, or
+        fits no layer.
+      TypeError: `weights` is not a list, an entry not an array of numbers, a config not a
+        mapping, or `reset_after` not a boolean.
     """
     reset_after = None if reset_after is None else as_bool("reset_after", reset_after)
     lists = _take_lists(weights)
-    told = None
+    configs = None
     if config is not None:
-        told = _read(config)
-        lists = _part_cells(lists, told)
+        configs = _read(config)
+        lists = _split_cells(lists, configs)
     stacked = len(lists) > 1 or lists[0] is not weights
     places = [f"layer {k} " if stacked else "" for k in range(len(lists))]
     taken = [_take_layer(own, place) for own, place in zip(lists, places, strict=True)]
-    said = _Said(activation, reset_after, merge)
-    _check_taken(said, taken, has_config=told is not None)
+    options = _Options(activation, reset_after, merge)
+    _check_options(options, taken, has_config=configs is not None)
     check_dropout(dropout, layers=len(lists))
-    if told is None:
+    if configs is None:
         if merge is None:
             for own, parts, place in zip(lists, taken, places, strict=True):
-                _check_clear(own, parts, place)
-        layers = [_assume(parts, said) for parts in taken]
+                _check_unambiguous(own, parts, place)
+        layers = [_assume(parts, options) for parts in taken]
     else:
-        layers = _tell(taken, [own for cells in told for own in cells], said)
-    found: dict[str, np.ndarray] = {}
+        layers = _configure(taken, [own for cells in configs for own in cells], options)
+    named: dict[str, np.ndarray] = {}
     shapes: dict[str, Shape | None] = {}
     width = taken[0][0].input_size
     for layer in layers:
         for part in layer.parts:
             expected = _expect(part, width)
-            found |= {f"{part.place}{n}": a for n, a in zip(NAMES, part.arrays, strict=False)}
+            named |= {f"{part.place}{n}": a for n, a in zip(NAMES, part.arrays, strict=False)}
             shapes |= {f"{part.place}{n}": s for n, s in zip(NAMES, expected, strict=False)}
         if layer is not layers[-1]:
             width = _width(layer)
     kinds = ", ".join(part.kind for layer in layers for part in layer.parts)
-    check_entries(found, shapes, what=f"the weights of Keras's {kinds}", remedy=FROM_LAYER)
+    check_entries(named, shapes, what=f"the weights of Keras's {kinds}", remedy=FROM_LAYER)
     params = [copy([_from_part(part) for part in layer.parts]) for layer in layers]
     built = [_build(layer, own) for layer, own in zip(layers, params, strict=True)]
     joined = stack(*built, dropout=dropout) if stacked else built[0]
@@ -184,10 +183,10 @@ def from_keras(
 
 
 def to_keras(params: Params) -> list[Any]:
-    """What `set_weights` takes of the Keras layer that computes what these parameters do.
+    """The argument of `set_weights` of a Keras layer that computes the same.
 
-    The layer has `use_bias=True`, `reset_after` as the GRU has it, and the activation, the
-    merging and the order of our layer, which the parameters do not carry.
+    The layer must have `use_bias=True`, the `reset_after` of the GRU, and the activation,
+    merging and order of our layer, which the parameters do not include.
 
     Args:
       params: of `elman`, `lstm` or `gru`, or `Directions` of two such; or a tuple of layers.
@@ -198,35 +197,35 @@ def to_keras(params: Params) -> list[Any]:
 
     Raises:
       TypeError: the parameters of another cell or layer.
-      ValueError: an LSTM with a projection, which Keras has not.
+      ValueError: an LSTM with a projection, which Keras does not have.
     """
     layers = [[array for part in layer for array in _to_part(part)] for layer in take_apart(params)]
     return layers if type(params) in (tuple, list) else layers[0]
 
 
 def layer_weights(arrays: Mapping[str, Any], path: str) -> list[Any] | Directions:
-    """What `from_keras` takes of one layer, out of a `.weights.h5` file.
+    """The weights of one layer for `from_keras`, from a `.weights.h5` file.
 
         arrays = rnnjax.interop.files.read("NAME.weights.h5")
         from_keras([layer_weights(arrays, "layers/lstm"), layer_weights(arrays, "layers/gru")])
 
-    The file does not tell the order of layers of different kinds: Keras names each after
+    The file does not record the order of layers of different kinds: Keras names each after
     its class, and numbers those of one class from the second on ("layers/lstm_1").
 
     Args:
-      arrays: what the file holds, by name; of Keras 2 as well, where the path of a cell is
-        all that stands before "/kernel:0".
+      arrays: the contents of the file, by name; also of Keras 2, where the path of a cell is
+        everything before "/kernel:0".
       path: of the layer, or of one of its cells, "layers/rnn/cell/cells/lstm_cell"; the
-        error for one that is not there names those that are.
+        error for an unknown path lists the known ones.
 
     Returns:
       A list of arrays; of a `Bidirectional`, `Directions` of two such lists; of an RNN of
       several cells of one class, a list of such lists, from the first cell to the last.
 
     Raises:
-      ValueError: no weights of a recurrent layer of that path, or those of cells of several
-        classes, whose order the file does not tell.
-      TypeError: `arrays` is no mapping, or `path` no string.
+      ValueError: there is no recurrent layer of that path, or its cells are of several
+        classes, whose order the file does not record.
+      TypeError: `arrays` is not a mapping, or `path` not a string.
     """
     check_mapping("arrays", arrays, FROM_FILE)
     as_text("path", path)
@@ -260,30 +259,30 @@ def layer_weights(arrays: Mapping[str, Any], path: str) -> list[Any] | Direction
 def _in_order(cells: list[str], path: str) -> list[str]:
     """The cells of one class, which Keras numbers from the second on."""
     numbered = {cell: re.fullmatch(r"(.+?)(?:_(\d+))?", cell) for cell in cells}
-    found = {cell: (match[1], int(match[2] or 0)) for cell, match in numbered.items() if match}
-    if len({name for name, _ in found.values()}) > 1:
+    keys = {cell: (match[1], int(match[2] or 0)) for cell, match in numbered.items() if match}
+    if len({name for name, _ in keys.values()}) > 1:
         raise ValueError(
-            f"path: expected that of cells of one class, got {path!r}, of which the file does not "
-            f"tell the order; convert a list of `layer_weights` of {sorted(cells)}, from the first "
+            f"path: expected that of cells of one class, got {path!r}, whose order the file does "
+            f"not record; convert a list of `layer_weights` of {sorted(cells)}, from the first "
             "cell to the last"
         )
-    return sorted(cells, key=found.__getitem__)
+    return sorted(cells, key=keys.__getitem__)
 
 
 def layer_config(model: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """The config of one recurrent layer, out of that of a model.
+    """The config of one recurrent layer, from that of a model.
 
         model = rnnjax.interop.files.read_config("NAME.keras")
         from_keras(weights, config=layer_config(model, "lstm"))
 
     Args:
-      model: `model.get_config()`, or what a `.keras` file holds.
-      name: of the layer, `layer.name`; the error for one that is not there names those
-        that are, in the order of the model.
+      model: `model.get_config()`, or the config in a `.keras` file.
+      name: of the layer, `layer.name`; the error for an unknown name lists the known ones,
+        in the order of the model.
 
     Raises:
-      ValueError: no recurrent layer of that name, or more than one.
-      TypeError: `model` is no mapping, or `name` no string.
+      ValueError: there is no recurrent layer of that name, or more than one.
+      TypeError: `model` is not a mapping, or `name` not a string.
     """
     if not isinstance(model, Mapping):
         raise TypeError(
@@ -291,7 +290,7 @@ def layer_config(model: Mapping[str, Any], name: str) -> Mapping[str, Any]:
             "`rnnjax.interop.files.read_config(path)` gives"
         )
     as_text("name", name)
-    found: dict[str, list[Mapping[str, Any]]] = {}
+    layers: dict[str, list[Mapping[str, Any]]] = {}
     rest: list[Any] = [model]
     while rest:
         node = rest.pop()
@@ -300,20 +299,20 @@ def layer_config(model: Mapping[str, Any], name: str) -> Mapping[str, Any]:
         elif node.get("class_name") in (*KINDS.values(), "RNN", "Bidirectional"):
             own = node.get("config")
             own_name = str(own.get("name")) if isinstance(own, Mapping) else "?"
-            found.setdefault(own_name, []).append(node)
+            layers.setdefault(own_name, []).append(node)
         else:
             rest += reversed(list(node.values()))
-    count = len(found.get(name, ()))
+    count = len(layers.get(name, ()))
     if count != 1:
         raise ValueError(
-            f"name: expected that of one recurrent layer, of {list(found)}, got {name!r}, the name "
-            f"of {count}"
+            f"name: expected that of one recurrent layer, of {list(layers)}, got {name!r}, the "
+            f"name of {count}"
         )
-    return found[name][0]
+    return layers[name][0]
 
 
-class _Said(NamedTuple):
-    """What the caller says of all layers, None for what is left to a config."""
+class _Options(NamedTuple):
+    """The caller's arguments, for all layers; None leaves them to a config."""
 
     activation: Activation | None
     reset_after: bool | None
@@ -333,11 +332,11 @@ class _Part(NamedTuple):
 
 
 class _Layer(NamedTuple):
-    """The directions of a layer; whether it runs from the last of our steps to the first."""
+    """The directions of a layer; whether it runs from our last step to the first."""
 
     parts: list[_Part]
     merge: Merge
-    turned: bool
+    reversed: bool
 
 
 def _take_lists(weights: Any) -> list[Any]:
@@ -346,16 +345,16 @@ def _take_lists(weights: Any) -> list[Any]:
         return [weights]
     if not isinstance(weights, list | tuple):
         raise TypeError(
-            f"weights: expected a list of arrays, got {type(weights).__name__}; {FROM_LAYER}, and "
-            "of the arrays in a file by name, those that `layer_weights(arrays, path)` takes out"
+            f"weights: expected a list of arrays, got {type(weights).__name__}; {FROM_LAYER}; from "
+            "arrays by name, as in a file, take them with `layer_weights(arrays, path)`"
         )
     if any(isinstance(own, list | tuple | Mapping) for own in weights):
         return [layer for own in weights for layer in _take_lists(own)]
     return [weights]
 
 
-def _read(config: Any) -> list[tuple[Told, ...]]:
-    """What each config tells."""
+def _read(config: Any) -> list[tuple[LayerConfig, ...]]:
+    """Each config, read."""
     configs = config if isinstance(config, list | tuple) else [config]
     several = len(configs) > 1
     return [
@@ -364,23 +363,23 @@ def _read(config: Any) -> list[tuple[Told, ...]]:
     ]
 
 
-def _part_cells(lists: list[Any], told: list[tuple[Told, ...]]) -> list[Any]:
-    """A list for each of the cells of an RNN, of which `get_weights()` makes one."""
-    parted, rest = [], lists
-    for cells in told:
+def _split_cells(lists: list[Any], configs: list[tuple[LayerConfig, ...]]) -> list[Any]:
+    """One list for each cell of an RNN, where `get_weights()` returns one for all."""
+    split, rest = [], lists
+    for cells in configs:
         counts = [3 if cell.directions[0].use_bias else 2 for cell in cells]
         if len(cells) > 1 and rest and len(rest[0]) == sum(counts):
             ends = list(itertools.accumulate(counts))
-            parted += [rest[0][end - n : end] for end, n in zip(ends, counts, strict=True)]
+            split += [rest[0][end - n : end] for end, n in zip(ends, counts, strict=True)]
             rest = rest[1:]
         else:
-            parted += rest[: len(cells)]
+            split += rest[: len(cells)]
             rest = rest[len(cells) :]
-    return parted + rest
+    return split + rest
 
 
 def _take_layer(weights: Any, place: str) -> list[_Part]:
-    """The directions of one layer, told from the number of its arrays."""
+    """The directions of one layer, inferred from the number of its arrays."""
     if isinstance(weights, Directions):
         sides = list(weights)
     else:
@@ -400,16 +399,16 @@ def _take_layer(weights: Any, place: str) -> list[_Part]:
     return [_take_part(own, place) for own, place in zip(arrays, places, strict=True)]
 
 
-def _check_clear(weights: Any, parts: list[_Part], place: str) -> None:
-    """Refuses arrays in one list that two layers may have as well as two directions."""
+def _check_unambiguous(weights: Any, parts: list[_Part], place: str) -> None:
+    """Raises if the arrays in one list may be of two layers as well as of two directions."""
     if len(parts) == 1 or isinstance(weights, Directions):
         return
     first, second = parts
     if first.input_size == first.hidden == second.input_size:
         raise ValueError(
             f"{place.strip() or 'weights'}: expected those of one layer, got {len(weights)} arrays "
-            f"that may be of two layers of {first.hidden} units on top of each other over "
-            f"{first.input_size} inputs, or of two directions; pass `config=layer.get_config()`, "
+            f"that may be of two stacked layers of {first.hidden} units over {first.input_size} "
+            "inputs, or of two directions; pass `config=layer.get_config()`, "
             "or a list of one list for each layer, or `rnnjax.layers.Directions` of two lists"
         )
 
@@ -424,8 +423,8 @@ def _take_part(arrays: list[np.ndarray], place: str) -> _Part:
     hidden, columns = recurrent if len(recurrent) == 2 else (0, 0)
     gates = columns // max(hidden, 1)
     if gates not in KINDS or columns != gates * hidden:
-        turned = columns > 0 and hidden in [n * columns for n in KINDS]
-        hint = f", which transposed is that of {KINDS[hidden // columns]}" if turned else ""
+        transposed = columns > 0 and hidden in [n * columns for n in KINDS]
+        hint = f", which transposed is that of {KINDS[hidden // columns]}" if transposed else ""
         raise ValueError(
             f"{place}recurrent_kernel: expected [H, H] of a SimpleRNN, [H, 3H] of a GRU or "
             f"[H, 4H] of an LSTM, got {recurrent}{hint}; {FROM_LAYER}"
@@ -435,123 +434,130 @@ def _take_part(arrays: list[np.ndarray], place: str) -> _Part:
     return _Part(place, arrays, KINDS[gates], other_size(arrays[0], columns, axis=0), hidden)
 
 
-def _check_taken(said: _Said, layers: list[list[_Part]], *, has_config: bool) -> None:
-    """Refuses an argument that no layer has a use for."""
+def _check_options(options: _Options, layers: list[list[_Part]], *, has_config: bool) -> None:
+    """Raises if an argument applies to no layer."""
     kinds = {part.kind for parts in layers for part in parts}
-    # Without a config, it is said of all layers.
-    takes_it = "SimpleRNN" in kinds if has_config else kinds == {"SimpleRNN"}
-    check_activation(said.activation, elman=takes_it)
-    for name, value, layer, there in (
-        ("reset_after", said.reset_after, "GRU", "GRU" in kinds),
-        ("merge", said.merge, "Bidirectional", any(len(parts) == 2 for parts in layers)),
+    # Without a config, it applies to all layers.
+    applies = "SimpleRNN" in kinds if has_config else kinds == {"SimpleRNN"}
+    check_activation(options.activation, elman=applies)
+    for name, value, layer, present in (
+        ("reset_after", options.reset_after, "GRU", "GRU" in kinds),
+        ("merge", options.merge, "Bidirectional", any(len(parts) == 2 for parts in layers)),
     ):
-        if value is not None and not there:
+        if value is not None and not present:
             raise ValueError(
                 f"{name}: expected None for the weights of {', '.join(sorted(kinds))}, got "
                 f"{value!r}; it is for a {layer}"
             )
 
 
-def _assume(parts: list[_Part], said: _Said) -> _Layer:
-    """Without a config: what Keras does unless it is told otherwise."""
-    activation, merge = said.activation or jnp.tanh, said.merge or concatenate
+def _assume(parts: list[_Part], options: _Options) -> _Layer:
+    """Without a config: Keras's defaults."""
+    activation, merge = options.activation or jnp.tanh, options.merge or concatenate
     for part in parts:
-        if part.kind == "GRU" and len(part.arrays) == 2 and said.reset_after is None:
+        if part.kind == "GRU" and len(part.arrays) == 2 and options.reset_after is None:
             raise ValueError(
                 "reset_after: expected True or False for a GRU without biases, got None; its "
-                "weights do not tell, and True is Keras's default"
+                "weights do not determine it, and True is Keras's default"
             )
-    parts = [p._replace(activation=activation, reset_after=said.reset_after) for p in parts]
-    return _Layer(parts, merge, turned=False)
+    parts = [p._replace(activation=activation, reset_after=options.reset_after) for p in parts]
+    return _Layer(parts, merge, reversed=False)
 
 
-def _tell(layers: list[list[_Part]], configs: list[Told], said: _Said) -> list[_Layer]:
-    """What the configs tell of layers on top of each other, held against the weights."""
+def _configure(
+    layers: list[list[_Part]], configs: list[LayerConfig], options: _Options
+) -> list[_Layer]:
+    """Stacked layers with the options of their configs, checked against the weights."""
     if len(configs) != len(layers):
         raise ValueError(
             f"config: expected a list of {len(layers)}, one for each layer, got {len(configs)}; "
             f"{OF_WEIGHTS}"
         )
-    found, turned = [], False
-    for k, (parts, told) in enumerate(zip(layers, configs, strict=True)):
-        what = told.what
-        if len(told.directions) != len(parts):
+    configured, is_reversed = [], False
+    for k, (parts, config) in enumerate(zip(layers, configs, strict=True)):
+        what = config.what
+        if len(config.directions) != len(parts):
             counts = {1: "one direction", 2: "a Bidirectional"}
             raise ValueError(
                 f"{what}: expected that of {counts[len(parts)]}, of which the weights are, got "
-                f"that of {counts[len(told.directions)]}; {OF_WEIGHTS}"
+                f"that of {counts[len(config.directions)]}; {OF_WEIGHTS}"
             )
-        if k + 1 < len(layers) and not told.directions[0].return_sequences:
+        if k + 1 < len(layers) and not config.directions[0].return_sequences:
             raise ValueError(
                 f"{what}: expected return_sequences=True below another layer, got False; convert "
                 "the layers one by one"
             )
         settled = [
-            _settle(part, direction, said, what if len(parts) == 1 else f"{what}, {side}")
-            for part, direction, side in zip(parts, told.directions, SIDES, strict=False)
+            _settle(part, direction, options, what if len(parts) == 1 else f"{what}, {side}")
+            for part, direction, side in zip(parts, config.directions, SIDES, strict=False)
         ]
-        # A layer above one that runs backward is shown its outputs from the last to the first.
-        turned ^= told.directions[0].go_backwards
+        # A layer above one that runs backward gets its outputs from the last to the first.
+        is_reversed ^= config.directions[0].go_backwards
         merge = concatenate
         if len(parts) == 2:
-            merge = _agree("merge", said, MERGES, "merge_mode", told.merge_mode, what)
-        found.append(_Layer(settled, merge, turned))
-    return found
+            merge = _agree("merge", options, MERGES, "merge_mode", config.merge_mode, what)
+        configured.append(_Layer(settled, merge, is_reversed))
+    return configured
 
 
-def _settle(part: _Part, told: Direction, said: _Said, what: str) -> _Part:
-    """A direction as its config tells, which fits its weights and runs here."""
+def _settle(part: _Part, config: Direction, options: _Options, what: str) -> _Part:
+    """A direction with the options of its config, checked against its weights."""
     has_bias = len(part.arrays) == 3
     by_weights = {"class_name": part.kind, "units": part.hidden, "use_bias": has_bias}
-    by_config = {"class_name": told.kind, "units": told.units, "use_bias": told.use_bias}
-    if told.kind == part.kind == "GRU" and has_bias:
+    by_config = {"class_name": config.kind, "units": config.units, "use_bias": config.use_bias}
+    if config.kind == part.kind == "GRU" and has_bias:
         by_weights |= {"reset_after": part.arrays[2].ndim == 2}
-        by_config |= {"reset_after": told.reset_after}
+        by_config |= {"reset_after": config.reset_after}
     wrong = [
         f"{key}={value!r}, got {by_config[key]!r}"
         for key, value in by_weights.items()
         if by_config[key] != value
     ]
     if wrong:
-        raise ValueError(f"{what}: expected, as the weights tell, {'; '.join(wrong)}; {OF_WEIGHTS}")
+        raise ValueError(f"{what}: expected, from the weights, {'; '.join(wrong)}; {OF_WEIGHTS}")
     if part.kind == "SimpleRNN":
-        activation = _agree("activation", said, ACTIVATIONS, "activation", told.activation, what)
+        given = config.activation
+        activation = _agree("activation", options, ACTIVATIONS, "activation", given, what)
         return part._replace(activation=activation)
     for key, only in (("activation", "tanh"), ("recurrent_activation", "sigmoid")):
-        if getattr(told, key) != only:
+        if getattr(config, key) != only:
             raise ValueError(
                 f"{what}: expected {key}={only!r}, the only one of `cells.{part.kind.lower()}`, "
-                f"got {getattr(told, key)!r}; {OTHER_FUNCTIONS}"
+                f"got {getattr(config, key)!r}; {OTHER_FUNCTIONS}"
             )
     if part.kind == "LSTM":
         return part
     either = {True: True, False: False}
-    reset_after = _agree("reset_after", said, either, "reset_after", told.reset_after, what)
+    reset_after = _agree("reset_after", options, either, "reset_after", config.reset_after, what)
     return part._replace(reset_after=reset_after)
 
 
-def _agree(name: str, said: _Said, known: Mapping[Any, Any], key: str, told: Any, what: str) -> Any:
-    """What an argument and a config say, which must be the same."""
-    argument = getattr(said, name)
-    meant = known.get(told) if isinstance(told, Hashable) else None
-    if meant is None and argument is None:
+def _agree(
+    name: str, options: _Options, known: Mapping[Any, Any], key: str, given: Any, what: str
+) -> Any:
+    """The value of an option from the argument or the config, which must agree."""
+    argument = getattr(options, name)
+    value = known.get(given) if isinstance(given, Hashable) else None
+    if value is None and argument is None:
         raise ValueError(
-            f"{what}: expected {key} to be one of {list(known)}, got {told!r}; pass what it "
+            f"{what}: expected {key} to be one of {list(known)}, got {given!r}; pass what it "
             f"computes as `{name}=`"
         )
-    if meant is not None and argument is not None and argument is not meant:
+    if value is not None and argument is not None and argument is not value:
         raise ValueError(
-            f"{name}: expected None beside a {what} that says {key}={told!r}, got {argument!r}; "
+            f"{name}: expected None with a {what} that has {key}={given!r}, got {argument!r}; "
             "leave out one of them"
         )
-    return argument if meant is None else meant
+    return argument if value is None else value
 
 
 def _width(layer: _Layer) -> int:
-    """How wide the outputs of a layer are, which the layer above takes."""
-    # With the axes of time and batch, on which it may rely.
-    shown = [jax.ShapeDtypeStruct((1, 1, part.hidden), np.float32) for part in layer.parts]
-    merged = jax.tree.leaves(jax.eval_shape(layer.merge, *shown) if len(shown) == 2 else shown)
+    """The width of a layer's outputs, the input size of the layer above."""
+    # With axes for time and batch, on which `merge` may rely.
+    outputs = [jax.ShapeDtypeStruct((1, 1, part.hidden), np.float32) for part in layer.parts]
+    merged = jax.tree.leaves(
+        jax.eval_shape(layer.merge, *outputs) if len(outputs) == 2 else outputs
+    )
     shapes = [leaf.shape for leaf in merged]
     if [shape[:-1] for shape in shapes] != [(1, 1)]:
         raise ValueError(
@@ -568,11 +574,11 @@ def _build(layer: _Layer, params: list[Params]) -> Layer:
         for part, own in zip(layer.parts, params, strict=True)
     ]
     built = bidirectional(*each, merge=layer.merge) if len(each) == 2 else each[0]
-    return backward(built) if layer.turned else built
+    return backward(built) if layer.reversed else built
 
 
 def _expect(part: _Part, input_size: int) -> list[Shape]:
-    """Of as many arrays as there are."""
+    """The expected shapes of as many arrays as there are."""
     columns = part.arrays[1].shape[1]
     biases, rows = part.arrays[2:], 1
     if part.kind == "GRU" and biases:

@@ -1,9 +1,9 @@
-"""Weights of torch's `nn.RNN`, `nn.LSTM` and `nn.GRU`, in and out; torch is not imported.
+"""Weights to and from torch's `nn.RNN`, `nn.LSTM` and `nn.GRU`; torch is not imported.
 
     torch     weight_ih_l0 [GH, D]   weight_hh_l0 [GH, H]   bias_ih_l0, bias_hh_l0 [GH]
     rnnjax    W_xh = weight_ih^T     W_hh = weight_hh^T     b_h = bias_ih + bias_hh
 
-The gates stand in the same order, i f g o and r z n. The n of a GRU keeps both biases:
+The gates are in the same order, i f g o and r z n. The n of a GRU keeps both biases:
 b_h[n] = bias_ih[n], b_hn = bias_hh[n]. Layer k is `_lk`, a backward direction
 `_reverse`, and the projection of an LSTM weight_hr [P, H] = W_hr^T.
 """
@@ -56,20 +56,19 @@ def from_torch(
 ) -> Loaded:
     """A layer that computes what the torch module computed, and its parameters.
 
-    Kind, sizes, layers, directions, projection and biases are what names and shapes tell.
-    They tell neither a square matrix from its transpose nor what is no weight: the
-    `nonlinearity` of an `nn.RNN` (`activation`), its `dropout`, and `batch_first` (the layer
-    takes `[T, B, D]`).
+    Kind, sizes, layers, directions, projection and biases are inferred from names and
+    shapes. These determine neither a square matrix from its transpose nor the options of
+    the module: the `nonlinearity` of an `nn.RNN` (`activation`), its `dropout`, and
+    `batch_first` (the layer takes `[T, B, D]`).
 
     Args:
       arrays: the `state_dict()` of an `nn.RNN`, `nn.LSTM` or `nn.GRU`, or of one of their
-        cells: tensors of torch, or arrays such as `rnnjax.interop.files.read` gives. They
+        cells: torch tensors, or arrays such as those of `rnnjax.interop.files.read`. They
         are copied.
-      prefix: takes the entries whose names begin so, "encoder.rnn.", and leaves the others.
-      activation: f of an `nn.RNN`, tanh unless told; `jax.nn.relu` for
-        `nonlinearity="relu"`.
-      dropout: rate between the layers, `module.dropout`; acts where `layer.apply` is given
-        a key, as torch's in training.
+      prefix: only entries whose names start with it are used, "encoder.rnn.".
+      activation: f of an `nn.RNN`, by default tanh; `jax.nn.relu` for `nonlinearity="relu"`.
+      dropout: rate between the layers, `module.dropout`; active if `layer.apply` is given a
+        key, as torch's in training mode.
 
     Returns:
       The layer and its parameters in the dtype of the arrays (float64 becomes float32
@@ -78,21 +77,22 @@ def from_torch(
       biases gets zeros.
 
     Raises:
-      ValueError: an entry is missing, too much, or of a shape or dtype that does not fit;
-        all are named. A prefix without its dot. An activation for an LSTM or a GRU; a
-        dropout for one layer, or outside [0, 1].
-      TypeError: `arrays` is no mapping, as a module is not, or an entry no array of numbers.
+      ValueError: an entry is missing, unexpected, or of a wrong shape or dtype; all are
+        named. A prefix without its dot. An activation for an LSTM or a GRU; a dropout for
+        one layer, or outside [0, 1].
+      TypeError: `arrays` is not a mapping (a module is not), or an entry not an array of
+        numbers.
     """
     as_text("prefix", prefix)
     check_mapping("arrays", arrays, FROM_MODULE)
-    found = {
+    entries = {
         name.removeprefix(prefix): to_numpy(name, array)
         for name, array in arrays.items()
         if name.startswith(prefix)
     }
-    if "weight_hh" in found:
+    if "weight_hh" in entries:
         # One cell: its names lack the number of the layer.
-        found = {f"{name}_l0": array for name, array in found.items()}
+        entries = {f"{name}_l0": array for name, array in entries.items()}
     elsewhere = sorted(
         name.removesuffix(own)
         for name in arrays
@@ -101,14 +101,14 @@ def from_torch(
     )
     if f"{prefix}." in elsewhere:
         raise ValueError(
-            f"prefix: expected all that stands before the names, one of {elsewhere}, got "
-            f"{prefix!r}; end it with the dot"
+            f"prefix: expected everything before the names, one of {elsewhere}, got {prefix!r}; "
+            "end it with the dot"
         )
-    module = _check(found, f"{FROM_MODULE} {elsewhere or ''}".rstrip())
+    module = _check(entries, f"{FROM_MODULE} {elsewhere or ''}".rstrip())
 
     def take(place: str) -> Params:
         return _from_entries(
-            {n.removesuffix(place): a for n, a in found.items() if n.endswith(place)}
+            {n.removesuffix(place): a for n, a in entries.items() if n.endswith(place)}
         )
 
     layers = [[take(f"_l{k}{suffix}") for suffix in module.suffixes] for k in range(module.layers)]
@@ -117,13 +117,13 @@ def from_torch(
 
 
 def to_torch(params: Params) -> dict[str, np.ndarray]:
-    """The `state_dict` of the torch module that computes what these parameters do.
+    """The `state_dict` of the torch module that computes the same as these parameters.
 
         module.load_state_dict({k: torch.as_tensor(v) for k, v in to_torch(params).items()})
 
-    `module` has `bias=True` and the kind and sizes of the parameters; `bias_hh` is zero but
-    for the n of a GRU. Parameters do not carry an activation; two directions are
-    concatenated in torch, whatever merges ours. torch cannot take bfloat16 from numpy:
+    `module` has `bias=True` and the kind and sizes of the parameters; `bias_hh` is zero
+    except for the n of a GRU. Parameters do not include the activation, nor how our layer
+    merges two directions, which torch concatenates. torch cannot read bfloat16 from numpy:
     write such a dict with `rnnjax.interop.files.write` and read it with
     `safetensors.torch.load_file`.
 
@@ -134,7 +134,7 @@ def to_torch(params: Params) -> dict[str, np.ndarray]:
     Raises:
       TypeError: the parameters of another cell or layer.
       ValueError: a GRU that resets before the product, or layers that differ in kind, size,
-        directions or projection; torch has no module for them.
+        directions or projection; torch has no such module.
     """
     arrays = {
         f"{name}_l{k}{suffix}": array
@@ -147,7 +147,7 @@ def to_torch(params: Params) -> dict[str, np.ndarray]:
 
 
 def from_torch_state(params: Params, state: Any) -> State:
-    """The state of the layer that `from_torch` gives, out of the one of the torch module.
+    """The state of the layer returned by `from_torch`, from that of the torch module.
 
         output, state = module(x)
         layer.apply(params, more, from_torch_state(params, state))
@@ -156,18 +156,18 @@ def from_torch_state(params: Params, state: Any) -> State:
     layer 0 backward; here they are nested as the parameters are.
 
     Args:
-      params: of the layer, as `from_torch` gives them.
-      state: what torch gives and takes: `h_n` of an `nn.RNN` or `nn.GRU`, `(h_n, c_n)` of an
-        `nn.LSTM`. `[layers * directions, B, H]` each, h_n `[..., P]` with a projection; any
-        number of batch axes.
+      params: of the layer, from `from_torch`.
+      state: torch's state: `h_n` of an `nn.RNN` or `nn.GRU`, `(h_n, c_n)` of an `nn.LSTM`.
+        `[layers * directions, B, H]` each, h_n `[..., P]` with a projection; any number of
+        batch axes.
 
     Returns:
-      As `layer.start(params, (B,))` gives it, also in dtype.
+      A state like `layer.start(params, (B,))`, in the same dtypes.
 
     Raises:
-      TypeError: the parameters of another cell or layer, arrays that are no numbers, one
+      TypeError: the parameters of another cell or layer, an array that is not numeric, one
         array for an LSTM, or more than one for another.
-      ValueError: a shape that does not fit.
+      ValueError: a shape does not fit.
     """
     layers = take_apart(params)
     parts = [part for layer in layers for part in layer]
@@ -178,19 +178,19 @@ def from_torch_state(params: Params, state: Any) -> State:
             f"{', '.join(type(part).__name__ for part in parts)}; convert their states one by one"
         )
     names = ("h_n", "c_n") if kind is LSTMParams else ("h_n",)
-    came = tuple(state) if isinstance(state, tuple | list) else (state,)
-    if len(came) != len(names):
+    given = tuple(state) if isinstance(state, tuple | list) else (state,)
+    if len(given) != len(names):
         raise TypeError(
-            f"state: expected {' and '.join(names)} beside {kind.__name__}, got {len(came)} "
-            f"{'array' if len(came) == 1 else 'arrays'}; pass what the module gives after its "
-            "outputs"
+            f"state: expected {' and '.join(names)} for {kind.__name__}, got {len(given)} "
+            f"{'array' if len(given) == 1 else 'arrays'}; pass what the module returns after "
+            "its outputs"
         )
-    arrays = [to_numpy(name, array) for name, array in zip(names, came, strict=True)]
+    arrays = [to_numpy(name, array) for name, array in zip(names, given, strict=True)]
     batch = arrays[0].shape[1:-1]
-    found = []
+    states = []
     for k, part in enumerate(parts):
         cell = build_cell(part, None)
-        start = _in_torchs_order(jax.eval_shape(lambda p, start=cell.start: start(p, batch), part))
+        start = _torch_order(jax.eval_shape(lambda p, start=cell.start: start(p, batch), part))
         for name, array, own in zip(names, arrays, start, strict=True):
             expected = (len(parts), *own.shape)
             if array.shape != expected:
@@ -199,14 +199,14 @@ def from_torch_state(params: Params, state: Any) -> State:
                     f"{array.shape}; pass the parameters of the module whose state this is"
                 )
         h, *c = (jnp.asarray(a[k], own.dtype) for a, own in zip(arrays, start, strict=True))
-        found.append(LSTMState(c=c[0], h=h) if c else h)
-    in_order = iter(found)
+        states.append(LSTMState(c=c[0], h=h) if c else h)
+    in_order = iter(states)
     nested = [[next(in_order) for _ in layer] for layer in layers]
     return nest(nested, stacked=type(params) in (tuple, list))
 
 
 def to_torch_state(state: State) -> Any:
-    """What the torch module takes for the state of a layer that `from_torch` gave.
+    """The state in torch's form, from that of a layer returned by `from_torch`.
 
         state, outputs = layer.apply(params, x)
         module(more, jax.tree.map(torch.as_tensor, to_torch_state(state)))
@@ -216,16 +216,16 @@ def to_torch_state(state: State) -> Any:
         one cell.
 
     Returns:
-      Arrays of numpy, `[layers * directions, *B, H]`: `h_n`, or `(h_n, c_n)` of an LSTM,
-      h_n `[..., P]` with a projection. They have the dtype of the state, float32 at least;
-      a narrower module wants them in its own.
+      Numpy arrays, `[layers * directions, *B, H]`: `h_n`, or `(h_n, c_n)` of an LSTM, h_n
+      `[..., P]` with a projection. They have the dtype of the state, at least float32; cast
+      them for a module of lower precision.
 
     Raises:
-      TypeError: no arrays of numbers where the states should be.
+      TypeError: a leaf is not an array of numbers.
       ValueError: layers that differ in kind, size or directions; torch has no such module.
     """
     layers = by_layer(state)
-    parts = [_in_torchs_order(part) for layer in layers for part in layer]
+    parts = [_torch_order(part) for layer in layers for part in layer]
     arrays = [[to_numpy(f"state {k}", array) for array in part] for k, part in enumerate(parts)]
     shapes = [[array.shape for array in part] for part in arrays]
     if not all(shape for part in shapes for shape in part):
@@ -242,21 +242,21 @@ def to_torch_state(state: State) -> Any:
     return joined if len(joined) == 2 else joined[0]
 
 
-def _in_torchs_order(state: State) -> tuple[Any, ...]:
-    """What one cell carries, h first."""
+def _torch_order(state: State) -> tuple[Any, ...]:
+    """The state of one cell, h first."""
     return (state.h, state.c) if isinstance(state, LSTMState) else (state,)
 
 
 class _Module(NamedTuple):
-    """What the names and shapes tell of a torch module."""
+    """The structure of a torch module, from names and shapes."""
 
     layers: int
     suffixes: tuple[str, ...]
 
 
-def _check(found: Mapping[str, np.ndarray], remedy: str) -> _Module:
-    """Reads kind and sizes off the first layer, and holds all entries against them."""
-    names = [match.groups() for match in map(ENTRY.fullmatch, found) if match]
+def _check(entries: Mapping[str, np.ndarray], remedy: str) -> _Module:
+    """Infers kind and sizes from the first layer, and checks all entries against them."""
+    names = [match.groups() for match in map(ENTRY.fullmatch, entries) if match]
     # Counted, not the highest number: a broken name may have any.
     layers = max(1, len({number for _, number, _ in names}))
     suffixes = SUFFIXES if any(reverse for *_, reverse in names) else SUFFIXES[:1]
@@ -267,20 +267,20 @@ def _check(found: Mapping[str, np.ndarray], remedy: str) -> _Module:
 
     title = "an nn.RNN, nn.LSTM or nn.GRU"
     of_part: list[Mapping[str, Shape]] = [{}] * layers
-    if "weight_hh_l0" in found:
-        sizes = _read_sizes(found["weight_hh_l0"].shape, projects="weight_hr" in present)
+    if "weight_hh_l0" in entries:
+        sizes = _read_sizes(entries["weight_hh_l0"].shape, projects="weight_hr" in present)
         rows = sizes.gates * sizes.hidden
-        weight = found.get("weight_ih_l0")
+        weight = entries.get("weight_ih_l0")
         first = None if weight is None else other_size(weight, rows, axis=1)
-        above = len(suffixes) * sizes.shown
+        above = len(suffixes) * sizes.output
         title = (
             f"nn.{GATES[sizes.gates]}(hidden_size={sizes.hidden}, num_layers={layers}, "
             f"bidirectional={len(suffixes) == 2})"
         )
         of_part = [
             {
-                "weight_hh": (rows, sizes.shown),
-                "weight_hr": (sizes.shown, sizes.hidden),
+                "weight_hh": (rows, sizes.output),
+                "weight_hr": (sizes.output, sizes.hidden),
                 "bias_ih": (rows,),
                 "bias_hh": (rows,),
             }
@@ -293,33 +293,33 @@ def _check(found: Mapping[str, np.ndarray], remedy: str) -> _Module:
         for suffix in suffixes
         for part in parts
     }
-    check_entries(found, shapes, what=title, remedy=remedy)
+    check_entries(entries, shapes, what=title, remedy=remedy)
     return _Module(layers, suffixes)
 
 
 class _Sizes(NamedTuple):
     gates: int
     hidden: int
-    shown: int
+    output: int
 
 
 def _read_sizes(shape: Shape, *, projects: bool) -> _Sizes:
     """Of weight_hh `[GH, H]`, or `[4H, P]` of an LSTM that projects."""
-    rows, shown = shape if len(shape) == 2 else (0, 0)
-    gates = 4 if projects else rows // max(shown, 1)
-    hidden = rows // gates if projects else shown
+    rows, output = shape if len(shape) == 2 else (0, 0)
+    gates = 4 if projects else rows // max(output, 1)
+    hidden = rows // gates if projects else output
     if gates not in GATES or rows != gates * hidden or hidden == 0:
-        turned = len(shape) == 2 and rows > 0 and shown // rows in GATES and shown % rows == 0
-        hint = f", which transposed is that of {GATES[shown // rows]}" if turned else ""
+        transposed = len(shape) == 2 and rows > 0 and output // rows in GATES and output % rows == 0
+        hint = f", which transposed is that of {GATES[output // rows]}" if transposed else ""
         raise ValueError(
             "weight_hh_l0: expected [H, H] of an RNN, [3H, H] of a GRU or [4H, H] of an LSTM "
-            f"([4H, P] beside a weight_hr), got {shape}{hint}; {FROM_MODULE}"
+            f"([4H, P] with a weight_hr), got {shape}{hint}; {FROM_MODULE}"
         )
-    return _Sizes(gates, hidden, shown)
+    return _Sizes(gates, hidden, output)
 
 
 def _from_entries(own: Mapping[str, Any]) -> Params:
-    """The parameters of one layer in one direction; names without their place."""
+    """The parameters of one layer in one direction; names without suffixes."""
     W_xh, W_hh = own["weight_ih"].T, own["weight_hh"].T
     columns = W_hh.shape[1]
     none = np.zeros(columns, W_hh.dtype)
@@ -344,12 +344,12 @@ def _to_entries(params: Params) -> dict[str, np.ndarray]:
         if params.b_hn is None:
             raise ValueError(
                 "params: expected those of a GRU with reset_after=True, got b_hn = None; torch "
-                "multiplies with the reset gate after the product alone"
+                "has no GRU that resets before the product"
             )
         b_hh[-params.b_hn.shape[0] :] = params.b_hn
     own = {"weight_ih": params.W_xh.T, "weight_hh": params.W_hh.T, "bias_ih": params.b_h}
     own |= {"bias_hh": b_hh}
     if isinstance(params, LSTMParams) and params.W_hr is not None:
         own |= {"weight_hr": params.W_hr.T}
-    # Copies: torch warns of arrays that cannot be written to, as those of JAX.
+    # Copies: torch warns about read-only arrays, as those of JAX are.
     return {name: np.array(array, order="C") for name, array in own.items()}

@@ -285,7 +285,7 @@ CUSTOM = {"class_name": "function", "config": "swirl", "registered_name": "swirl
             "lstm",
             config("GRU", units=5, use_bias=False),
             {},
-            "config: expected, as the weights tell, class_name='LSTM', got 'GRU'; units=4, got 5; "
+            "config: expected, from the weights, class_name='LSTM', got 'GRU'; units=4, got 5; "
             "use_bias=True, got False; pass the config of the layer whose weights",
         ),
         ("gru_after", config("GRU", reset_after=False), {}, "reset_after=True, got False"),
@@ -294,13 +294,13 @@ CUSTOM = {"class_name": "function", "config": "swirl", "registered_name": "swirl
             "gru_without_bias",
             config("GRU", use_bias=False),
             {"reset_after": False},
-            "reset_after: expected None beside a config that says reset_after=True, got False",
+            "reset_after: expected None with a config that has reset_after=True, got False",
         ),
         (
             "relu",
             config("SimpleRNN", activation="relu"),
             {"activation": jnp.tanh},
-            "activation: expected None beside a config that says activation='relu', got <",
+            "activation: expected None with a config that has activation='relu', got <",
         ),
         (
             "relu",
@@ -330,7 +330,7 @@ CUSTOM = {"class_name": "function", "config": "swirl", "registered_name": "swirl
             "summed",
             both("SimpleRNN", "sum"),
             {"merge": jnp.multiply},
-            "merge: expected None beside a config that says merge_mode='sum'",
+            "merge: expected None with a config that has merge_mode='sum'",
         ),
         (
             "summed",
@@ -342,7 +342,7 @@ CUSTOM = {"class_name": "function", "config": "swirl", "registered_name": "swirl
             "summed",
             both("SimpleRNN") | {"backward_layer": named("LSTM", go_backwards=True)},
             {},
-            "config, backward: expected, as the weights tell, class_name='SimpleRNN', got 'LSTM'",
+            "config, backward: expected, from the weights, class_name='SimpleRNN', got 'LSTM'",
         ),
         ("lstm", {}, {}, r"that of a SimpleRNN, got one without \['units', 'use_bias', 'activ"),
         (

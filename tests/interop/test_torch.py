@@ -249,7 +249,7 @@ def test_states_that_do_not_fit_are_named():
     half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), params)
     assert from_torch_state(half, (h, c))[0].forward.h.dtype == jnp.float32
     for given, error, message in [
-        ((params, h), TypeError, "state: expected h_n and c_n beside LSTMParams, got 1 array;"),
+        ((params, h), TypeError, "state: expected h_n and c_n for LSTMParams, got 1 array;"),
         ((params[0].forward._replace(W_hr=None), (c, c, c)), TypeError, "got 3 arrays"),
         ((params, (c, c)), ValueError, r"h_n: expected \(4, 3, 2\), .*got \(4, 3, 4\)"),
         ((params, (h, c[:2])), ValueError, r"c_n: expected \(4, 3, 4\), .*got \(2, 3, 4\)"),
