@@ -1,7 +1,7 @@
 """Flax's conventions for sequences, for `rnnjax.unroll` and layers, which put time first.
 
-Flax's batch axes `*B` come before time unless it is told `time_major`; lengths tell the
-padding; a sequence run backward is shown backward unless it is told `keep_order`.
+Flax's batch axes `*B` come before time unless `time_major`; lengths determine the padding;
+the outputs of a reverse run are reversed unless `keep_order`.
 """
 
 from collections.abc import Callable
@@ -34,34 +34,34 @@ def carried(
     reverse: bool | None,
     keep_order: bool | None,
 ) -> Any:
-    """Runs what takes time first over inputs in Flax's conventions.
+    """Runs a time-major function over inputs in Flax's conventions.
 
     Args:
-      rnn: the module, of which a call says None where it is to be as the module was made.
+      rnn: the module, whose settings replace options that are None.
       run: `(inputs, *, mask, resets, reverse) -> (final_state, outputs)`, inputs
         `[T, *B, ...]` and flags `[T, *B]`; outputs in the order of the inputs.
       inputs: leaves `[*B, T, ...]`, `[T, *B, ...]` with `time_major`.
-      feature_axes: how many axes stand after the batch and time, as in `rnnjax.Cell`.
-      return_carry: give `(final_state, outputs)`, not the outputs alone.
+      feature_axes: number of axes after batch and time, as in `rnnjax.Cell`.
+      return_carry: return `(final_state, outputs)` instead of the outputs.
       time_major: whether time comes first, in inputs, mask, resets and outputs.
-      seq_lengths: `[*B]`, integers; what comes later in a sequence is padding.
-      mask: `[*B, T]`, True at valid steps, of those within the length.
+      seq_lengths: `[*B]`, integers; later steps of a sequence are padding.
+      mask: `[*B, T]`, True at valid steps, combined with the lengths.
       resets: `[*B, T]`, as in `rnnjax.unroll`.
       reverse: from the last valid step to the first.
       keep_order: outputs in the order of the inputs, else in the order of the run: with
-        lengths, each sequence turned within its own length.
+        lengths, each sequence reversed within its own length.
 
     Returns:
       The outputs `[*B, T, ...]`, zeros in the padding; with `return_carry` a pair.
 
     Raises:
-      ValueError: too few axes, or a shape or a length that does not fit.
-      TypeError: flags that are not booleans, lengths that are not integers.
+      ValueError: too few axes, or a shape or a length does not fit.
+      TypeError: flags are not booleans, or lengths not integers.
     """
-    return_carry = _told("return_carry", return_carry, rnn)
-    time_major = _told("time_major", time_major, rnn)
-    reverse = _told("reverse", reverse, rnn)
-    keep_order = _told("keep_order", keep_order, rnn)
+    return_carry = _option("return_carry", return_carry, rnn)
+    time_major = _option("time_major", time_major, rnn)
+    reverse = _option("reverse", reverse, rnn)
+    keep_order = _option("keep_order", keep_order, rnn)
     check_arrays("inputs", inputs)
     inputs = jax.tree.map(jnp.asarray, inputs)
     leading = leading_axes(feature_axes, inputs)
@@ -77,8 +77,8 @@ def carried(
         seq_lengths = check_lengths(seq_lengths, length, name="seq_lengths")
         if seq_lengths.shape != batch:
             raise ValueError(
-                f"seq_lengths: expected one of each sequence, {batch}, got {seq_lengths.shape}; "
-                "batch axes are those of the inputs but for time and features"
+                f"seq_lengths: expected one for each sequence, {batch}, got {seq_lengths.shape}; "
+                "batch axes are those of the inputs except time and features"
             )
     final, outputs = run(
         inputs,
@@ -87,7 +87,7 @@ def carried(
         reverse=reverse,
     )
     if reverse and not keep_order:
-        outputs = _turned(outputs, seq_lengths)
+        outputs = _reversed(outputs, seq_lengths)
     outputs = _back(outputs, axis)
     return (final, outputs) if return_carry else outputs
 
@@ -108,27 +108,27 @@ def both_ways(
     """Two RNNs over the same inputs, the second backward.
 
     Args:
-      rnn: the module of both, as in `carried`; its `merge_fn` joins the outputs, leaf by leaf.
-      forward: called as Flax's RNN is.
-      backward: called so, too.
+      rnn: the module, as in `carried`; its `merge_fn` combines the outputs, leaf by leaf.
+      forward: called like Flax's RNN.
+      backward: likewise.
       inputs: as in `carried`.
       initial_carry: a pair, or None.
       return_carry: as in `carried`.
       time_major: as in `carried`.
       seq_lengths: as in `carried`.
       mask: as in `carried`.
-      reverse: not to be given.
+      reverse: must not be True.
 
     Returns:
-      The outputs in the order of the inputs, zeros in the padding whatever `merge_fn` makes
-      of two zeros; with `return_carry`, the pair of carries before them.
+      The outputs in the order of the inputs, zeros in the padding even if `merge_fn` of two
+      zeros is not; with `return_carry`, the pair of carries before them.
 
     Raises:
-      TypeError: an initial carry that is no pair.
-      ValueError: `reverse` is given, or an argument that an RNN refuses.
+      TypeError: the initial carry is not a pair.
+      ValueError: `reverse` is True, or as the RNNs raise.
     """
-    return_carry = _told("return_carry", return_carry, rnn)
-    time_major = _told("time_major", time_major, rnn)
+    return_carry = _option("return_carry", return_carry, rnn)
+    time_major = _option("time_major", time_major, rnn)
     if reverse is not None and as_bool("reverse", reverse):
         raise ValueError(
             "reverse: expected nothing for a Bidirectional, which runs both ways, got True; give "
@@ -144,17 +144,17 @@ def both_ways(
     first, second = initial_carry
     options: dict[str, Any] = {
         "return_carry": True, "time_major": time_major, "seq_lengths": seq_lengths,
-        **given(mask=mask),  # which another's RNN need not know of
+        **given(mask=mask),  # which another library's RNN need not take
     }  # fmt: skip
-    carry, there = forward(inputs, initial_carry=first, reverse=False, **options)
-    last, back = backward(inputs, initial_carry=second, reverse=True, keep_order=True, **options)
-    outputs = jax.tree.map(rnn.merge_fn, there, back)
+    first, ahead = forward(inputs, initial_carry=first, reverse=False, **options)
+    second, back = backward(inputs, initial_carry=second, reverse=True, keep_order=True, **options)
+    outputs = jax.tree.map(rnn.merge_fn, ahead, back)
     if mask is not None or seq_lengths is not None:
         batch_axes = jnp.asarray(seq_lengths).ndim if mask is None else mask.ndim - 1
         axis = 0 if time_major else batch_axes
         outputs, mask = _to_front((outputs, mask), axis)
         outputs = _back(blank(_within(seq_lengths, mask, length_of(outputs)), outputs), axis)
-    return ((carry, last), outputs) if return_carry else outputs
+    return ((first, second), outputs) if return_carry else outputs
 
 
 def run_layer(
@@ -169,8 +169,8 @@ def run_layer(
     """A cell or a layer of this library over inputs `[T, *B, D]`; options as `Layer.apply`.
 
     Raises:
-      ValueError: a fold for a layer, whose recurrences have their own.
-      TypeError: a carry that is not as `start` gives it.
+      ValueError: a fold is given for a layer, whose recurrences have their own.
+      TypeError: the carry is not like that of `start`.
     """
     if isinstance(cell, Layer) and fold is not None:
         raise ValueError(
@@ -198,19 +198,19 @@ def run_foreign(
     """A cell of Flax over inputs `[T, *B, ...]`.
 
     Args:
-      module: the cell, taken apart.
+      module: the cell as pure functions.
       params: its variables.
       example: the shapes of one step without batch axes.
       inputs: the sequence.
-      carry: what it begins with, leaves `[*B, ...]`; as in Flax, `initialize_carry` need
-        then neither be there nor give another like it. None for what that gives.
+      carry: the initial carry, leaves `[*B, ...]`; as in Flax, `initialize_carry` may then be
+        missing or differ from it. By default that of `initialize_carry`.
       keys: as in `foreign_cell`.
-      change: of the cell that the module becomes.
+      change: applied to the resulting cell.
       **options: of `rnnjax.unroll`.
 
     Raises:
-      TypeError: a carry that a step does not keep; none, or resets, for a module without
-        `initialize_carry`.
+      TypeError: a step does not keep the structure of the carry; or no carry, or resets, for
+        a module without `initialize_carry`.
     """
     batch = batch_of(inputs, example)
     if carry is not None:
@@ -234,13 +234,13 @@ def _begun(
     *,
     resets: bool,
 ) -> Foreign:
-    """The module with `carry` for its own, where its own is missing or another."""
+    """The module with `carry` as its initial one, if its own is missing or differs."""
     own = None
     try:
         own = jax.eval_shape(lambda p: module.carry(p, batch), params)
     except NoCarryError:
         if resets:
-            raise  # A reset begins there.
+            raise  # A reset needs it.
     if signature(own) == signature(carry):
         return module
     try:
@@ -248,14 +248,14 @@ def _begun(
     except Exception:
         if own is None:
             raise
-        after = None  # It may be the carry that the module stumbles over.
+        after = None  # The module may have failed because of the carry.
     if resets or signature(after) != signature(carry):
         check_carry(carry, after if own is None else own)
 
     def start(params: Params, shape: Batch) -> State:
         def spread(leaf: jax.Array) -> jax.Array:
             if leaf.shape[: len(batch)] != batch:
-                return leaf  # Of no member of the batch.
+                return leaf  # Without batch axes.
             return jnp.zeros((*shape, *leaf.shape[len(batch) :]), leaf.dtype)
 
         return jax.tree.map(spread, carry)
@@ -264,7 +264,7 @@ def _begun(
 
 
 def batch_of(inputs: Inputs, example: Inputs) -> Batch:
-    """`*B` of inputs `[T, *B, ...]`, the example being one step without it."""
+    """`*B` of inputs `[T, *B, ...]`, given one step without it."""
     leaf, own = jax.tree.leaves(inputs)[0], jax.tree.leaves(example)[0]
     batch: Batch = leaf.shape[1 : leaf.ndim - len(own.shape)]
     return batch
@@ -281,7 +281,7 @@ def check_carry(carry: State, expected: State) -> State:
     """`carry` as arrays.
 
     Raises:
-      TypeError: its structure, a shape or a dtype is not as expected.
+      TypeError: its structure, a shape or a dtype differs from the expected one.
     """
     carry = jax.tree.map(jnp.asarray, carry)
     if signature(carry) != signature(expected):
@@ -293,14 +293,14 @@ def check_carry(carry: State, expected: State) -> State:
 
 
 class NoCarryError(TypeError):
-    """A cell of Flax has no `initialize_carry`, which Flax asks for where no carry is given."""
+    """A Flax cell has no `initialize_carry`, which Flax requires if no carry is given."""
 
 
 def initialize(cell: Any, *arguments: Any) -> State:
-    """What `initialize_carry` of a cell of Flax gives.
+    """The result of a Flax cell's `initialize_carry`.
 
     Raises:
-      NoCarryError: it has none, or that of Flax's base class.
+      NoCarryError: it has none, or only that of Flax's base class.
     """
     try:
         return getattr(cell, "initialize_carry", _no_carry)(*arguments)
@@ -316,16 +316,16 @@ def _no_carry(*_: Any) -> State:
 
 
 def check_cell(cell: Any, kind: type, library: str) -> None:
-    """Refuses what is neither a cell of this library nor one that Flax's RNN would take.
+    """Raises if a value is neither a cell of this library nor one that Flax's RNN would take.
 
     Raises:
-      TypeError: naming what came.
+      TypeError: naming the given value.
     """
     if isinstance(cell, Cell | Layer):
         return
     try:
         fits = isinstance(cell, kind) and hasattr(cell, "num_feature_axes")
-    except NotImplementedError:  # that of Flax's base class
+    except NotImplementedError:  # Raised by the property of Flax's base class.
         fits = False
     if not fits:
         raise TypeError(
@@ -339,9 +339,9 @@ def given(**arguments: Any) -> dict[str, Any]:
     return {name: value for name, value in arguments.items() if value is not None}
 
 
-def _told(name: str, told: bool | None, rnn: Any) -> bool:
-    """What a call is told, else what its module is."""
-    return as_bool(name, getattr(rnn, name) if told is None else told)
+def _option(name: str, value: bool | None, rnn: Any) -> bool:
+    """An option of the call, or the module's if that is None."""
+    return as_bool(name, getattr(rnn, name) if value is None else value)
 
 
 def _to_front(tree: Any, axis: int) -> Any:
@@ -359,7 +359,7 @@ def _checked(name: str, flags: jax.Array | None, shape: tuple[int, ...]) -> jax.
     if flags.shape != shape:
         raise ValueError(
             f"{name}: expected the axes of the inputs without features, {shape}, got "
-            f"{flags.shape}; time stands where it does in the inputs"
+            f"{flags.shape}; time comes where it does in the inputs"
         )
     return flags
 
@@ -372,19 +372,19 @@ def _within(lengths: jax.Array | None, mask: jax.Array | None, length: int) -> j
     return within if mask is None else within & mask
 
 
-def _turned(tree: Any, lengths: jax.Array | None) -> Any:
-    """Leaves `[T, *B, ...]`, each sequence backward within its own length."""
+def _reversed(tree: Any, lengths: jax.Array | None) -> Any:
+    """Leaves `[T, *B, ...]`, each sequence reversed within its own length."""
     if lengths is None:
         return jax.tree.map(lambda x: x[::-1], tree)
     length = length_of(tree)
-    # Under `jit` a length may be one that the mask has cut.
+    # Under `jit` a length may exceed T, where the mask clips it.
     lengths = jnp.clip(lengths, 0, length)[None]
     times = jnp.arange(length, dtype=jnp.int32).reshape(length, *(1,) * (lengths.ndim - 1))
     places = (lengths - 1 - times) % max(length, 1)
 
-    def turn(x: jax.Array) -> jax.Array:
+    def reverse(x: jax.Array) -> jax.Array:
         return jnp.take_along_axis(
             x, places.reshape(places.shape + (1,) * (x.ndim - places.ndim)), axis=0
         )
 
-    return jax.tree.map(turn, tree)
+    return jax.tree.map(reverse, tree)

@@ -1,10 +1,10 @@
-"""Another library's cell as a `Cell`: what the adapters share.
+"""Another library's cell as a `Cell`: shared by the adapters.
 
     carry_t, y_t, params_t = step(params_{t-1}, keys_t, carry_{t-1}, x_t)
 
-A foreign module may do more in a step than a `Cell`: show what it does not carry, count
-steps, draw random numbers, keep running statistics. What a step changes is state; what
-it leaves alone is parameters. Which is which is seen by tracing one step.
+A foreign module may do more in a step than a `Cell`: output what it does not carry, count
+steps, draw random numbers, keep running statistics. Variables that a step changes are
+state, the others parameters, which is determined by tracing one step.
 """
 
 import contextlib
@@ -30,11 +30,11 @@ class ForeignState(NamedTuple):
     Attributes:
       carry: leaves `[B, ...]`, in the library's own structure.
       y: the output of the last step, leaves `[B, ...]`, zeros before the first; None in
-        place of every leaf that is a leaf of the carry.
+        place of every leaf that is also a leaf of the carry.
       params: those parameters that a step changes (counters, random streams, running
-        statistics), None in place of the others. They belong to no member of the
-        batch: neither masked nor reset.
-      clock: steps taken, of which the keys of a step are drawn; None without keys.
+        statistics), None in place of the others. They have no batch axes, and are neither
+        masked nor reset.
+      clock: number of steps taken, folded into the keys; None without keys.
     """
 
     carry: Carry
@@ -44,13 +44,13 @@ class ForeignState(NamedTuple):
 
 
 class Foreign(NamedTuple):
-    """A module of another library, taken apart.
+    """A module of another library as pure functions.
 
     Attributes:
       init: `key -> params`, every variable of the module.
       carry: `(params, batch_shape) -> carry`.
       step: `(params, keys, carry, x) -> (carry, y, params)`.
-      held: `params -> params`, with no gradient to those that are not to be trained.
+      held: `params -> params`, with the gradient stopped for those that are not trained.
     """
 
     init: Callable[[jax.Array], Params]
@@ -64,16 +64,16 @@ def foreign_cell(module: Foreign, like: Params, example: Inputs, *, keys: Keys =
 
     Args:
       module: the module.
-      like: parameters as `init` gives them; only structure, shapes and dtypes are read.
-      example: the input of one step without batch axes; only shapes and dtypes are read.
-      keys: pytree of keys; each step is given others, folded with the number of steps
-        taken. None for a module that is given none.
+      like: parameters like those of `init`; only structure, shapes and dtypes are used.
+      example: the input of one step without batch axes; only shapes and dtypes are used.
+      keys: pytree of keys, folded with the number of steps taken at each step. None for a
+        module without keys.
 
     Returns:
       A cell without a kernel.
 
     Raises:
-      TypeError: a step does not give back what it was given.
+      TypeError: a step does not keep structure, shapes and dtypes.
     """
     seen = _look(module, like, example, keys)
     structure: Any = jax.tree.structure(like)
@@ -116,10 +116,10 @@ def foreign_cell(module: Foreign, like: Params, example: Inputs, *, keys: Keys =
 
 
 def check_example(example: Inputs) -> None:
-    """Refuses what is no input of a step.
+    """Raises if a value is not the input of a step.
 
     Raises:
-      TypeError: there is no array, or something else.
+      TypeError: it holds no array, or anything else.
     """
     check_arrays("example", example)
     if not jax.tree.leaves(example):
@@ -131,13 +131,13 @@ def check_example(example: Inputs) -> None:
 
 @contextlib.contextmanager
 def tried(example: Inputs) -> Iterator[None]:
-    """Says on which input a module failed."""
+    """Adds a note to errors of the module that names its input."""
     try:
         yield
     except Exception as error:
         error.add_note(
             f"example: expected the input of one step as the module takes it, got "
-            f"{describe(example)}; what stands above is the module's"
+            f"{describe(example)}; the error above is the module's"
         )
         raise
 
@@ -154,11 +154,11 @@ def _fold_in(clock: jax.Array, key: jax.Array) -> jax.Array:
 
 
 class _Seen(NamedTuple):
-    """What one step does with its leaves.
+    """How one step treats its leaves.
 
     Attributes:
       structure: of y.
-      places: for each leaf of y, the leaf of the carry that it is, or None.
+      places: for each leaf of y, the index of the same leaf in the carry, or None.
       changes: for each leaf of the parameters, whether a step changes it.
     """
 
@@ -167,28 +167,28 @@ class _Seen(NamedTuple):
     changes: list[bool]
 
     def stored(self, y: Any) -> Any:
-        """`y`, with None for what the carry tells."""
+        """`y`, with None for leaves that are also in the carry."""
         leaves = zip(jax.tree.leaves(y), self.places, strict=True)
         return self.structure.unflatten([leaf if place is None else None for leaf, place in leaves])
 
     def shown(self, carry: Carry, stored: Any) -> Any:
-        """The whole y."""
+        """All of y, restored from the carry and `stored`."""
         rest, own = jax.tree.leaves(carry), iter(jax.tree.leaves(stored))
         return self.structure.unflatten(
             [next(own) if place is None else rest[place] for place in self.places]
         )
 
     def changed(self, params: Params) -> Params:
-        """`params`, with None for what no step changes."""
+        """`params`, with None for leaves that no step changes."""
         leaves, structure = jax.tree.flatten(params)
         pairs = zip(leaves, self.changes, strict=True)
         return jax.tree.unflatten(structure, [leaf if moves else None for leaf, moves in pairs])
 
 
 def _look(module: Foreign, params: Params, example: Inputs, keys: Keys) -> _Seen:
-    batch = (2,)  # Not 1, where a mean over the batch would seem to leave things as they are.
+    batch = (2,)  # Not 1, where a mean over the batch might be traced as the identity.
     carry = jax.eval_shape(lambda p: module.carry(p, batch), params)
-    found: list[_Seen] = []
+    seen: list[_Seen] = []
 
     def look(params: Params, carry: Carry, x: Inputs) -> None:
         after, y, params_after = module.step(params, keys, carry, x)
@@ -196,13 +196,13 @@ def _look(module: Foreign, params: Params, example: Inputs, keys: Keys) -> _Seen
             if signature(new) != signature(old):
                 raise TypeError(
                     f"{name}: expected a step to keep {describe(old)}, got {describe(new)}; make "
-                    "the module give back the structure, shapes and dtypes it is given, and the "
+                    "the module return the structure, shapes and dtypes it is given, and the "
                     f"example, {describe(example)}, an input of its kind"
                 )
         place = {id(leaf): number for number, leaf in enumerate(jax.tree.leaves(after))}
         leaves, structure = jax.tree.flatten(y)
         pairs = zip(jax.tree.leaves(params_after), jax.tree.leaves(params), strict=True)
-        found.append(
+        seen.append(
             _Seen(
                 structure,
                 [place.get(id(leaf)) for leaf in leaves],
@@ -211,4 +211,4 @@ def _look(module: Foreign, params: Params, example: Inputs, keys: Keys) -> _Seen
         )
 
     jax.eval_shape(look, params, carry, spread(example, batch))
-    return found[0]
+    return seen[0]

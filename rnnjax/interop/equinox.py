@@ -1,10 +1,10 @@
-"""Equinox's cells: any of them as a `Cell`, and the weights of the standard ones.
+"""Equinox's cells: any as a `Cell`, and weights to and from the standard ones.
 
     Equinox   weight_ih [GH, D]      weight_hh [GH, H]      bias [GH]    bias_n [H]
     rnnjax    W_xh = weight_ih^T     W_hh = weight_hh^T     b_h          b_hn
 
-The gates stand in the same order, i f g o and r z n; a GRU resets after the product.
-Equinox itself is needed by `equinox_cell` alone.
+The gates are in the same order, i f g o and r z n; a GRU resets after the product. Only
+`equinox_cell` needs Equinox itself.
 """
 
 from collections.abc import Callable, Mapping
@@ -41,7 +41,7 @@ def equinox_cell(
         hidden_t = module(x_t, hidden_{t-1})          for each member of the batch
 
     The parameters are the module's arrays, `eqx.filter(module, eqx.is_array)`; the state
-    is what the module carries, with batch axes.
+    is the module's hidden state, with batch axes.
 
     >>> import equinox as eqx, jax, jax.numpy as jnp, rnnjax
     >>> from rnnjax.interop.equinox import equinox_cell
@@ -55,7 +55,7 @@ def equinox_cell(
     >>> outputs.shape
     (50, 16, 32)
 
-    A module that is there already is its own constructor:
+    For an existing module, `make` returns it:
 
     >>> module = eqx.nn.GRUCell(8, 32, key=jax.random.key(0))
     >>> cell = equinox_cell(lambda key: module, lambda module: jnp.zeros(32))
@@ -63,22 +63,22 @@ def equinox_cell(
 
     Args:
       make: `key -> module`, called as `(x, hidden) -> hidden`, neither with batch axes.
-      hidden: `module -> h_0` of one member, any pytree of arrays, at least one; it may be
-        a parameter of the module. A random key among them is split, one for each member.
-      output: `hidden -> [B, H]`, what to show; the whole of it unless told.
+      hidden: `module -> h_0` of one member, any pytree of at least one array; it may be a
+        parameter of the module. A random key in it is split, one for each member.
+      output: `hidden -> [B, H]`, the output; by default all of `hidden`.
 
     Returns:
       A cell without a kernel.
 
     Raises:
-      TypeError: no module of Equinox, or nothing that it carries.
+      TypeError: `make` returns no Equinox module, or `hidden` no array.
     """
     import equinox as eqx
 
     check_function("make", make, "key", "pass one that makes the module")
     check_function("hidden", hidden, "module", "pass one that gives h_0 of one member")
     if output is not None:
-        check_function("output", output, "hidden", "pass one that gives what to show")
+        check_function("output", output, "hidden", "pass one that gives the output")
     shapes = eqx.filter_eval_shape(make, jax.random.key(0))
     if not isinstance(shapes, eqx.Module):
         raise TypeError(f"make: expected an equinox.Module, got {shapes!r}")
@@ -117,10 +117,10 @@ def _for_every_member(leaf: jax.Array, batch: Batch) -> jax.Array:
 
 
 def from_equinox(arrays: Mapping[str, Any]) -> Loaded:
-    """The layer that computes what a standard cell of Equinox computes, and its parameters.
+    """The layer that computes the same as a standard Equinox cell, and its parameters.
 
-    Unlike `equinox_cell`, this is a recurrence of this library, whose input product is
-    taken for many steps at once.
+    Unlike `equinox_cell`, this is a recurrence of this library, which computes its input
+    product for many steps at once.
 
     >>> import equinox as eqx, jax, jax.numpy as jnp
     >>> from rnnjax.interop.equinox import from_equinox, to_equinox
@@ -136,20 +136,21 @@ def from_equinox(arrays: Mapping[str, Any]) -> Loaded:
 
     Args:
       arrays: `vars(module)` of an `eqx.nn.GRUCell` or `eqx.nn.LSTMCell`, or its arrays by
-        name. Without biases (None, or none) the layer's are zeros. They are copied.
+        name. Without biases (None, or missing) the layer's are zeros. They are copied.
 
     Raises:
-      ValueError: not the names of such a cell; an array is missing, too much, or of a
-        shape or dtype that does not fit; all are named.
-      TypeError: `arrays` is no mapping, as a module is not, or an entry no array of numbers.
+      ValueError: the names are not those of such a cell; an array is missing, unexpected, or
+        of a wrong shape or dtype; all are named.
+      TypeError: `arrays` is not a mapping (a module is not), or an entry not an array of
+        numbers.
     """
     check_mapping("arrays", arrays, FROM_MODULE)
-    found = {
+    weights = {
         name: to_numpy(name, array)
         for name, array in arrays.items()
         if array is not None and name not in _SIZES
     }
-    rows, hidden = matrix_shape(found.get("weight_hh"))
+    rows, hidden = matrix_shape(weights.get("weight_hh"))
     kinds: dict[int, Any] = {
         gates: kind for kind, gates in GATES.items() if kind in (LSTMParams, GRUParams)
     }
@@ -157,39 +158,38 @@ def from_equinox(arrays: Mapping[str, Any]) -> Loaded:
     if kind is None or rows % hidden:
         raise ValueError(
             "arrays: expected weight_hh [3H, H] of an eqx.nn.GRUCell or [4H, H] of an LSTMCell, "
-            f"got {describe(found)}; {FROM_MODULE}"
+            f"got {describe(weights)}; {FROM_MODULE}"
         )
     biases: dict[str, Shape] = {"bias": (rows,)}
     if rows == 3 * hidden:
         biases["bias_n"] = (hidden,)
     shapes: dict[str, Shape] = {
-        "weight_ih": (rows, other_size(found.get("weight_ih"), rows, axis=1)),
+        "weight_ih": (rows, other_size(weights.get("weight_ih"), rows, axis=1)),
         "weight_hh": (rows, hidden),
     }
     check_entries(
-        found,
-        shapes | biases if found.keys() & biases.keys() else shapes,
+        weights,
+        shapes | biases if weights.keys() & biases.keys() else shapes,
         what=f"an Equinox cell of hidden size {hidden}, {kind.__name__} here",
         remedy=FROM_MODULE,
     )
-    W_xh, W_hh = found["weight_ih"].T, found["weight_hh"].T
+    W_xh, W_hh = weights["weight_ih"].T, weights["weight_hh"].T
     return load(
-        kind(W_xh, W_hh, *(found.get(n, np.zeros(s, W_hh.dtype)) for n, s in biases.items()))
+        kind(W_xh, W_hh, *(weights.get(n, np.zeros(s, W_hh.dtype)) for n, s in biases.items()))
     )
 
 
 def to_equinox(params: Params) -> dict[str, np.ndarray]:
-    """The arrays of the `eqx.nn.LSTMCell` or `eqx.nn.GRUCell` that computes what these do.
+    """The arrays of the `eqx.nn.LSTMCell` or `eqx.nn.GRUCell` that computes the same.
 
-    The module has `use_bias=True`; `from_equinox` shows how to put them there.
+    The module has `use_bias=True`; `from_equinox` shows how to insert them.
 
     Args:
       params: of `lstm`, or of `gru` with `reset_after=True`.
 
     Raises:
       TypeError: the parameters of another cell.
-      ValueError: a projection, or a reset before the product, for which Equinox has no
-        place.
+      ValueError: a projection, or a reset before the product, which Equinox does not support.
     """
     kind = GRUParams if isinstance(params, GRUParams) else LSTMParams
     fields = check_params(params, kind, "an LSTMCell or a GRUCell of Equinox")

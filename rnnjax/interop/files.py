@@ -1,10 +1,10 @@
-"""Arrays by name in files that hold nothing but arrays: .safetensors, .npz, HDF5 (Keras).
+"""Arrays by name in files that hold only arrays: .safetensors, .npz, HDF5 (Keras).
 
-Of a .keras file, what it tells of the model beside its weights.
+Also the config of the model in a .keras file.
 
-Reading executes nothing, and allocates no more than the size of the file allows. An .npz has
-a checksum of each array; of a number in the others nothing tells whether it was changed. The
-packages safetensors and h5py are imported where a file of theirs is met
+Reading executes no code, and allocates no more than the size of the file allows. An .npz has
+a checksum for each array; in the other formats a changed number goes undetected. The
+packages safetensors and h5py are imported only for their files
 (`pip install "rnnjax[interop]"`).
 """
 
@@ -32,10 +32,10 @@ Arrays = dict[str, np.ndarray]
 Chosen = TypeVar("Chosen")
 Content = TypeVar("Content")
 
-# How much larger than its file an .npz may be; `np.savez_compressed` makes trained weights
-# some percent smaller, and a zip bomb a thousand times.
+# The largest ratio of the size of an .npz's arrays to the file: `np.savez_compressed` makes
+# trained weights a few percent smaller, a zip bomb a thousand times.
 EXPANSION = 50
-# Where all weights are still zeros, a small file may hold far more than that.
+# Always allowed: where all weights are still zeros, the ratio of a small file is far larger.
 SMALL_BYTES = 2**20
 
 PICKLES = (".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt", ".joblib")
@@ -45,15 +45,15 @@ def read(path: str | os.PathLike[str]) -> Arrays:
     """The arrays in a file, by name.
 
     Args:
-      path: `.safetensors`; `.npz`; `.h5` or `.hdf5`, `.weights.h5` of Keras among them,
-        whose names are those of the groups, "layers/lstm/cell/vars/0".
+      path: `.safetensors`; `.npz`; `.h5` or `.hdf5`, such as Keras's `.weights.h5`; names
+        there are paths of groups, "layers/lstm/cell/vars/0".
 
     Returns:
       Arrays in the dtypes of the file, bfloat16 included.
 
     Raises:
-      ValueError: a file of another kind, a pickle among them; one that is cut short,
-        damaged, or claims to hold more than it does; a folder, a pipe or a device.
+      ValueError: a file of another kind, such as a pickle; one that is truncated, damaged, or
+        claims to hold more than it does; a folder, a pipe or a device.
       TypeError: `path` is not a path.
       ImportError: the package that reads this kind is not installed.
       OSError: the file cannot be opened.
@@ -63,13 +63,13 @@ def read(path: str | os.PathLike[str]) -> Arrays:
 
 
 def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """What a `.keras` file tells of a model's layers, as plain dictionaries.
+    """The config of the model in a `.keras` file, as plain dictionaries.
 
-    `rnnjax.interop.keras.layer_config` takes out one of them. The weights lie in the same
-    file, `python -m zipfile -e NAME.keras .` takes out "model.weights.h5" for `read`.
+    `rnnjax.interop.keras.layer_config` extracts that of one layer. The weights are in the
+    same file: `python -m zipfile -e NAME.keras .` extracts "model.weights.h5" for `read`.
 
     Raises:
-      ValueError: a file of another kind; one that is cut short, damaged, or claims to hold
+      ValueError: a file of another kind; one that is truncated, damaged, or claims to hold
         more than it does; a folder, a pipe or a device.
       TypeError: `path` is not a path.
       OSError: the file cannot be opened.
@@ -80,15 +80,16 @@ def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def write(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> None:
-    """Puts arrays into a file, whole or not at all: a file of that name stays till then.
+    """Writes arrays to a file atomically: until it is complete, an existing file is kept.
 
     Args:
       path: `.safetensors` or `.npz`.
-      arrays: of any library, by name; bfloat16 in `.safetensors` alone.
+      arrays: of any library, by name; bfloat16 only in `.safetensors`.
 
     Raises:
       ValueError: a file of another kind, or a dtype that it cannot hold.
-      TypeError: `path` is not a path, a name not a string, or an entry no array of numbers.
+      TypeError: `path` is not a path, a name not a string, or an entry not an array of
+        numbers.
       ImportError: the package that writes this kind is not installed.
       OSError: the file cannot be written.
     """
@@ -99,7 +100,7 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> None:
         if not isinstance(name, str):  # 1 and "1" would be two arrays of one name.
             raise TypeError(f"arrays: expected names that are strings, got {name!r}")
     content = writer({name: to_numpy(name, array) for name, array in arrays.items()})
-    # Its length is its own: that of the path may be the longest there can be.
+    # Not derived from the path, whose name may already have the maximal length.
     temporary = path.with_name(f".{uuid.uuid4().hex}")
     try:
         with temporary.open("xb") as stream:
@@ -108,14 +109,14 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> None:
             os.fsync(stream.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        error.filename = str(path)  # nobody knows the temporary one, and a full disk names none
+        error.filename = str(path)  # The caller does not know the temporary name.
         raise
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def _read_whole(path: Path, reader: Callable[[io.BufferedReader], Content], what: str) -> Content:
-    # To open a pipe waits for whoever writes to it, and a device may have no end.
+    # Opening a pipe blocks until there is a writer, and a device may be endless.
     if not stat.S_ISREG(path.stat().st_mode):
         raise ValueError(
             f"{path}: expected a file, got a folder, a pipe or a device; copy what it holds into "
@@ -126,7 +127,7 @@ def _read_whole(path: Path, reader: Callable[[io.BufferedReader], Content], what
             return reader(stream)
         except (ImportError, MemoryError):
             raise
-        except Exception as error:  # the readers raise whatever a damaged file brings about
+        except Exception as error:  # For a damaged file the readers may raise anything.
             raise ValueError(
                 f"{path}: expected a whole {path.suffix} file of {what}, got one that cannot be "
                 f"read: {error}"
@@ -165,32 +166,32 @@ def _package(name: str) -> Any:
 def _read_safetensors(stream: io.BufferedReader) -> Arrays:
     # It checks that header and file agree before it reads an array.
     arrays: Arrays = _package("safetensors.numpy").load_file(stream.name)
-    # But of two entries of one name it gives the last.
+    # But of two entries of the same name it returns the last.
     size = int.from_bytes(stream.read(8), "little")
     json.loads(stream.read(size), object_pairs_hook=_once)
     return arrays
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object, of which every name stands there once."""
-    found: dict[str, Any] = {}
+    """A JSON object in which no name occurs twice."""
+    entries: dict[str, Any] = {}
     for name, value in pairs:
-        if name in found:
+        if name in entries:
             raise ValueError(f"{name}: expected one entry of each name, got two")
-        found[name] = value
-    return found
+        entries[name] = value
+    return entries
 
 
 def _write_safetensors(arrays: Arrays) -> bytes:
-    # It writes what lies in memory, whatever the strides.
+    # safetensors writes the memory as it is, ignoring strides.
     whole = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     package = _package("safetensors.numpy")
     try:
         content: bytes = package.save(whole)
     except package.SafetensorError as error:
-        found = {name: str(array.dtype) for name, array in arrays.items()}
+        dtypes = {name: str(array.dtype) for name, array in arrays.items()}
         raise ValueError(
-            f"arrays: expected dtypes that .safetensors can hold, got {found}: {error}"
+            f"arrays: expected dtypes that .safetensors can hold, got {dtypes}: {error}"
         ) from error
     return content
 
@@ -211,17 +212,17 @@ def _read_npz(stream: io.BufferedReader) -> Arrays:
 
 
 def _members(file: zipfile.ZipFile, stream: io.BufferedReader) -> list[zipfile.ZipInfo]:
-    """What a zip holds, if that is no more than its size allows."""
+    """The members of a zip, if they claim no more than its size allows."""
     size, members = os.fstat(stream.fileno()).st_size, file.infolist()
     total, room = sum(m.file_size for m in members), max(SMALL_BYTES, EXPANSION * size)
     if total > room:
         raise ValueError(f"{size} bytes claim to hold {total}, more than {room}")
     for member in members:
-        # Of the others, zipfile unpacks all that it has read, however large.
+        # With other methods, zipfile unpacks everything it has read, of any size.
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise ValueError(f"{member.filename}: expected it stored or deflated")
-    # Damage can hide members, as inside a comment of another; but the record at the end of a zip
-    # tells how many there are (0xFFFF where they are too many), and where there are none it is all.
+    # Damage can hide members, as inside the comment of another; but the record at the end of a
+    # zip holds their number (0xFFFF if too large), and is the whole file if there are none.
     end = stream.seek(-22 - len(file.comment), os.SEEK_END)
     count = int.from_bytes(stream.read(22)[10:12], "little")
     if count not in (len(members), 0xFFFF) or (end and not members):
@@ -274,7 +275,7 @@ def _read_h5(stream: io.BufferedReader) -> Arrays:
                 if not isinstance(group.get(key, getlink=True), h5py.HardLink):
                     raise ValueError(f"{name}: expected an array, got a link to elsewhere")
                 item = group[key]
-                # Two names of one array would count, and a loop never end.
+                # Two names of one array would count twice, and a cycle would never end.
                 address = h5py.h5o.get_info(item.id).addr
                 if address in seen:
                     raise ValueError(f"{name}: expected an entry of its own, got one seen before")
@@ -292,7 +293,7 @@ def _read_h5(stream: io.BufferedReader) -> Arrays:
 
 
 def _check_dataset(name: str, dataset: Any, h5d: Any) -> int:
-    """How many bytes a dataset takes, which must lie in the file as they are."""
+    """The size of a dataset in bytes, which must be stored contiguously and uncompressed."""
     if not _is_bfloat16(dataset):
         _check_numbers(name, dataset.dtype)
     plan = dataset.id.get_create_plist()
@@ -316,7 +317,7 @@ def _read_dataset(dataset: Any) -> np.ndarray:
 
 
 def _is_bfloat16(dataset: Any) -> bool:
-    # HDF5 has none: Keras writes two bytes, and beside them what they mean.
+    # HDF5 has no bfloat16: Keras writes two opaque bytes, with the dtype as an attribute.
     return bool(dataset.dtype == np.dtype("V2") and dataset.attrs.get("dtype") == "bfloat16")
 
 
@@ -332,11 +333,11 @@ def _check_numbers(name: str, dtype: np.dtype) -> None:
 
 def _read_keras_config(stream: io.BufferedReader) -> dict[str, Any]:
     with zipfile.ZipFile(stream) as file:
-        found = [m for m in _members(file, stream) if m.filename == "config.json"]
-        if len(found) != 1:
-            raise ValueError(f"expected one config.json, got {len(found)}")
-        with file.open(found[0]) as opened:
-            content = opened.read(found[0].file_size)
+        configs = [m for m in _members(file, stream) if m.filename == "config.json"]
+        if len(configs) != 1:
+            raise ValueError(f"expected one config.json, got {len(configs)}")
+        with file.open(configs[0]) as opened:
+            content = opened.read(configs[0].file_size)
         config = json.loads(content, object_pairs_hook=_once)
     if not isinstance(config, dict):
         raise ValueError(f"config.json: expected an object, got {type(config).__name__}")

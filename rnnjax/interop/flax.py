@@ -1,11 +1,11 @@
-"""Flax's cells, linen and nnx: any of them as a `Cell`, and the weights of the standard ones.
+"""Flax's cells, linen and nnx: any as a `Cell`, and weights to and from the standard ones.
 
     linen LSTMCell     i{i,f,g,o} kernel [D, H]       h{i,f,g,o} kernel [H, H], bias [H]
     linen GRUCell      i{r,z,n} kernel, bias          h{r,z,n} kernel, hn bias
     linen SimpleCell   i kernel, bias                 h kernel
-    nnx                dense_i, dense_h: one block of columns a gate, as here
+    nnx                dense_i, dense_h: one block of columns per gate, as here
 
-The gates stand in this library's order, and a GRU resets after the product. nnx's GRUCell
+The gates are in this library's order, and a GRU resets after the product. nnx's GRUCell
 has no b_hn, the bias of that product.
 """
 
@@ -45,8 +45,9 @@ def linen_cell(
         (carry_t, y_t), variables_t = module.apply(variables_{t-1}, carry_{t-1}, x_t)
 
     The parameters are the module's variables, `{"params": ..., "batch_stats": ...}`, as
-    `module.init` gives them and as they are saved. Collections other than "params" take
-    no gradient; what a step changes of them is state, and begins at the values given.
+    `module.init` returns them and as they are saved. Collections other than "params" have
+    no gradient; those of their leaves that a step changes are state, and start at the given
+    values.
 
     >>> import jax, jax.numpy as jnp, rnnjax
     >>> from flax import linen as nn
@@ -61,19 +62,19 @@ def linen_cell(
     Args:
       module: called as `(carry, x) -> (carry, y)`, with `initialize_carry(key, shape)`.
       example: the input of one step without batch axes, `[D]`; only its shape and dtype
-        are read. They tell where the batch axes end.
-      rngs: a key for each random stream of the module, such as "dropout". Each step
-        draws from them anew. For other masks at every training step, make the cell in
-        the loss, of keys that come with the batch.
+        are used, to determine where the batch axes end.
+      rngs: a key for each random stream of the module, such as "dropout". Each step draws
+        new numbers. For new masks at every training step, make the cell inside the loss,
+        from keys in the batch.
       carry_key: draws the carry, if the module's `carry_init` is random; every `start`
-        draws from it, and so begins alike. `jax.random.key(0)` unless given.
+        draws the same one. By default `jax.random.key(0)`.
 
     Returns:
       A cell without a kernel; its state is `rnnjax.interop.ForeignState`.
 
     Raises:
-      TypeError: the module is no cell of linen's, `example` no array, a key none, or a step
-        does not give back what it was given.
+      TypeError: the module is not a linen cell, `example` not an array, a key not a key, or a
+        step does not keep structure, shapes and dtypes.
     """
     _check_module(module, linen.Module, "flax.linen")
     check_example(example)
@@ -119,11 +120,11 @@ def nnx_cell(
 
         carry_t, y_t = module(carry_{t-1}, x_t)
 
-    The parameters are the module's whole state, as `nnx.state(module)` gives it and
-    `nnx.update(module, params)` puts it back. What is no `nnx.Param` takes no gradient;
-    what a step changes (counters, the streams of `nnx.Rngs`) is state, begins at the
-    values given, and goes on from step to step as in a loop over the module. The
-    module itself is never changed.
+    The parameters are the module's whole state, as `nnx.state(module)` returns it and
+    `nnx.update(module, params)` writes it back. Variables other than `nnx.Param` have no
+    gradient; those that a step changes (counters, the streams of `nnx.Rngs`) are state,
+    start at the given values, and change from step to step as in a loop over the module.
+    The module itself is never modified.
 
     >>> import jax, jax.numpy as jnp, rnnjax
     >>> from flax import nnx
@@ -134,32 +135,32 @@ def nnx_cell(
     >>> outputs.shape
     (50, 16, 32)
 
-    A module that is there already is its own constructor:
+    For an existing module, `make` returns it:
 
     >>> module = nnx.GRUCell(8, 32, rngs=nnx.Rngs(0))
     >>> cell = nnx_cell(lambda rngs: module, jnp.zeros(8))
     >>> final, outputs = rnnjax.unroll(cell, nnx.state(module), jnp.ones((50, 16, 8)))
 
     Args:
-      make: `rngs -> module`, called once here to see what it makes. The module is called
-        as `(carry, x) -> (carry, y)`, and has `initialize_carry(shape, rngs)`.
+      make: `rngs -> module`, called once here to inspect the module, which is called as
+        `(carry, x) -> (carry, y)`, and has `initialize_carry(shape, rngs)`.
       example: the input of one step without batch axes, `[D]`; only its shape and dtype
-        are read. They tell where the batch axes end.
+        are used, to determine where the batch axes end.
       carry_key: draws the carry, if the module's `carry_init` is random; every `start`
-        draws from it, and so begins alike. `jax.random.key(0)` unless given.
+        draws the same one. By default `jax.random.key(0)`.
 
     Returns:
       A cell without a kernel; its state is `rnnjax.interop.ForeignState`.
 
     Raises:
-      TypeError: the module is no cell of nnx's, `example` no array, the key none, or a step
-        does not give back what it was given.
+      TypeError: the module is not an nnx cell, `example` not an array, `carry_key` not a key,
+        or a step does not keep structure, shapes and dtypes.
     """
     check_function("make", make, "rngs", "pass one that makes the module")
     check_example(example)
     carry_key = jax.random.key(0) if carry_key is None else carry_key
     check_key("carry_key", carry_key)
-    # Not under a trace, where nnx takes a plain array for a constant.
+    # Not under a trace, where nnx treats a plain array as a constant.
     module = make(nnx.Rngs(carry_key))
     _check_module(module, nnx.Module, "flax.nnx")
     taken = take_nnx(make, module, example, carry_key)
@@ -173,7 +174,7 @@ def take_nnx(
     example: Inputs,
     carry_key: jax.Array,
 ) -> Foreign:
-    """A cell of `flax.nnx`, taken apart; `module` is one that `make` has made."""
+    """A cell of `flax.nnx` as pure functions; `module` is a result of `make`."""
     graph, like = nnx.split(module)
 
     def init(key: jax.Array) -> Params:
@@ -182,7 +183,7 @@ def take_nnx(
             raise TypeError(
                 f"make: expected a module with the variables {describe(like)}, got "
                 f"{describe(params)}; make it of the same parts every time, and under `jit` with "
-                "arrays in nnx.Variable alone"
+                "arrays only in nnx.Variable"
             )
         return params
 
@@ -203,12 +204,12 @@ def take_nnx(
 
 
 def _copy(state: Params) -> Params:
-    """The same arrays in other variables: nnx would write into those it is given."""
+    """The same arrays in new variables: nnx would modify the given ones."""
     return jax.tree.map(lambda leaf: leaf, state)
 
 
 def _shape(example: Inputs, batch: Batch) -> tuple[int, ...]:
-    """What `initialize_carry` asks for: the shape of the input with its batch axes."""
+    """The argument of `initialize_carry`: the shape of the input with its batch axes."""
     return (*batch, *jnp.shape(jax.tree.leaves(example)[0]))
 
 
@@ -221,18 +222,18 @@ def _check_module(module: Any, kind: type, library: str) -> None:
 
 
 class Layout(NamedTuple):
-    """Where a cell of Flax keeps the blocks of columns that stand side by side here.
+    """Where a Flax cell keeps the blocks of columns that are concatenated here.
 
     Attributes:
       kind: of the parameters.
-      names: of the blocks of each field; a field that is missing has none.
+      names: of the blocks of each field; a missing field has none.
     """
 
     kind: Any
     names: Mapping[str, tuple[str, ...]]
 
     def join(self, named: Mapping[str, Any]) -> Any:
-        """The parameters, of arrays by Flax's names; b_hn = 0 for a GRU that has none."""
+        """The parameters, from arrays by Flax's names; b_hn = 0 for a GRU that has none."""
         fields = {
             field: jnp.concatenate([named[name] for name in block], axis=-1)
             for field, block in self.names.items()
@@ -268,7 +269,7 @@ LAYOUTS: dict[type, Layout] = {
     linen.OptimizedLSTMCell: _LINEN_LSTM,
     linen.GRUCell: _by_gate(GRUParams, "rzn", "i", b_hn=("hn/bias",)),
     nnx.SimpleCell: _in_blocks(ElmanParams, "dense_i"),
-    # `if` is a word of Python's.
+    # `if` is a keyword of Python.
     nnx.LSTMCell: _LINEN_LSTM._replace(
         names={
             field: tuple(name.replace("if/", "if_/") for name in names)
@@ -281,11 +282,11 @@ LAYOUTS: dict[type, Layout] = {
 
 
 def from_flax(cell: Any, tree: Mapping[str, Any]) -> Loaded:
-    """The layer that computes what a standard cell of Flax computes, and its parameters.
+    """The layer that computes the same as a standard Flax cell, and its parameters.
 
-    Unlike `linen_cell` and `nnx_cell`, this is a recurrence of this library, whose input
-    product is taken for many steps at once. A `residual` SimpleCell becomes an Elman
-    network whose W_hh has 1 added to its diagonal; an nnx.GRUCell a GRU with b_hn = 0.
+    Unlike `linen_cell` and `nnx_cell`, this is a recurrence of this library, which computes
+    its input product for many steps at once. A `residual` SimpleCell becomes an Elman
+    network with 1 added to the diagonal of W_hh; an nnx.GRUCell a GRU with b_hn = 0.
 
     >>> import jax, jax.numpy as jnp
     >>> from flax import linen as nn
@@ -296,24 +297,24 @@ def from_flax(cell: Any, tree: Mapping[str, Any]) -> Loaded:
     >>> state, outputs = layer.apply(params, jnp.ones((50, 16, 8)))
 
     Args:
-      cell: SimpleCell, LSTMCell, OptimizedLSTMCell or GRUCell, of linen or nnx; it tells
-        the size and the activation.
+      cell: SimpleCell, LSTMCell, OptimizedLSTMCell or GRUCell, of linen or nnx; it
+        determines the size and the activation.
       tree: its weights, nested by name: the collection "params" of linen, `nnx.state(cell)`
         of nnx, or either read from a file. They are copied.
 
     Raises:
-      TypeError: another cell, which is named; it runs by `linen_cell` or `nnx_cell`.
-      ValueError: a gate that is no sigmoid, an activation that is no tanh, or a carry that
-        does not begin at zeros; a tree of which the cell's own is a part; an array that is
-        missing, too much, or of a shape or dtype that does not fit; all are named.
+      TypeError: another cell; run it by `linen_cell` or `nnx_cell`.
+      ValueError: a gate is not a sigmoid, an activation not tanh, or a carry not initialised
+        to zeros; the cell's weights are deeper inside the tree; an array is missing,
+        unexpected, or of a wrong shape or dtype; all are named.
     """
     layout = _layout(cell)
     kind, names = layout
-    found = _flat(tree)
-    _check_level(found, names["W_xh"][0], _title(cell))
+    named = _flat(tree)
+    _check_level(named, names["W_xh"][0], _title(cell))
     hidden = _hidden_size(cell)
     columns = GATES[kind] * hidden // len(names["W_xh"])
-    inputs = getattr(cell, "in_features", other_size(found.get(names["W_xh"][0]), columns, axis=0))
+    inputs = getattr(cell, "in_features", other_size(named.get(names["W_xh"][0]), columns, axis=0))
     shapes = expected_shapes(kind, inputs, hidden) | {"b_hn": (hidden,)}
     blocks = {
         name: (*shapes[field][:-1], shapes[field][-1] // len(block))
@@ -321,35 +322,35 @@ def from_flax(cell: Any, tree: Mapping[str, Any]) -> Loaded:
         for name in block
     }
     check_entries(
-        found,
+        named,
         blocks,
         what=f"the weights of {_title(cell)}",
         remedy=FROM_CELL,
     )
-    params = layout.join(found)
+    params = layout.join(named)
     params = params._replace(W_hh=params.W_hh + _skipped(cell, params.W_hh))
     activation = cell.activation_fn if kind is ElmanParams else None
     return load(params, activation=activation)
 
 
 def to_flax(cell: Any, params: Params) -> dict[str, dict[str, np.ndarray]]:
-    """The weights of a standard cell of Flax that computes what these parameters do.
+    """The weights of a standard Flax cell that computes the same as these parameters.
 
         variables = {"params": to_flax(cell, params)}          linen
         nnx.update(cell, to_flax(cell, params))                nnx
 
     Args:
-      cell: as in `from_flax`, of the sizes and the activation of the parameters.
+      cell: as in `from_flax`, with the sizes and the activation of the parameters.
       params: of `elman`, `lstm` or `gru`.
 
     Returns:
-      Arrays of numpy, nested by name.
+      Numpy arrays, nested by name.
 
     Raises:
       TypeError: another cell, or the parameters of another one.
-      ValueError: sizes that differ; a projection, a reset before the product, or for
-        nnx.GRUCell a b_hn that is not zero, for which Flax has no place; a gate that is no
-        sigmoid, an activation that is no tanh, or a carry that does not begin at zeros.
+      ValueError: sizes differ; a projection, a reset before the product, or for nnx.GRUCell
+        a nonzero b_hn, which Flax does not support; a gate is not a sigmoid, an activation
+        not tanh, or a carry not initialised to zeros.
     """
     kind, names = _layout(cell)
     fields = check_params(
@@ -390,11 +391,11 @@ def _layout(cell: Any) -> Layout:
             f"cell: expected one of {known} of Flax, got {_title(cell)}; `linen_cell` and "
             "`nnx_cell` run any other with the weights it has"
         )
-    wanted: dict[str, Any] = {"carry_init": jax.nn.initializers.zeros}
+    required: dict[str, Any] = {"carry_init": jax.nn.initializers.zeros}
     if layout.kind is not ElmanParams:
-        wanted |= {"gate_fn": jax.nn.sigmoid, "activation_fn": jnp.tanh}
-    for name, only in wanted.items():
-        # nnx has None for a carry of zeros.
+        required |= {"gate_fn": jax.nn.sigmoid, "activation_fn": jnp.tanh}
+    for name, only in required.items():
+        # In nnx, None means a carry of zeros.
         if getattr(cell, name) not in (only, None):
             raise ValueError(
                 f"cell: expected {name}={only.__name__}, got {getattr(cell, name)!r}; "
@@ -410,14 +411,14 @@ def _flat(tree: Mapping[str, Any]) -> dict[str, np.ndarray]:
     return {name: to_numpy(name, array) for name, array in by_name(tree).items()}
 
 
-def _check_level(found: Mapping[str, np.ndarray], first: str, title: str) -> None:
-    """Refuses a tree in which the cell's own is a part, and says which."""
-    above = [name.removesuffix(f"/{first}") for name in found if name.endswith(f"/{first}")]
-    if first in found or not above:
+def _check_level(named: Mapping[str, np.ndarray], first: str, title: str) -> None:
+    """Raises if the cell's weights are deeper inside the tree, and says where."""
+    above = [name.removesuffix(f"/{first}") for name in named if name.endswith(f"/{first}")]
+    if first in named or not above:
         return
     parts = ["".join(f'["{name}"]' for name in place.split("/")) for place in above]
     raise ValueError(
-        f"tree: expected the weights of {title}, got a tree that has them further in; pass "
+        f"tree: expected the weights of {title}, got a tree that has them deeper inside; pass "
         + " or ".join(f"tree{part}" for part in parts)
     )
 
@@ -428,7 +429,7 @@ def _hidden_size(cell: Any) -> int:
 
 
 def _skipped(cell: Any, W_hh: Any) -> np.ndarray:
-    """What a residual connection adds to W_hh."""
+    """The matrix that a residual connection adds to W_hh."""
     scale = 1 if getattr(cell, "residual", False) else 0
     return scale * np.eye(*W_hh.shape, dtype=W_hh.dtype)
 

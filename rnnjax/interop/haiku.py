@@ -1,12 +1,12 @@
-"""Haiku's cores: any of them as a `Cell`, and the weights of the standard ones.
+"""Haiku's cores: any as a `Cell`, and weights to and from the standard ones.
 
     Haiku VanillaRNN   linear w [D, H], b     linear_1 w [H, H], b      ReLU
     Haiku LSTM         linear w [D + H, 4H], b [4H]                     gates i g f o
     Haiku GRU          w_i [D, 3H]   w_h [H, 3H]   b [3H]               gates z r a
 
 The LSTM adds 1 to the forget gate, here part of b_h. The GRU resets before the product, and
-h_t = (1 - z) h_{t-1} + z a, so that the columns of z here have the opposite sign. Haiku
-itself is needed by `haiku_cell` alone.
+h_t = (1 - z) h_{t-1} + z a, so that the columns of z here have the opposite sign. Only
+`haiku_cell` needs Haiku itself.
 """
 
 import math
@@ -39,9 +39,7 @@ __all__ = ["haiku_cell", "from_haiku", "to_haiku"]
 # From i g f o to i f g o, and back.
 LSTM_ORDER = (0, 2, 1, 3)
 
-FROM_TRANSFORM = (
-    'pass the parameters as `hk.transform` gives them, {"lstm/linear": {"w": ..., "b": ...}}'
-)
+FROM_TRANSFORM = 'pass the parameters of `hk.transform`, {"lstm/linear": {"w": ..., "b": ...}}'
 
 
 @by_value
@@ -50,10 +48,10 @@ def haiku_cell(make: Callable[[], Any], example: Inputs, *, key: jax.Array | Non
 
         y_t, carry_t = core(x_t, carry_{t-1})
 
-    The parameters are `(params, state)`, as `hk.transform_with_state(...).init` gives
-    them: `(params, {})` for a core without state. What a step changes of Haiku's state
-    (counters, running statistics) is state here too, takes no gradient, and begins at the
-    values given.
+    The parameters are `(params, state)`, as `hk.transform_with_state(...).init` returns
+    them: `(params, {})` for a core without state. Leaves of Haiku's state that a step changes
+    (counters, running statistics) are state here too, have no gradient, and start at the
+    given values.
 
     >>> import haiku as hk, jax, jax.numpy as jnp, rnnjax
     >>> from rnnjax.interop.haiku import haiku_cell
@@ -64,19 +62,19 @@ def haiku_cell(make: Callable[[], Any], example: Inputs, *, key: jax.Array | Non
     ((50, 16, 32), (16, 32))
 
     Args:
-      make: `() -> core`, called within `hk.transform_with_state`. The core sees one batch
-        axis, whatever the sequence has.
+      make: `() -> core`, called within `hk.transform_with_state`. The core always sees
+        exactly one batch axis.
       example: the input of one step without batch axes, `[D]`; only its shape and dtype
-        are read. They tell where the batch axes end.
-      key: what `hk.next_rng_key` draws from, at each step anew. For other numbers at every
-        training step, make the cell in the loss, of a key that comes with the batch.
+        are used, to determine where the batch axes end.
+      key: for `hk.next_rng_key`, folded with the step. For new numbers at every training
+        step, make the cell inside the loss, from a key in the batch.
 
     Returns:
       A cell without a kernel; its state is `rnnjax.interop.ForeignState`.
 
     Raises:
-      TypeError: no core of Haiku, `example` no array, the key none, or a step does not give
-        back what it was given.
+      TypeError: `make` returns no Haiku core, `example` is not an array, `key` not a key, or
+        a step does not keep structure, shapes and dtypes.
     """
     import haiku as hk
 
@@ -122,60 +120,59 @@ def haiku_cell(make: Callable[[], Any], example: Inputs, *, key: jax.Array | Non
 
 
 def _join_rows(tree: Any, batch: Batch) -> Any:
-    """Leaves `[B, ...]` with the batch axes in one."""
+    """Leaves `[B, ...]` with the batch axes flattened into one."""
     if len(batch) == 1:
         return tree
     return jax.tree.map(lambda x: x.reshape(math.prod(batch), *x.shape[len(batch) :]), tree)
 
 
 def _spread_rows(tree: Any, batch: Batch) -> Any:
-    """What `_join_rows` joined, parted."""
+    """The inverse of `_join_rows`."""
     if len(batch) == 1:
         return tree
     return jax.tree.map(lambda x: x.reshape(*batch, *x.shape[1:]), tree)
 
 
 def from_haiku(params: Mapping[str, Mapping[str, Any]], name: str) -> Loaded:
-    """The layer that computes what a standard core of Haiku computes, and its parameters.
+    """The layer that computes the same as a standard Haiku core, and its parameters.
 
-    Unlike `haiku_cell`, this is a recurrence of this library, whose input product is taken
-    for many steps at once.
+    Unlike `haiku_cell`, this is a recurrence of this library, which computes its input
+    product for many steps at once.
 
     Args:
-      params: as `hk.transform(...).init` gives them, of a whole model if you like. They
-        are copied.
-      name: of the core's module, "lstm", or "net/~/lstm" in a module of your own.
+      params: from `hk.transform(...).init`, possibly of a whole model. They are copied.
+      name: of the core's module, "lstm", or "net/~/lstm" inside another module.
 
     Raises:
       ValueError: the names are not those of a VanillaRNN, an LSTM or a GRU; an array is
-        missing, too much, or of a shape or dtype that does not fit; all are named.
-      TypeError: `params` is no mapping of such mappings, an entry no array of numbers, or
-        `name` no string.
+        missing, unexpected, or of a wrong shape or dtype; all are named.
+      TypeError: `params` is not a mapping of mappings, an entry not an array of numbers, or
+        `name` not a string.
     """
     as_text("name", name)
     check_mapping("params", params, FROM_TRANSFORM)
     for module, entries in params.items():
         check_mapping(f"params[{module!r}]", entries, FROM_TRANSFORM)
-    found = {
+    arrays = {
         f"{module}/{entry}".removeprefix(f"{name}/"): to_numpy(f"{module}/{entry}", array)
         for module, entries in params.items()
         for entry, array in entries.items()
         if f"{module}/".startswith(f"{name}/")
     }
-    if found.keys() & {"w_i", "w_h"}:
-        return load(_take_gru(found, name))
-    if "linear_1/w" in found:
-        return load(_take_vanilla(found, name), activation=jax.nn.relu)
-    if "linear/w" in found:
-        return load(_take_lstm(found, name))
+    if arrays.keys() & {"w_i", "w_h"}:
+        return load(_take_gru(arrays, name))
+    if "linear_1/w" in arrays:
+        return load(_take_vanilla(arrays, name), activation=jax.nn.relu)
+    if "linear/w" in arrays:
+        return load(_take_lstm(arrays, name))
     raise ValueError(
         f"params: expected a VanillaRNN, an LSTM or a GRU of Haiku named {name!r}, got the arrays "
-        f"{sorted(found)} there, and modules {sorted(params)}; `haiku_cell` runs any other core"
+        f"{sorted(arrays)} there, and modules {sorted(params)}; `haiku_cell` runs any other core"
     )
 
 
 def to_haiku(params: Params, name: str) -> dict[str, dict[str, np.ndarray]]:
-    """The parameters of the standard core of Haiku that computes what these do.
+    """The parameters of the standard Haiku core that computes the same as these.
 
     An LSTM, a GRU, or a VanillaRNN, whose second bias is zero.
 
@@ -184,11 +181,11 @@ def to_haiku(params: Params, name: str) -> dict[str, dict[str, np.ndarray]]:
       name: of the core's module, "lstm".
 
     Returns:
-      Arrays of numpy, by module and name.
+      Numpy arrays, by module and name.
 
     Raises:
-      TypeError: the parameters of another cell, or `name` no string.
-      ValueError: a projection, or a reset after the product, for which Haiku has no place.
+      TypeError: the parameters of another cell, or `name` not a string.
+      ValueError: a projection, or a reset after the product, which Haiku does not support.
     """
     as_text("name", name)
     if isinstance(params, LSTMParams):
@@ -206,7 +203,7 @@ def to_haiku(params: Params, name: str) -> dict[str, dict[str, np.ndarray]]:
         names = {"w_i": "W_xh", "w_h": "W_hh", "b": "b_h"}
         return {
             name: {
-                own: reorder_gates(_turn_update(fields[field]), GRU_ORDER)
+                own: reorder_gates(_negate_update(fields[field]), GRU_ORDER)
                 for own, field in names.items()
             }
         }
@@ -218,55 +215,57 @@ def to_haiku(params: Params, name: str) -> dict[str, dict[str, np.ndarray]]:
     }
 
 
-def _take_lstm(found: Mapping[str, Any], name: str) -> LSTMParams:
-    rows, columns = matrix_shape(found.get("linear/w"))
+def _take_lstm(arrays: Mapping[str, Any], name: str) -> LSTMParams:
+    rows, columns = matrix_shape(arrays.get("linear/w"))
     hidden = columns // 4
     inputs = max(rows - hidden, 0)
     shapes = {"linear/w": (inputs + hidden, 4 * hidden), "linear/b": (4 * hidden,)}
-    _check(found, shapes, f"the LSTM {name!r} of Haiku, hidden size {hidden}")
-    w: Any = reorder_gates(found["linear/w"], LSTM_ORDER)
-    b_h: Any = _add_forget(reorder_gates(found["linear/b"], LSTM_ORDER), 1)
+    _check(arrays, shapes, f"the LSTM {name!r} of Haiku, hidden size {hidden}")
+    w: Any = reorder_gates(arrays["linear/w"], LSTM_ORDER)
+    b_h: Any = _add_forget(reorder_gates(arrays["linear/b"], LSTM_ORDER), 1)
     return LSTMParams(w[:inputs], w[inputs:], b_h)
 
 
-def _take_gru(found: Mapping[str, Any], name: str) -> GRUParams:
-    hidden = min(matrix_shape(found.get("w_h")))
+def _take_gru(arrays: Mapping[str, Any], name: str) -> GRUParams:
+    hidden = min(matrix_shape(arrays.get("w_h")))
     shapes = {
-        "w_i": (other_size(found.get("w_i"), 3 * hidden, axis=0), 3 * hidden),
+        "w_i": (other_size(arrays.get("w_i"), 3 * hidden, axis=0), 3 * hidden),
         "w_h": (hidden, 3 * hidden),
         "b": (3 * hidden,),
     }
-    _check(found, shapes, f"the GRU {name!r} of Haiku, hidden size {hidden}")
-    arrays: list[Any] = [_turn_update(reorder_gates(found[entry], GRU_ORDER)) for entry in shapes]
-    W_xh, W_hh, b_h = arrays
+    _check(arrays, shapes, f"the GRU {name!r} of Haiku, hidden size {hidden}")
+    weights: list[Any] = [
+        _negate_update(reorder_gates(arrays[entry], GRU_ORDER)) for entry in shapes
+    ]
+    W_xh, W_hh, b_h = weights
     return GRUParams(W_xh, W_hh, b_h, None)
 
 
-def _take_vanilla(found: Mapping[str, Any], name: str) -> ElmanParams:
-    hidden = matrix_shape(found.get("linear_1/w"))[1]
+def _take_vanilla(arrays: Mapping[str, Any], name: str) -> ElmanParams:
+    hidden = matrix_shape(arrays.get("linear_1/w"))[1]
     shapes = {
-        "linear/w": (other_size(found.get("linear/w"), hidden, axis=0), hidden),
+        "linear/w": (other_size(arrays.get("linear/w"), hidden, axis=0), hidden),
         "linear/b": (hidden,),
         "linear_1/w": (hidden, hidden),
     }
-    if "linear_1/b" in found:
+    if "linear_1/b" in arrays:
         shapes["linear_1/b"] = (hidden,)
-    _check(found, shapes, f"the VanillaRNN {name!r} of Haiku, hidden size {hidden}")
-    b_h = found["linear/b"] + found.get("linear_1/b", 0)
-    return ElmanParams(found["linear/w"], found["linear_1/w"], b_h)
+    _check(arrays, shapes, f"the VanillaRNN {name!r} of Haiku, hidden size {hidden}")
+    b_h = arrays["linear/b"] + arrays.get("linear_1/b", 0)
+    return ElmanParams(arrays["linear/w"], arrays["linear_1/w"], b_h)
 
 
-def _check(found: Mapping[str, np.ndarray], shapes: Mapping[str, Shape], what: str) -> None:
-    check_entries(found, shapes, what=what, remedy=FROM_TRANSFORM)
+def _check(arrays: Mapping[str, np.ndarray], shapes: Mapping[str, Shape], what: str) -> None:
+    check_entries(arrays, shapes, what=what, remedy=FROM_TRANSFORM)
 
 
 def _add_forget(b_h: np.ndarray, constant: float) -> np.ndarray:
-    """What Haiku adds to the second of the gates i f g o."""
+    """Adds Haiku's constant to the second of the gates i f g o."""
     i, f, g, o = np.split(b_h, 4)
     return np.concatenate([i, f + np.asarray(constant, f.dtype), g, o])
 
 
-def _turn_update(array: np.ndarray) -> np.ndarray:
-    """The second of the blocks r z n with the opposite sign: σ(-a) = 1 - σ(a)."""
+def _negate_update(array: np.ndarray) -> np.ndarray:
+    """The blocks r z n with z negated: σ(-a) = 1 - σ(a)."""
     r, z, n = np.split(array, 3, axis=-1)
     return np.concatenate([r, -z, n], axis=-1)

@@ -1,7 +1,7 @@
-"""`nn.RNN` and `nn.Bidirectional` of Flax linen, carried by `rnnjax.unroll`.
+"""Drop-in replacements for linen's `nn.RNN` and `nn.Bidirectional`, run by `rnnjax.unroll`.
 
-Change the import, keep the call. What is right here and not there: a sequence of length
-zero gives its initial carry, and outputs in the padding are zeros and take no gradient.
+Unlike Flax's, a sequence of length zero returns its initial carry, and outputs in the
+padding are zeros without gradient.
 """
 
 from collections.abc import Callable, Mapping
@@ -37,29 +37,29 @@ __all__ = ["RNN", "Bidirectional"]
 
 
 class RNN(nn.Module):
-    """A cell over a sequence: the attributes, the call and the scopes of `flax.linen.RNN`.
+    """A cell over a sequence, with the attributes, the call and the scopes of `flax.linen.RNN`.
 
-    The cell may be one of Flax, whose parameters stay where Flax has them, or a `Cell` or
+    The cell may be one of Flax, whose parameters stay where Flax keeps them, or a `Cell` or
     `Layer` of this library, whose parameters are `params["cell"]`, in dictionaries by
-    name (`rnnjax.interop.names`), so that a mask for optax sees each. A module of your own
-    needs what Flax asks of one: `(carry, x) -> (carry, y)`, `num_feature_axes` and, where
-    a call gives no carry or has resets, `initialize_carry(key, input_shape)`.
+    name (`rnnjax.interop.names`), so that an optax mask can select each. A custom module
+    needs the interface that Flax requires: `(carry, x) -> (carry, y)`, `num_feature_axes`
+    and, if a call has no carry or has resets, `initialize_carry(key, input_shape)`.
 
     Attributes:
       cell: the recurrence.
       time_major: inputs and outputs are `[T, *B, ...]`, not `[*B, T, ...]`.
-      return_carry: give `(carry, outputs)`, not the outputs alone.
+      return_carry: return `(carry, outputs)` instead of the outputs.
       reverse: run from the last valid step to the first.
-      keep_order: give the outputs of a reverse run in the order of the inputs.
-      unroll: taken and not used; folds choose their own blocks.
-      variable_axes: nothing; an axis to scan over is refused.
-      variable_broadcast: taken and not used: the cell sees every collection.
-      variable_carry: taken and not used: what a step changes of the collections that are
-        mutable is carried from step to step.
-      split_rngs: which random streams of a Flax cell give new numbers at every step, as
-        those that are not named do, and which the same. They are other numbers than
-        Flax's, which depend on how often JAX has traced the step.
-      fold: how to carry it and how to differentiate it; see `rnnjax.folds`.
+      keep_order: return the outputs of a reverse run in the order of the inputs.
+      unroll: ignored; folds choose their own blocks.
+      variable_axes: must be empty; an axis to scan over raises ValueError.
+      variable_broadcast: ignored: the cell sees every collection.
+      variable_carry: ignored: variables of mutable collections that a step changes are
+        carried from step to step.
+      split_rngs: whether each random stream of a Flax cell gives new numbers at every step,
+        which is the default, or the same. The numbers differ from Flax's, which depend on
+        how often JAX has traced the step.
+      fold: how to run and differentiate it; see `rnnjax.folds`.
     """
 
     cell: Any
@@ -89,28 +89,28 @@ class RNN(nn.Module):
         mask: jax.Array | None = None,
         resets: jax.Array | None = None,
     ) -> Any:
-        """Runs over the inputs; what is None is as the module was made.
+        """Runs over the inputs; None means the module's own setting.
 
         Args:
           inputs: `[*B, T, D]`, `[T, *B, D]` with `time_major`; a pytree if the cell takes one.
           initial_carry: what the cell carries before the first step, leaves `[*B, ...]`.
-          init_key: what a Flax cell's carry is drawn with, `jax.random.key(0)` unless given.
-          seq_lengths: `[*B]`, integers; what comes later in a sequence is padding.
-          return_carry: as for the module, and so on.
-          time_major: here for mask and resets, too.
+          init_key: draws a Flax cell's carry, by default `jax.random.key(0)`.
+          seq_lengths: `[*B]`, integers; later steps of a sequence are padding.
+          return_carry: as for the module.
+          time_major: as for the module; also for mask and resets.
           reverse: with lengths, each sequence backward within its own length.
           keep_order: as for the module.
-          mask: `[*B, T]`, True at valid steps, besides those that the lengths allow.
+          mask: `[*B, T]`, True at valid steps, combined with the lengths.
           resets: `[*B, T]`; where True, the step begins at the initial carry of the cell.
 
         Returns:
-          The outputs `[*B, T, H]`, zeros in the padding; with `return_carry` a pair,
-          `(carry, outputs)`, the carry that of the last valid step. A layer drops out if
-          there is a random stream "dropout".
+          The outputs `[*B, T, H]`, zeros in the padding; with `return_carry`
+          `(carry, outputs)`, with the carry of the last valid step. A layer applies dropout
+          if there is a random stream "dropout".
 
         Raises:
-          ValueError: a shape or a length that does not fit, or variable axes.
-          TypeError: a cell of another kind, a dtype or a structure that does not fit.
+          ValueError: a shape or a length does not fit, or variable axes are given.
+          TypeError: a cell of another kind, or a dtype or a structure does not fit.
         """
         if self.variable_axes:
             raise ValueError(
@@ -134,7 +134,7 @@ class RNN(nn.Module):
             keep_order=keep_order,
         )
 
-    @nn.nowrap  # Called by `__call__` alone: it needs no scope of its own name.
+    @nn.nowrap  # Called only by `__call__`: it needs no scope.
     def _run_layer(self, carry: Carry | None, inputs: Inputs, **flags: Any) -> tuple[Carry, Any]:
         """A `Cell` or `Layer`, over inputs `[T, B, D]`."""
         named = self.param("cell", lambda key: to_names(self.cell.init(key)))
@@ -188,7 +188,7 @@ class RNN(nn.Module):
         return final.carry, outputs
 
     def _splits(self, stream: str) -> bool:
-        """Whether a random stream gives other numbers at every step."""
+        """Whether a random stream gives new numbers at every step."""
         return next((s for f, s in self.split_rngs.items() if in_filter(f, stream)), True)
 
 
@@ -196,11 +196,11 @@ class Bidirectional(nn.Module):
     """Two RNNs over the same inputs, the second backward, as `flax.linen.Bidirectional`.
 
     Attributes:
-      forward_rnn: runs from the first step on; an `RNN` or what is called as one.
-      backward_rnn: runs from the last valid step back.
-      merge_fn: joins the outputs of both.
+      forward_rnn: runs from the first step to the last; an `RNN`, or called like one.
+      backward_rnn: runs from the last valid step to the first.
+      merge_fn: combines the two outputs.
       time_major: inputs and outputs are `[T, *B, ...]`, not `[*B, T, ...]`.
-      return_carry: give `((forward, backward), outputs)`, not the outputs alone.
+      return_carry: return `((forward, backward), outputs)` instead of the outputs.
     """
 
     forward_rnn: Any
@@ -223,10 +223,10 @@ class Bidirectional(nn.Module):
         mask: jax.Array | None = None,
         resets: jax.Array | None = None,
     ) -> Any:
-        """Runs both; arguments and errors as `RNN`, the carries a pair.
+        """Runs both; arguments and errors as `RNN`, with a pair of carries.
 
-        `keep_order` is taken and not used: outputs are in the order of the inputs. `reverse`
-        is refused.
+        `keep_order` is ignored: outputs are in the order of the inputs. `reverse=True` raises
+        ValueError.
         """
         keys = (None, None) if init_key is None else jax.random.split(init_key)
         return both_ways(
@@ -244,7 +244,7 @@ class Bidirectional(nn.Module):
 
 
 def _thawed(cell: Any) -> Any:
-    """A `Cell` or `Layer` as it was given: linen freezes the dictionaries in it."""
+    """The `Cell` or `Layer` as given, before linen froze its dictionaries."""
     axes = jax.tree.map(
         unfreeze, cell.feature_axes, is_leaf=lambda axes: isinstance(axes, FrozenDict)
     )

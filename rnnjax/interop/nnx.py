@@ -1,8 +1,8 @@
-"""`nnx.RNN` and `nnx.Bidirectional`, carried by `rnnjax.unroll`: change the import, keep the call.
+"""Drop-in replacements for `nnx.RNN` and `nnx.Bidirectional`, run by `rnnjax.unroll`.
 
-What is right here and not there: a sequence of length zero gives its initial carry, outputs
-in the padding are zeros and take no gradient, and a carry that is not given is drawn without
-changing a random stream of the module.
+Unlike Flax's, a sequence of length zero returns its initial carry, outputs in the padding
+are zeros without gradient, and a carry that is not given is drawn without changing a random
+stream of the module.
 """
 
 from collections.abc import Callable, Mapping
@@ -36,33 +36,33 @@ Carry = Any
 
 
 class RNN(nnx.Module):
-    """A cell over a sequence: the arguments, the call and the parameters of `flax.nnx.RNN`.
+    """A cell over a sequence, with the arguments, the call and the parameters of `flax.nnx.RNN`.
 
-    The cell may be one of Flax, whose parameters stay where Flax has them, or a `Cell` or
-    `Layer` of this library, whose parameters are in `params`, an `nnx.Param` a leaf. A
-    module of your own needs what Flax asks of one: `(carry, x) -> (carry, y)`,
-    `num_feature_axes` and, where a call gives no carry or has resets,
+    The cell may be one of Flax, whose parameters stay where Flax keeps them, or a `Cell` or
+    `Layer` of this library, whose parameters are in `params`, one `nnx.Param` per leaf. A
+    custom module needs the interface that Flax requires: `(carry, x) -> (carry, y)`,
+    `num_feature_axes` and, if a call has no carry or has resets,
     `initialize_carry(input_shape, rngs)`.
 
     Args:
       cell: the recurrence.
       time_major: inputs and outputs are `[T, *B, ...]`, not `[*B, T, ...]`.
-      return_carry: give `(carry, outputs)`, not the outputs alone.
+      return_carry: return `(carry, outputs)` instead of the outputs.
       reverse: run from the last valid step to the first.
-      keep_order: give the outputs of a reverse run in the order of the inputs.
-      unroll: taken and not used; folds choose their own blocks.
-      state_axes: every state is carried from step to step, whatever stands here, but an
-        axis to scan over is refused.
+      keep_order: return the outputs of a reverse run in the order of the inputs.
+      unroll: ignored; folds choose their own blocks.
+      state_axes: every state is carried from step to step in any case; an axis to scan over
+        raises ValueError.
       broadcast_rngs: a filter for those random streams of a Flax cell that give the same
-        numbers at every step, as recurrent dropout wants them.
-      rngs: what the parameters of a `Cell` or `Layer` are drawn with. For a Flax cell, what
-        a carry that is not given is drawn with, the same one at every call.
-      params: of a `Cell` or `Layer`, in place of drawn ones.
-      fold: how to carry it and how to differentiate it; see `rnnjax.folds`.
+        numbers at every step, as recurrent dropout needs.
+      rngs: draws the parameters of a `Cell` or `Layer`. For a Flax cell, draws a carry that
+        is not given, the same one at every call.
+      params: of a `Cell` or `Layer`, instead of drawn ones.
+      fold: how to run and differentiate it; see `rnnjax.folds`.
 
     Raises:
       TypeError: a cell or a random stream of another kind.
-      ValueError: an option that has no meaning for this cell.
+      ValueError: an option that does not apply to this cell.
     """
 
     cell: Any
@@ -121,28 +121,28 @@ class RNN(nnx.Module):
         mask: jax.Array | None = None,
         resets: jax.Array | None = None,
     ) -> Any:
-        """Runs over the inputs; what is None is as the module was made.
+        """Runs over the inputs; None means the module's own setting.
 
         Args:
           inputs: `[*B, T, D]`, `[T, *B, D]` with `time_major`; a pytree if the cell takes one.
           initial_carry: what the cell carries before the first step, leaves `[*B, ...]`.
-          seq_lengths: `[*B]`, integers; what comes later in a sequence is padding.
-          return_carry: as for the module, and so on.
-          time_major: here for mask and resets, too.
+          seq_lengths: `[*B]`, integers; later steps of a sequence are padding.
+          return_carry: as for the module.
+          time_major: as for the module; also for mask and resets.
           reverse: with lengths, each sequence backward within its own length.
           keep_order: as for the module.
-          rngs: what a Flax cell's carry is drawn with, and a layer's dropout: without it
-            nothing is dropped, whatever `model.train()` and `model.eval()` say.
-          mask: `[*B, T]`, True at valid steps, besides those that the lengths allow.
+          rngs: draws a Flax cell's carry, and a layer's dropout: without it there is no
+            dropout, regardless of `model.train()` and `model.eval()`.
+          mask: `[*B, T]`, True at valid steps, combined with the lengths.
           resets: `[*B, T]`; where True, the step begins at the initial carry of the cell.
 
         Returns:
-          The outputs `[*B, T, H]`, zeros in the padding; with `return_carry` a pair,
-          `(carry, outputs)`, the carry that of the last valid step.
+          The outputs `[*B, T, H]`, zeros in the padding; with `return_carry`
+          `(carry, outputs)`, with the carry of the last valid step.
 
         Raises:
-          ValueError: a shape or a length that does not fit.
-          TypeError: a dtype or a structure that does not fit.
+          ValueError: a shape or a length does not fit.
+          TypeError: a dtype or a structure does not fit.
         """
         own = isinstance(self.cell, Cell | Layer)
         return carried(
@@ -164,12 +164,12 @@ class Bidirectional(nnx.Module):
     """Two RNNs over the same inputs, the second backward, as `flax.nnx.Bidirectional`.
 
     Args:
-      forward_rnn: runs from the first step on; an `RNN` or what is called as one.
-      backward_rnn: runs from the last valid step back.
-      merge_fn: joins the outputs of both.
+      forward_rnn: runs from the first step to the last; an `RNN`, or called like one.
+      backward_rnn: runs from the last valid step to the first.
+      merge_fn: combines the two outputs.
       time_major: inputs and outputs are `[T, *B, ...]`, not `[*B, T, ...]`.
-      return_carry: give `((forward, backward), outputs)`, not the outputs alone.
-      rngs: taken and not used; each RNN has its own.
+      return_carry: return `((forward, backward), outputs)` instead of the outputs.
+      rngs: ignored; each RNN has its own.
     """
 
     def __init__(
@@ -203,10 +203,10 @@ class Bidirectional(nnx.Module):
         mask: jax.Array | None = None,
         resets: jax.Array | None = None,
     ) -> Any:
-        """Runs both; arguments and errors as `RNN`, the carries a pair.
+        """Runs both; arguments and errors as `RNN`, with a pair of carries.
 
-        `keep_order` is taken and not used: outputs are in the order of the inputs. `reverse`
-        is refused.
+        `keep_order` is ignored: outputs are in the order of the inputs. `reverse=True` raises
+        ValueError.
         """
         options = given(resets=resets, rngs=rngs)
         return both_ways(
@@ -235,7 +235,7 @@ def _run_layer(
 def _run_module(
     rnn: RNN, carry: Carry | None, rngs: Streams | None, inputs: Inputs, **flags: Any
 ) -> tuple[Carry, Any]:
-    """A Flax cell, over inputs `[T, B, ...]`; leaves its random streams and counters as it ends."""
+    """A Flax cell, over inputs `[T, B, ...]`; updates its random streams and counters."""
     module = rnn.cell
     example = one_step(inputs, module.num_feature_axes)
     carry_key = _carry_key(rnn, rngs)
@@ -267,7 +267,7 @@ def _run_module(
 
 
 def _holding(same: Any, cell: Cell) -> Cell:
-    """The cell, but the random streams that `same` names are at every step as at the first."""
+    """The cell, with the random streams selected by `same` held constant over the steps."""
 
     def update(params: Params, state: State, drive: Any, mixed: Any) -> State:
         after = cell.update(params, state, drive, mixed)
@@ -279,7 +279,7 @@ def _holding(same: Any, cell: Cell) -> Cell:
 
 
 def _held(params: Params) -> Params:
-    """Parameters in variables; what carries no gradient is no `nnx.Param`."""
+    """Parameters in variables; only leaves that carry a gradient are `nnx.Param`."""
     return jax.tree.map(lambda p: (nnx.Param if carries_gradient(p) else nnx.Variable)(p), params)
 
 
@@ -306,7 +306,7 @@ def _stream(rngs: Any, name: str) -> nnx.RngStream:
 
 
 def _kept(rngs: Streams | bool) -> nnx.RngStream | None:
-    """The stream that Flax's modules keep, so that what was saved of them fits these."""
+    """The stream that Flax's modules keep, so that their checkpoints fit these modules."""
     if rngs is True:
         return nnx.RngStream(0, tag="carry")
     return None if rngs is False else _stream(rngs, "carry").fork()
@@ -315,5 +315,5 @@ def _kept(rngs: Streams | bool) -> nnx.RngStream | None:
 def _carry_key(rnn: RNN, rngs: Streams | None) -> jax.Array:
     if rngs is not None:
         return _stream(rngs, "carry")()
-    # The key of the stream as it is: to draw from it would change the module.
+    # The key of the stream without drawing, which would change the module.
     return jax.random.key(0) if rnn.rngs is None else rnn.rngs.key[...]

@@ -124,5 +124,5 @@ def test_one_error_names_every_wrong_array() -> None:
     cell_parity.refuses(
         record, lambda weights: from_flax(cell, nested(weights)), "hf/bias", "if/kernel", "linen."
     )
-    with pytest.raises(ValueError, match=r"further in; pass tree\[\"params\"\]$"):
+    with pytest.raises(ValueError, match=r"deeper inside; pass tree\[\"params\"\]$"):
         from_flax(cell, {"params": nested(parity.part(record, "weights/"))})
