@@ -330,7 +330,7 @@ def test_bad_input() -> None:
             ValueError,
             "seq_lengths: expected values from 0 to T",
         ),
-        ({"seq_lengths": np.array([[1]])}, ValueError, "seq_lengths: expected one of each"),
+        ({"seq_lengths": np.array([[1]])}, ValueError, "seq_lengths: expected one for each"),
         ({"reverse": "no"}, TypeError, "reverse: expected True or False, got 'no'"),
         ({"initial_carry": np.zeros((B, H + 1))}, TypeError, "initial_carry: expected float32"),
     ]:

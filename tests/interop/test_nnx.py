@@ -306,7 +306,7 @@ def test_dropout_at_every_step_or_once_a_sequence(same: bool) -> None:
         ({"seq_lengths": [1, 2, 6]}, ValueError, "seq_lengths: expected values from 0 to T = 5"),
         ({"seq_lengths": [1, -2, 5]}, ValueError, "seq_lengths: expected values from 0 to T = 5"),
         ({"seq_lengths": [1.0, 2, 3]}, TypeError, "seq_lengths: expected integers"),
-        ({"seq_lengths": [1, 2]}, ValueError, r"seq_lengths: expected one of each .* \(3,\)"),
+        ({"seq_lengths": [1, 2]}, ValueError, r"seq_lengths: expected one for each .* \(3,\)"),
         ({"seq_lengths": np.array([2**40, 1, 1])}, ValueError, "got 1 to 1099511627776"),
         ({"reverse": "no"}, TypeError, "reverse: expected True or False, got 'no'"),
         ({"time_major": 0}, TypeError, "time_major: expected True or False, got 0"),
