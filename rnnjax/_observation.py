@@ -17,6 +17,7 @@ from itertools import count, islice
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Primitive, Var, jaxpr_as_fun
 from jax.interpreters import ad, batching, mlir
@@ -106,9 +107,7 @@ def probe(zeros: Any, of: Any) -> tuple[int, Any]:
     """
     mark = next(_marks)
     leaves, structure = jax.tree.flatten(zeros)
-    # Without a tangent, so that the primitive needs no derivative rule.
-    others = map(lax.stop_gradient, jax.tree.leaves(of))
-    results = _probe_p.bind(*leaves, *others, mark=mark, kept=len(leaves), axes=0)
+    results = _probe_p.bind(*leaves, *jax.tree.leaves(of), mark=mark, kept=len(leaves), axes=0)
     return mark, jax.tree.unflatten(structure, results)
 
 
@@ -154,13 +153,24 @@ def _jvp_see(primals: Leaves, tangents: Leaves, *, kept: int, **params: Any) -> 
     return _see_p.bind(*primals, kept=kept, **params), list(tangents[:kept])
 
 
+def _jvp_probe(primals: Leaves, tangents: Leaves, **params: Any) -> Any:
+    results = _probe_p.bind(*primals, **params)
+    return results, list(map(jnp.zeros_like, results))
+
+
 for _primitive, _batch in ((_see_p, _batch_see), (_probe_p, _batch_probe)):
     _primitive.multiple_results = True
     _primitive.def_impl(_keep)
     _primitive.def_abstract_eval(_keep)
     mlir.register_lowering(_primitive, lambda context, *args, **params: _keep(*args, **params))
     batching.primitive_batchers[_primitive] = _batch
-ad.primitive_jvps[_see_p] = _jvp_see
+ad.primitive_jvps[_see_p], ad.primitive_jvps[_probe_p] = _jvp_see, _jvp_probe
+# Nothing is seen of a recurrence that is transposed as it is, by `jax.linear_transpose`.
+ad.primitive_transposes[_see_p] = lambda cotangents, *args, kept, **_: [
+    *cotangents,
+    *[None] * (len(args) - kept),
+]
+ad.primitive_transposes[_probe_p] = lambda cotangents, *args, **_: [None] * len(args)
 
 
 class _EnclosedError(Exception):
@@ -177,9 +187,11 @@ def _places(jaxpr: Jaxpr, scope: str = "") -> Iterator[Place]:
     for eqn in jaxpr.eqns:
         if eqn.primitive is _see_p:
             probe, axes = probes.get(eqn.params["mark"]), eqn.params["axes"]
-            if probe is not None and probe.params["axes"] != axes:
+            lost = probe is None and eqn.params["mark"] is not None
+            if lost or (probe is not None and probe.params["axes"] != axes):
                 raise _EnclosedError(
-                    "whose step closes over what vmap maps; pass it in the parameters or the inputs"
+                    "whose step closes over what vmap maps or a loop changes; pass it in the "
+                    "parameters or the inputs"
                 )
             shapes = [] if probe is None else [_shape((), v.aval) for v in probe.outvars]
             yield Place(_scope(scope, eqn), eqn.params["structure"], axes, shapes)
@@ -257,7 +269,8 @@ def _evaluate(
             results = next(probes) if eqn.params["mark"] in marks else _keep(*given, **eqn.params)
         elif (inner := _inside(eqn)) is not None:
             own = list(islice(probes, len([*_places(inner.jaxpr)])))
-            results, shown = _RULES[eqn.primitive.name](eqn, inner, given, own)
+            with eqn.ctx.manager:
+                results, shown = _RULES[eqn.primitive.name](eqn, inner, given, own)
             seen += shown
         else:
             results = _as_it_is(jaxpr, eqn, given)

@@ -175,8 +175,8 @@ def train(
 
     A chunk ends when the total number of steps is a multiple of `chunk`, or training ends.
     Continuing from the state of an earlier call takes bitwise the same steps as a single
-    call. With a sampler a chunk is compiled into one call; with an iterable each step is,
-    once per batch shape.
+    call with that `chunk` (or another, but 1, whose rounding differs). With a sampler a chunk
+    is compiled into one call; with an iterable each step is, once per batch shape.
 
     Args:
       loss: `loss(params, batch) -> scalar`, or if the state has a carry
@@ -220,7 +220,8 @@ class Fitted(NamedTuple):
     """The result of training.
 
     Attributes:
-      params: those with the best validation, or the last ones without validation.
+      params: those with the best validation, or the last ones if there is none, or none that
+        is a number.
       state: the final state, to continue from.
       losses: `[steps]`, each before its update.
       aux: of the loss, leaves `[steps, ...]`; None without `has_aux`.
@@ -275,8 +276,8 @@ def fit(
       monitor: `params -> mapping of names to scalars`, pure and compiled like a sampler,
         recorded at the start and after every chunk; see `gradient_monitor`.
       validate: `params -> scalar`, lower is better, on held-out data. It is called whenever
-        the number of steps is a multiple of `every`, and at the end, and
-        recorded as "validation".
+        the number of steps is a multiple of `every`, and at the end, and recorded as
+        "validation".
       every: steps between two validations; by default `chunk`.
       patience: training stops after this many validations in a row without a new best.
       callback: `(state, record)`, called after every record.
@@ -317,14 +318,13 @@ def fit(
     chunks = _chunks("data", loss, state, data, optimizer, borders, stop, clip, has_aux)
     runs: list[Chunk] = []
     tally = _Tally()
-    best, best_params, waited = math.inf, state.params, 0
+    best, best_params, waited = math.inf, None, 0
     steps = None if stop is None else stop - begun
     with Records(metrics) as log, _failures(log), progress(steps, description, quiet) as advance:
 
-        def validated() -> Record:
+        def validated(due: bool) -> Record:
             nonlocal best, best_params, waited
-            step = int(state.step)
-            if validate is None or not (step % every == 0 or step == stop):
+            if validate is None or not due:
                 return {}
             numbers = score(state.params)
             waited += 1
@@ -345,17 +345,19 @@ def fit(
             runs.append(run)
             tally.add(run)
             advance(len(run.losses), float(run.losses.mean()))
-            ends = int(state.step) % chunk == 0 or int(state.step) == stop
+            step = int(state.step)
+            ends, due = (step % n == 0 or step == stop for n in (chunk, every))
             numbers = tally.numbers() | watch(state.params) if ends else {}
-            keep(numbers | validated())
+            keep(numbers | validated(due))
             if patience is not None and waited >= patience:
                 break
-        if tally.runs:
-            keep(tally.numbers() | watch(state.params))
+        if runs:  # An iterable may end anywhere, and so does patience.
+            numbers = tally.numbers() | watch(state.params) if tally.runs else {}
+            keep(numbers | validated(not due))
     if not runs:
         raise ValueError("data: expected at least one batch, got none; pass a list or a generator")
     losses, aux = _joined([run.losses for run in runs]), _joined([run.aux for run in runs])
-    params = state.params if validate is None else best_params
+    params = state.params if best_params is None else best_params
     return Fitted(params, state, jax.device_put(losses), aux, list(log))
 
 
@@ -696,8 +698,9 @@ def _sampled(
         assert state.key is not None
         return sample(jax.random.fold_in(state.key, state.step))
 
-    # The same length for all chunks, so that the loop is compiled once.
-    size = min(*borders, stop - begun)
+    # The same length for all chunks, so that the loop is compiled once; XLA compiles a loop of
+    # one iteration to other operations, with other rounding.
+    size = min(*borders, max(2, stop - begun))
 
     def run(state: TrainState, last: jax.Array) -> tuple[TrainState, _Step]:
         def body(carry: tuple[TrainState, jax.Array], _: None) -> Any:

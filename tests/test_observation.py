@@ -200,8 +200,62 @@ def test_a_step_that_closes_over_what_is_mapped_is_refused() -> None:
 
         return jnp.sum(jax.vmap(one)(params))
 
-    with pytest.raises(ValueError, match="got one whose step closes over what vmap maps; pass it"):
+    with pytest.raises(ValueError, match="got one whose step closes over what vmap maps or a"):
         rnnjax.adjoints(loss, jnp.ones(2, F64), X)
+
+
+def test_a_step_that_closes_over_what_a_loop_changes_is_refused_in_a_gradient() -> None:
+    """JAX takes what no iteration changes out of the loop, and the probes are of that kind."""
+
+    def changing(scale: jax.Array) -> jax.Array:
+        def body(carry: jax.Array, _: None) -> Any:
+            cell = rnnjax.from_step(
+                lambda params, state, x: jnp.tanh(carry * state + x),
+                init=lambda key: (),
+                start=lambda params, batch: jnp.zeros((*batch, D), F64),
+            )
+            outputs = rnnjax.unroll(cell, (), X, fold=folds.scan())[1]
+            return carry + jnp.sum(jnp.sin(outputs)), None
+
+        return lax.scan(body, scale, None, length=2)[0]
+
+    assert rnnjax.adjoints(changing, jnp.ones((), F64)).states[0].shape == (2, T, B, D)
+    with pytest.raises(ValueError, match="closes over what vmap maps or a loop changes; pass it"):
+        rnnjax.adjoints(lambda scale: jax.grad(changing)(scale), jnp.ones((), F64))
+
+
+def test_a_state_without_a_gradient_has_no_adjoint() -> None:
+    count = rnnjax.from_step(
+        lambda params, state, x: state + 1,
+        init=lambda key: (),
+        start=lambda params, batch: jnp.zeros(batch, jnp.int32),
+        feature_axes=1,
+    )
+
+    def loss(params: Any, x: Any) -> jax.Array:
+        steps, _ = rnnjax.unroll(count, (), x, fold=folds.scan())
+        return run(params, x) * jnp.mean(steps.astype(F64))
+
+    found = rnnjax.adjoints(loss, PARAMS, X)
+    assert found.adjoints[0] is None
+    assert int(found.nonfinite[0].forward) == int(found.nonfinite[0].backward) == -1
+    alone = rnnjax.adjoints(run, PARAMS, X)
+    np.testing.assert_allclose(found.adjoints[1].h, T * alone.adjoints[0].h, rtol=1e-12)
+
+
+def test_what_transposes_a_recurrence_is_left_alone() -> None:
+    linear = rnnjax.from_step(
+        lambda params, state, x: 0.5 * state + x,
+        init=lambda key: (),
+        start=lambda params, batch: jnp.zeros((*batch, D), F64),
+    )
+
+    def loss(params: Any, x: Any) -> jax.Array:
+        outputs = partial(rnnjax.unroll, linear, (), fold=folds.scan())
+        (back,) = jax.linear_transpose(lambda x: outputs(x)[1], x)(x)
+        return run(params, x) * jnp.sum(back)
+
+    np.testing.assert_allclose(rnnjax.adjoints(loss, PARAMS, X).value, loss(PARAMS, X), rtol=1e-12)
 
 
 def test_two_runs_of_one_compiled_function_are_two() -> None:

@@ -715,6 +715,28 @@ def test_training_ends_where_validation_gets_no_better_with_the_best_parameters(
     same(steady.params, first.params)
 
 
+def test_validation_comes_at_the_end_wherever_that_is():
+    """Of an iterable that ends early the end is not known beforehand."""
+    every = batches(jax.random.key(4), 13)
+    score = jax.jit(lambda params: loss(params, every[0]))
+    for options in ({}, {"steps": 100}, {"every": 5}, {"every": 13}, {"every": 5, "chunk": 4}):
+        found = training.fit(
+            loss, start(), iter(every), optax.adam(1e-2), validate=score, **options
+        )
+        assert int(found.state.step) == 13
+        same(found.params, found.state.params)
+        steps = [record["step"] for record in found.records if "validation" in record]
+        assert steps == sorted(set(steps)) and steps[-1] == 13
+    found = fit(steps=20, validate=lambda params: jnp.nan)
+    same(found.params, found.state.params)
+
+
+def test_one_step_more_is_the_same_step():
+    whole, most = fit(steps=30), fit(steps=29)
+    one = training.fit(loss, most.state, sample, optax.adam(1e-2), steps=1, chunk=10)
+    same(one.state, whole.state)
+
+
 def test_a_callback_sees_every_record_and_its_state():
     seen = []
     found = fit(steps=25, callback=lambda state, record: seen.append((state, record)))

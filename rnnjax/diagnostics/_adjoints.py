@@ -41,7 +41,7 @@ class Adjoints(NamedTuple):
     """The adjoints of every step, from one backward pass. Tuples have one entry per recurrence.
 
     Arrays of a recurrence inside `lax.scan` or `vmap` have one more leading axis for each of
-    them, loops first.
+    them that it depends on, loops first.
 
     Attributes:
       value: the loss.
@@ -188,6 +188,8 @@ def _first(tree: Any, axes: int, *, backward: jax.Array) -> jax.Array:
         jnp.isfinite(leaf).all(axis=tuple(range(axes + 1, leaf.ndim)))
         for leaf in jax.tree.leaves(floating(tree))
     ]
+    if not finite:
+        return jnp.full_like(backward, -1, dtype=jnp.int32)
     bad = ~jnp.stack(finite).all(axis=0)
     length = bad.shape[-1]
     if length == 0:

@@ -10,69 +10,91 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 # Stands for the logarithm of zero where differences of logarithms are taken.
 _LOG_ZERO = -1e30
+# Below this size a decomposition of half the rows takes about as long.
+_SMALL = 32
 
 
 class Graded(NamedTuple):
-    """A matrix Q diag(exp(logs)) M, up to an orthogonal factor on its right.
+    """A matrix diag(exp(logs)) U Q, up to an orthogonal factor on its left.
 
     Attributes:
-      Q: `[B, S, R]`.
       logs: `[B, R]`.
-      M: `[B, R, R]`.
+      U: `[B, R, R]`, upper triangular, the largest entry of each row one in absolute value.
+      Q: `[B, R, S]`, orthonormal rows.
     """
 
-    Q: jax.Array
     logs: jax.Array
-    M: jax.Array
+    U: jax.Array
+    Q: jax.Array
 
 
-def orthogonalise(product: Graded) -> Graded:
-    """Makes the columns of Q orthonormal, passing what they were into logs and M."""
-    Q, triangle = jnp.linalg.qr(product.Q)
-    # Row i of triangle diag(exp(logs)), relative to its own largest entry.
-    size = jnp.log(jnp.abs(triangle)) + product.logs[..., None, :]
-    size = jnp.maximum(size, _LOG_ZERO)
-    largest = size.max(axis=-1, keepdims=True)
-    M = jnp.sign(triangle) * jnp.exp(size - largest) @ product.M
-    return _rescaled(Q, largest[..., 0], M)
+def graded(logs: jax.Array, rows: jax.Array) -> Graded:
+    """diag(exp(logs)) rows in that form, by one iteration of QLP: two QR decompositions.
 
+    Args:
+      logs: `[B, R]`.
+      rows: `[B, R, S]`; `U @ Q @ J` for the product of a graded matrix with J.
 
-def refine(product: Graded) -> Graded:
-    """One iteration of QLP: QR of the transpose, then QR of what comes out, in log scale."""
-    order = jnp.argsort(-product.logs, axis=-1)
-    logs = jnp.take_along_axis(product.logs, order, axis=-1)
-    Q = jnp.take_along_axis(product.Q, order[..., None, :], axis=-1)
-    M = jnp.take_along_axis(product.M, order[..., :, None], axis=-2)
-    # diag(exp(logs)) M = L W with orthogonal W, L = N diag(exp(logs)) lower triangular; the
-    # logarithms descend, so N's entries exp(logs_i - logs_j), i >= j, are at most one.
+    Stewart, The QLP approximation to the singular value decomposition, 1999, section 3.
+    """
+    # rows = R' Q; row i of R diag(exp(logs)) is taken relative to its own largest entry.
+    Q, R = jnp.linalg.qr(jnp.swapaxes(rows, -1, -2))
+    size = jnp.maximum(jnp.log(jnp.abs(R)) + logs[..., None, :], _LOG_ZERO)
+    largest = size.max(axis=-1)
+    order = jnp.argsort(-largest, axis=-1)
+    logs = jnp.take_along_axis(largest, order, axis=-1)
+    Q = jnp.take_along_axis(jnp.swapaxes(Q, -1, -2), order[..., None], axis=-2)
+    M = jnp.sign(R) * jnp.exp(size - largest[..., None])
+    M = jnp.take_along_axis(M, order[..., None], axis=-2)
+    # That makes M' diag(exp(logs)) Q, and of M' = W upper, with orthogonal W to be left out,
+    # diag(exp(logs)) U Q; the logarithms descend, so no entry of U is larger than in upper.
     upper = jnp.linalg.qr(jnp.swapaxes(M, -1, -2), mode="r")
-    ratio = jnp.exp(jnp.minimum(logs[..., :, None] - logs[..., None, :], 0.0))
-    N = jnp.tril(jnp.swapaxes(upper, -1, -2) * ratio)
-    rotation, upper = jnp.linalg.qr(N)
-    M = jnp.triu(upper * jnp.swapaxes(ratio, -1, -2))
-    return _rescaled(Q @ rotation, logs, M)
-
-
-def _rescaled(Q: jax.Array, logs: jax.Array, M: jax.Array) -> Graded:
-    """Moves the size of each row of M into logs."""
-    size = jnp.abs(M).max(axis=-1)
-    dead = size == 0
-    M = M / jnp.where(dead, 1.0, size)[..., None]
-    logs = jnp.maximum(logs + jnp.log(size), _LOG_ZERO)
-    return Graded(Q, logs, M)
+    U = upper * jnp.exp(jnp.minimum(logs[..., None, :] - logs[..., None], 0.0))
+    largest = jnp.abs(U).max(axis=-1)
+    U = U / jnp.where(largest == 0, 1.0, largest)[..., None]
+    return Graded(jnp.maximum(logs + jnp.log(largest), _LOG_ZERO), U, Q)
 
 
 def log_singular_values(product: Graded) -> jax.Array:
-    """`[B, R]`, descending."""
-    logs, M = product.logs, product.M
+    """`[B, R]`, descending.
+
+    An SVD gives those near the largest, whatever the matrix. It gives the others as well where
+    each reflection leaves every row in the scale of its own, as it does next to a diagonal;
+    where it did not, or they underflow, the diagonal of U shows it and takes their place.
+    """
+    logs, U = product.logs, product.U
+    precision = jnp.finfo(U.dtype).eps
+    # What is below the precision of its row changes no singular value, but a row of nothing
+    # else gives a reflection a direction that mixes rows of all sizes.
+    clean = jnp.where(jnp.abs(U) < precision, 0.0, U)
     top = logs.max(axis=-1, keepdims=True)
-    exact = jnp.linalg.svd(jnp.exp(logs - top)[..., None] * M, compute_uv=False)
-    trusted = exact > math.sqrt(jnp.finfo(logs.dtype).eps) * exact[..., :1]
-    diagonal = jnp.abs(jnp.diagonal(M, axis1=-2, axis2=-1))
-    graded = jnp.maximum(logs + jnp.log(diagonal), _LOG_ZERO)
-    graded = -jnp.sort(-graded, axis=-1)
-    values = jnp.where(trusted, top + jnp.log(exact), graded)
+    relative = _singular_values(jnp.exp(logs - top)[..., None] * clean)
+    exact = top + jnp.log(relative)
+    diagonal = jnp.log(jnp.abs(jnp.diagonal(U, axis1=-2, axis2=-1)))
+    estimate = -jnp.sort(-jnp.maximum(logs + diagonal, _LOG_ZERO), axis=-1)
+    near = relative > math.sqrt(precision) * relative[..., :1]
+    trusted = near | (jnp.abs(exact - estimate) < 1.0)
+    values = -jnp.sort(-jnp.where(trusted, exact, estimate), axis=-1)
     return jnp.where(values <= _LOG_ZERO / 2, -jnp.inf, values)
+
+
+def _singular_values(A: jax.Array) -> jax.Array:
+    """Of upper triangles `[B, R, R]` whose last columns may all have underflowed to zero."""
+    size = A.shape[-1]
+    half = size // 2
+
+    def of_all() -> jax.Array:
+        return jnp.linalg.svd(A, compute_uv=False)
+
+    def of_first() -> jax.Array:
+        values = _singular_values(A[..., :half, :half])
+        return jnp.concatenate([values, jnp.zeros_like(A[..., 0, half:])], axis=-1)
+
+    if size < _SMALL:
+        return of_all()
+    values: jax.Array = lax.cond(jnp.any(A[..., half:] != 0), of_all, of_first)
+    return values

@@ -12,7 +12,7 @@ from rnnjax._checks import check_function
 from rnnjax._once import once
 from rnnjax._unroll import Options, Run, running, turned
 from rnnjax._vectors import for_every_member, from_vectors, to_vectors
-from rnnjax.diagnostics._graded import Graded, log_singular_values, orthogonalise, refine
+from rnnjax.diagnostics._graded import Graded, graded, log_singular_values
 from rnnjax.diagnostics._steps import states_before, step_pullback, vector_pullback
 
 
@@ -69,13 +69,15 @@ def jacobian_product_spectrum(
 ) -> jax.Array:
     """Log singular values of ∂s_T/∂s_t = J_T ... J_{t+1} for every t.
 
-    The product is kept as Q diag(exp(logs)) M with orthogonal columns Q, logarithms `logs`
-    and a well-scaled M, so that no length over- or underflows. Each step multiplies
-    it by J_t and takes one step of the QLP iteration (Stewart 1999, section 3), which
-    draws M towards the identity. The values within the square root of the precision
-    of the largest are then those of an SVD, exact to that root; the smaller are read
-    off the graded factor, exact where neighbours differ by a large factor, as they
-    come to do with growing T, and within the spread of a cluster of near-equal ones.
+    The product is kept as diag(exp(logs)) U Q with orthonormal rows Q, logarithms `logs`
+    and a well-scaled triangle U, so that no length over- or underflows. Each step
+    multiplies it by J_t and takes one step of the QLP iteration (Stewart 1999, section
+    3), which draws U towards the identity. The values are those of an SVD of the graded
+    triangle diag(exp(logs)) U. Within the square root of the precision of the largest
+    they are exact to that root. So are the smaller ones in practice, though no bound
+    guarantees it; those that underflow next to the largest, or that the SVD has lost, are
+    read off the diagonal: exact where neighbours differ by a large factor, as they come to
+    do with growing T, and within the spread of a cluster of near-equal ones.
 
     It is a measurement, not to be differentiated.
 
@@ -105,26 +107,29 @@ def _spectrum(run: Run, block: Callable[[State], Any]) -> jax.Array:
     final, states = run.carry()
     before = states_before(run, states)
     rows = to_vectors(block(final), run.batch)
-    eye = jnp.broadcast_to(jnp.eye(rows.shape[-1], dtype=rows.dtype), (*rows.shape, rows.shape[-1]))
+    eye = for_every_member(jnp.eye(rows.shape[-1], dtype=rows.dtype), rows)
 
     def values(product: Graded) -> jax.Array:
-        """Of the rows of the product that `block` selects."""
+        """Of the columns of the product that `block` selects."""
+        if rows.shape[-1] == product.Q.shape[-1]:
+            return log_singular_values(product)  # All of them, in any order.
 
-        def column(q: jax.Array) -> jax.Array:
+        def row(q: jax.Array) -> jax.Array:
             return to_vectors(block(from_vectors(q, final, run.batch)), run.batch)
 
-        selected = jax.vmap(column, in_axes=-1, out_axes=-1)(product.Q)
-        return log_singular_values(refine(orthogonalise(product._replace(Q=selected))))
+        selected = jax.vmap(row, in_axes=-2, out_axes=-2)(product.U @ product.Q)
+        return log_singular_values(graded(product.logs, selected))
 
     def body(product: Graded, step_of: Any) -> tuple[Graded, jax.Array]:
-        state, x = step_of
-        pullback = step_pullback(run, state, x)
-        moved = jax.vmap(pullback, in_axes=-1, out_axes=-1)(product.Q)
-        product = refine(orthogonalise(product._replace(Q=moved)))
-        return product, values(product)
+        moved = jax.vmap(step_pullback(run, *step_of), in_axes=-2, out_axes=-2)(
+            product.U @ product.Q
+        )
+        return graded(product.logs, moved), values(product)
 
     pullback = vector_pullback(block, final, run.batch)
-    chosen = jax.vmap(pullback, in_axes=-1, out_axes=-1)(eye)
-    start = Graded(Q=chosen, logs=jnp.zeros_like(rows), M=eye)
-    _, logs = lax.scan(body, start, (before, run.inputs), reverse=True)
-    return jnp.concatenate([logs, jnp.zeros_like(rows)[None]])
+    chosen = jax.vmap(pullback, out_axes=-2)(eye)
+    start = Graded(jnp.zeros_like(rows), jnp.moveaxis(eye, 0, -2), chosen)
+    # The values of the whole product are computed outside: a caller that reads no others
+    # computes no others.
+    whole, logs = lax.scan(body, start, (before, run.inputs), reverse=True)
+    return jnp.concatenate([values(whole)[None], logs])
