@@ -185,6 +185,31 @@ def test_small_singular_values_are_right_where_a_plain_product_has_lost_them():
     assert np.all(logs[0, :, 0] - logs[0, :, -1] > 100)
 
 
+@pytest.mark.parametrize(
+    ("gaps", "precision"),
+    [
+        (np.linspace(0, 5, 16), 1e-11),  # e^-300 apart after 60 steps
+        (np.repeat(np.linspace(0, 5, 8), 2) + np.tile([0, 1e-3], 8), 1e-11),  # in close pairs
+        (np.repeat([0, 0.5, 1], [5, 5, 6]), 1e-11),  # in clusters of equal ones
+        (np.repeat([0, 2, 4], [5, 5, 6]), 1e-8),  # whose rows an SVD of small ones mixes up
+    ],
+)
+def test_small_singular_values_are_known_one_by_one(gaps, precision):
+    """J_t = P_t diag(exp(-gaps)) P_{t-1}' with orthogonal P, so those of the product are known."""
+    T, B, N = 60, 2, len(gaps)
+    P = np.linalg.qr(np.random.default_rng(7).normal(size=(T + 1, B, N, N)))[0]
+    J = (P[1:] * np.exp(-gaps)) @ np.swapaxes(P[:-1], -1, -2)
+    given = from_step(
+        lambda params, h, J: (J @ h[..., None])[..., 0],
+        init=lambda key: (),
+        start=lambda params, batch: jnp.zeros((*batch, N), F64),
+        feature_axes=2,
+    )
+    want = np.arange(T, -1, -1)[:, None, None] * -np.sort(gaps)
+    np.testing.assert_allclose(spectrum(given, (), jnp.asarray(J)), want + np.zeros((B, N)),
+                               rtol=0, atol=precision)  # fmt: skip
+
+
 @pytest.mark.parametrize("diagnostic", ["jacobians", "spectrum", "report"])
 def test_masks_and_resets_are_honoured(diagnostic):
     cell = cells.gru(2, 3, dtype=F64)
