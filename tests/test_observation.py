@@ -133,7 +133,22 @@ def pushed(loss: Any, x: Any) -> Callable[[int, Any], jax.Array]:
     return derivative
 
 
-@pytest.mark.parametrize("way", WAYS)
+# Each of the others is one of these within another.
+DAILY = (
+    "plain",
+    "reverse",
+    "jit",
+    "checkpoint",
+    "vmap",
+    "vmap over parameters",
+    "scan",
+    "gradient",
+)
+
+
+@pytest.mark.parametrize(
+    "way", [pytest.param(w, marks=() if w in DAILY else pytest.mark.slow) for w in WAYS]
+)
 def test_states_and_adjoints_are_right_however_a_loss_runs_its_recurrences(way: str) -> None:
     loss, x, axes = WAYS[way]
     found = rnnjax.adjoints(loss, PARAMS, x)
