@@ -268,9 +268,8 @@ def _evaluate(
             # A recurrence whose result is not used has no `see`, and takes no probes.
             results = next(probes) if eqn.params["mark"] in marks else _keep(*given, **eqn.params)
         elif (inner := _inside(eqn)) is not None:
-            own = list(islice(probes, len([*_places(inner.jaxpr)])))
             with eqn.ctx.manager:
-                results, shown = _RULES[eqn.primitive.name](eqn, inner, given, own)
+                results, shown = _RULES[eqn.primitive.name](eqn, inner, given, probes)
             seen += shown
         else:
             results = _as_it_is(jaxpr, eqn, given)
@@ -287,19 +286,24 @@ def _as_it_is(jaxpr: Jaxpr, eqn: JaxprEqn, given: Leaves) -> Leaves:
     return list(jaxpr_as_fun(ClosedJaxpr(alone, ()))(*(x for _, x in pairs)))
 
 
-def _call(eqn: JaxprEqn, inner: ClosedJaxpr, given: Leaves, probes: list[Leaves]) -> Any:
-    return _evaluate(inner, given, iter(probes))
+def _call(eqn: JaxprEqn, inner: ClosedJaxpr, given: Leaves, probes: Iterator[Leaves]) -> Any:
+    return _evaluate(inner, given, probes)
 
 
-def _checkpoint(eqn: JaxprEqn, inner: ClosedJaxpr, given: Leaves, probes: list[Leaves]) -> Any:
+def _own(inner: ClosedJaxpr, probes: Iterator[Leaves]) -> list[Leaves]:
+    """The probes of a program, to be passed into the trace that it is evaluated in."""
+    return list(islice(probes, len([*_places(inner.jaxpr)])))
+
+
+def _checkpoint(eqn: JaxprEqn, inner: ClosedJaxpr, given: Leaves, probes: Iterator[Leaves]) -> Any:
     @partial(jax.checkpoint, prevent_cse=eqn.params["prevent_cse"], policy=eqn.params["policy"])
     def again(given: Leaves, probes: list[Leaves]) -> Any:
         return _evaluate(inner, given, iter(probes))
 
-    return again(given, probes)
+    return again(given, _own(inner, probes))
 
 
-def _scan(eqn: JaxprEqn, inner: ClosedJaxpr, given: Leaves, probes: list[Leaves]) -> Any:
+def _scan(eqn: JaxprEqn, inner: ClosedJaxpr, given: Leaves, probes: Iterator[Leaves]) -> Any:
     def stacked(outer: Sequence[Any], own: Sequence[Any]) -> int:
         """How many of the last values have an axis for the iterations."""
         return sum(a.aval.ndim > b.aval.ndim for a, b in zip(outer, own, strict=True))
@@ -313,7 +317,7 @@ def _scan(eqn: JaxprEqn, inner: ClosedJaxpr, given: Leaves, probes: list[Leaves]
         return results[:carry], (results[carry:], seen)
 
     options = {name: eqn.params[name] for name in ("length", "reverse", "unroll")}
-    final, (ys, seen) = lax.scan(body, state, (given[xs:], probes), **options)
+    final, (ys, seen) = lax.scan(body, state, (given[xs:], _own(inner, probes)), **options)
     return [*final, *ys], seen
 
 

@@ -13,11 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var, jaxpr_as_fun
 
+from rnnjax._tree import combine
 from rnnjax._values import Same, fixed, snapshot
 
 # Only the function itself is compared: every trace creates new rules for it.
 _WITH_RULES = ("custom_jvp_call", "custom_vjp_call")
-
 
 # For each of the caller's functions its compiled programs, the most recently used last.
 _compiled_for: weakref.WeakKeyDictionary[Any, dict[Any, Callable[..., Any]]] = (
@@ -62,14 +62,8 @@ def compiled(owner: Any, function: Callable[..., Any], *arguments: Any) -> Calla
 
 def compiled_call(owner: Any, function: Callable[..., Any], *args: Any) -> Any:
     """`function(*args)` by `compiled`; arguments that are not arrays are not traced."""
-    leaves, structure = jax.tree.flatten(args)
-    arrays = [leaf if is_array(leaf) else None for leaf in leaves]
-
-    def run(arrays: list[Any]) -> Any:
-        pairs = zip(arrays, leaves, strict=True)
-        return function(*jax.tree.unflatten(structure, [x if a is None else a for a, x in pairs]))
-
-    return compiled(owner, run, arrays)(arrays)
+    arrays = jax.tree.map(lambda leaf: leaf if is_array(leaf) else None, args)
+    return compiled(owner, lambda arrays: function(*combine(arrays, args)), arrays)(arrays)
 
 
 def is_array(leaf: Any) -> bool:

@@ -135,15 +135,6 @@ def distinct(places: Sequence[Place]) -> Names:
     )
 
 
-def check_loss(loss: Loss, params: Params, *args: Any) -> None:
-    """Raises, without computing it, if a loss is not differentiable.
-
-    Raises:
-      TypeError: it is not a floating scalar.
-    """
-    check_scalar(jax.eval_shape(lambda p, a: loss(p, *a), params, args))
-
-
 def check_call(
     name: str, function: Any, params: Params, args: tuple[Any, ...], options: Iterable[str] = ()
 ) -> None:
