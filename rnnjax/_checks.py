@@ -29,6 +29,19 @@ def as_int(name: str, value: Any) -> int:
     raise TypeError(f"{name}: expected a whole number, got {value!r}; {_remedy(value, 'an int')}")
 
 
+def as_count(name: str, value: Any) -> int:
+    """A whole number of at least one.
+
+    Raises:
+      TypeError: it is not a whole number.
+      ValueError: it is below one.
+    """
+    count = as_int(name, value)
+    if count < 1:
+        raise ValueError(f"{name}: expected at least 1, got {count}")
+    return count
+
+
 def as_bool(name: str, value: Any) -> bool:
     """True or False, numpy's included.
 

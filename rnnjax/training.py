@@ -19,7 +19,7 @@ from jax.extend.core import jaxpr_as_fun
 from rnnjax._cell import Cell, Inputs, Params, State, check_cell, signature
 from rnnjax._checks import (
     as_bool,
-    as_int,
+    as_count,
     as_number,
     as_path,
     as_text,
@@ -211,7 +211,7 @@ def train(
             f"state: expected a TrainState, got {kind_of(state)}; make one by "
             "`training.begin(params, optimizer)`"
         )
-    borders = (_at_least_one("chunk", chunk),)
+    borders = (as_count("chunk", chunk),)
     stop = _stop(state, steps)
     yield from _chunks("data", loss, state, data, optimizer, borders, stop, clip, has_aux)
 
@@ -301,22 +301,23 @@ def fit(
     """
     quiet, description = as_bool("quiet", quiet), as_text("description", description)
     metrics = None if metrics is None else as_path("metrics", metrics)
-    chunk = _at_least_one("chunk", chunk)
-    patience = None if patience is None else _at_least_one("patience", patience)
+    chunk = as_count("chunk", chunk)
+    patience = None if patience is None else as_count("patience", patience)
     if validate is None and (every is not None or patience is not None):
         raise ValueError(
             f"every, patience: expected to be given with `validate`, got {every} and {patience}; "
             "pass a function of the parameters to validate by"
         )
-    every = chunk if every is None else _at_least_one("every", every)
+    every = chunk if every is None else as_count("every", every)
     if callback is not None:
         check_function("callback", callback, "state, record", "pass one that reads them")
     state = _begun(params, optimizer, None, key)
     begun, stop = int(state.step), _stop(state, steps)
     borders = (chunk,) if validate is None else (chunk, every)
-    watch, score = _watched(loss, monitor, state.params), _validated(validate)
+    watch = _watched(loss, monitor, state.params)
+    score = None if validate is None else _validated(validate)
     chunks = _chunks("data", loss, state, data, optimizer, borders, stop, clip, has_aux)
-    runs: list[Chunk] = []
+    results: list[_Results] = []
     tally = _Tally()
     best, best_params, waited = math.inf, None, 0
     steps = None if stop is None else stop - begun
@@ -324,7 +325,7 @@ def fit(
 
         def validated(due: bool) -> Record:
             nonlocal best, best_params, waited
-            if validate is None or not due:
+            if score is None or not due:
                 return {}
             numbers = score(state.params)
             waited += 1
@@ -342,7 +343,7 @@ def fit(
             keep(watch(state.params))
         for run in chunks:
             state = run.state
-            runs.append(run)
+            results.append(run[1:])
             tally.add(run)
             advance(len(run.losses), float(run.losses.mean()))
             step = int(state.step)
@@ -351,12 +352,12 @@ def fit(
             keep(numbers | validated(due))
             if patience is not None and waited >= patience:
                 break
-        if runs:  # An iterable may end anywhere, and so does patience.
-            numbers = tally.numbers() | watch(state.params) if tally.runs else {}
+        if results:  # An iterable may end anywhere, and so does patience.
+            numbers = tally.numbers() | watch(state.params) if tally.results else {}
             keep(numbers | validated(not due))
-    if not runs:
+    if not results:
         raise ValueError("data: expected at least one batch, got none; pass a list or a generator")
-    losses, aux = _joined([run.losses for run in runs]), _joined([run.aux for run in runs])
+    losses, _, aux = _joined(results)
     params = state.params if best_params is None else best_params
     return Fitted(params, state, jax.device_put(losses), aux, list(log))
 
@@ -441,7 +442,7 @@ def stream(
       ValueError: as `fit`, or no carry is given.
     """
     metrics = None if metrics is None else as_path("metrics", metrics)
-    chunk = _at_least_one("chunk", chunk)
+    chunk = as_count("chunk", chunk)
     state = _begun(params, optimizer, carry, None)
     if state.carry is None:
         raise ValueError(
@@ -520,14 +521,7 @@ def _begun(
 
 def _stop(state: TrainState, steps: int | None) -> int | None:
     """The step count at which training ends; None where the data determine it."""
-    return None if steps is None else int(state.step) + _at_least_one("steps", steps)
-
-
-def _at_least_one(name: str, count: int) -> int:
-    count = as_int(name, count)
-    if count < 1:
-        raise ValueError(f"{name}: expected at least 1, got {count}")
-    return count
+    return None if steps is None else int(state.step) + as_count("steps", steps)
 
 
 def _check_optimizer(optimizer: Any) -> optax.GradientTransformationExtraArgs:
@@ -777,25 +771,28 @@ def _iterable(name: str, data: Iterable[Any]) -> Iterator[Any]:
         ) from error
 
 
+# A chunk without its state, which would be kept alive: losses, gradient norms, aux.
+_Results = tuple[np.ndarray, np.ndarray, Any]
+
+
 class _Tally:
     """The numbers of a record, over the chunks since the last one."""
 
     def __init__(self) -> None:
-        self.runs: list[Chunk] = []
+        self.results: list[_Results] = []
 
     def add(self, run: Chunk) -> None:
-        self.runs.append(run)
+        self.results.append(run[1:])
 
     def numbers(self) -> Record:
         """Of the chunks added since the last call."""
-        losses = np.concatenate([run.losses for run in self.runs])
-        norms = np.concatenate([run.gradient_norms for run in self.runs])
+        losses, norms, aux = _joined(self.results)
         means = {}
-        for path, leaf in jax.tree.leaves_with_path(_joined([run.aux for run in self.runs])):
+        for path, leaf in jax.tree.leaves_with_path(aux):
             if leaf.ndim == 1:
                 place = jax.tree_util.keystr(path, simple=True, separator=".")
                 means[place or "aux"] = leaf.mean()
-        self.runs.clear()
+        self.results.clear()
         return {
             "loss": float(losses.mean()),
             "gradient_norm": float(norms.max()),
@@ -803,8 +800,8 @@ class _Tally:
         }
 
 
-def _joined(trees: list[Any]) -> Any:
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *trees)
+def _joined(results: list[_Results]) -> Any:
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *results)
 
 
 @contextlib.contextmanager
@@ -830,15 +827,12 @@ def _watched(
     return lambda params: scalars("monitor", watch(params))
 
 
-def _validated(validate: Callable[[Params], Any] | None) -> Callable[[Params], Record]:
+def _validated(validate: Callable[[Params], Any]) -> Callable[[Params], Record]:
     """The validation as `params -> record`."""
-    if validate is None:
-        return lambda params: {}
     check_function("validate", validate, "params", "pass one that gives a scalar")
-    function = validate
 
     def score(params: Params) -> Record:
-        value = function(params)
+        value = validate(params)
         if jnp.ndim(value) != 0:
             raise TypeError(
                 f"validate: expected a function that gives a scalar, got {describe(value)}; take "

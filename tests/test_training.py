@@ -1,5 +1,6 @@
 """Training: it learns, it repeats itself, and it says where it broke."""
 
+import gc
 import itertools
 import json
 import os
@@ -735,6 +736,27 @@ def test_one_step_more_is_the_same_step():
     whole, most = fit(steps=30), fit(steps=29)
     one = training.fit(loss, most.state, sample, optax.adam(1e-2), steps=1, chunk=10)
     same(one.state, whole.state)
+
+
+@pytest.mark.parametrize("way", ["fit", "stream"])
+def test_no_state_but_the_last_is_held(way, tmp_path):
+    """Parameters and what the optimiser knows of them, once a chunk, would fill the memory."""
+    held = []
+
+    def count(*_):
+        gc.collect()
+        held.append(sum(array.shape == (4, 4) for array in jax.live_arrays()))  # as W_hh
+
+    if way == "fit":
+        fit(steps=40, chunk=5, callback=count)
+    else:
+        x, y = sample(jax.random.key(5))
+        begin = CELL.start(start()["cell"], (8,))
+        given = {"chunk": 100, "metrics": tmp_path / "metrics.jsonl"}
+        windows = [(np.asarray(x), np.asarray(y))] * 8
+        for _ in training.stream(window_loss, start(), begin, windows, optax.adam(1e-2), **given):
+            count()
+    assert held[-1] <= held[2]
 
 
 def test_a_callback_sees_every_record_and_its_state():

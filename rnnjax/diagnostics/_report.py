@@ -10,7 +10,7 @@ import numpy as np
 from jax import lax
 
 from rnnjax._cell import Cell, Inputs, Params, State
-from rnnjax._checks import as_int
+from rnnjax._checks import as_count
 from rnnjax._observation import observe, see
 from rnnjax._once import once
 from rnnjax._programs import compiled_call
@@ -119,7 +119,7 @@ def gradient_report(
       TypeError: `directions` is not a whole number.
       ValueError: `directions` is below one.
     """
-    directions = _as_directions(directions)
+    directions = as_count("directions", directions)
     with running(cell, params, inputs, state, **options) as run:
         return _report(run, directions)[0]
 
@@ -196,7 +196,7 @@ def gradient_reports(
       As `gradient_report` and `adjoints`.
     """
     check_call("model", model, params, args, options)
-    directions = _as_directions(directions)
+    directions = as_count("directions", directions)
 
     def run(params: Params, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         observation = observe(
@@ -217,13 +217,6 @@ def _reporting(directions: int) -> Callable[..., tuple[State, State]]:
         return through
 
     return report
-
-
-def _as_directions(directions: int) -> int:
-    directions = as_int("directions", directions)
-    if directions < 1:
-        raise ValueError(f"directions: expected at least 1, got {directions}")
-    return directions
 
 
 def _summary(log_norms: jax.Array, lags: jax.Array) -> GradientReport:
