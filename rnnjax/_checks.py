@@ -29,7 +29,7 @@ def as_int(name: str, value: Any) -> int:
     raise TypeError(f"{name}: expected a whole number, got {value!r}; {_remedy(value, 'an int')}")
 
 
-def as_count(name: str, value: Any) -> int:
+def as_count(name: str, value: Any, remedy: str = "pass 1 or more") -> int:
     """A whole number of at least one.
 
     Raises:
@@ -38,7 +38,7 @@ def as_count(name: str, value: Any) -> int:
     """
     count = as_int(name, value)
     if count < 1:
-        raise ValueError(f"{name}: expected at least 1, got {count}")
+        raise ValueError(f"{name}: expected at least 1, got {count}; {remedy}")
     return count
 
 
@@ -147,14 +147,21 @@ def check_batch_shape(batch_shape: Any) -> None:
 
 
 def check_key(name: str, key: Any) -> None:
-    """Raises if a value is not a random key.
+    """Raises if a value is not a single random key.
 
     Raises:
       TypeError: it is not a key of `jax.random`.
+      ValueError: it is several.
     """
-    kinds = (jax.dtypes.prng_key, jnp.uint32)
-    if _is_array(key) and any(jnp.issubdtype(jnp.result_type(key), kind) for kind in kinds):
-        return
+    # A key of an older kind is a vector.
+    for kind, axes in ((jax.dtypes.prng_key, 0), (jnp.uint32, 1)):
+        if _is_array(key) and jnp.issubdtype(jnp.result_type(key), kind):
+            if jnp.ndim(key) == axes:
+                return
+            raise ValueError(
+                f"{name}: expected one key, got an array of shape {jnp.shape(key)}; pass one of "
+                "them, or use `jax.vmap`"
+            )
     raise TypeError(f"{name}: expected a key, got {kind_of(key)}; pass jax.random.key(seed)")
 
 
@@ -163,6 +170,7 @@ def split_key(key: jax.Array, count: int) -> jax.Array:
 
     Raises:
       TypeError: it is not a key.
+      ValueError: it is several.
     """
     check_key("key", key)
     return jax.random.split(key, count)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 
 from rnnjax._cell import Batch, Cell, check_cell
-from rnnjax._checks import as_int, as_number, check_batch_shape, kind_of
+from rnnjax._checks import as_count, as_int, as_number, check_batch_shape, kind_of
 from rnnjax._tree import count_bytes
 from rnnjax.folds import _cost as cost
 from rnnjax.folds._blocked import blocked
@@ -63,11 +63,9 @@ def plan(
       ValueError: `length` is below one, or no fold fits the budget.
     """
     check_cell(cell)
-    length = as_int("length", length)
+    length = as_count("length", length)
     check_batch_shape(batch_shape)
     batch_shape = tuple(as_int("batch_shape", size) for size in batch_shape)
-    if length < 1:
-        raise ValueError(f"length: expected at least 1 step, got {length}")
     if device is not None and not hasattr(device, "memory_stats"):
         raise TypeError(
             f"device: expected a device, got {kind_of(device)}; pass one of jax.devices()"

@@ -5,8 +5,7 @@ again without `jit` expects it to read the current ones.
 """
 
 import functools
-import os
-import sysconfig
+import sys
 import types
 from collections.abc import Hashable, Iterator
 from typing import Any
@@ -17,13 +16,9 @@ import numpy as np
 from rnnjax._values import Made, Same, fixed, snapshot
 
 # Functions in these packages depend only on their arguments.
-_LIBRARIES = tuple(
-    os.path.join(path, "")
-    for path in (
-        sysconfig.get_paths()["stdlib"],
-        os.path.dirname(os.path.dirname(jax.__file__)),
-        os.path.dirname(__file__),
-    )
+_LIBRARIES = sys.stdlib_module_names.union(
+    ("rnnjax", "jax", "jaxlib", "ml_dtypes", "numpy", "scipy"),
+    ("optax", "chex", "flax", "haiku", "equinox", "keras"),
 )
 
 
@@ -74,10 +69,10 @@ def _parts(value: Any) -> Any:
     if isinstance(value, Made):
         return value.recipe.bound
     if isinstance(value, types.FunctionType):
-        if _is_library(value.__code__.co_filename):
+        if _is_library(value.__globals__.get("__name__", "")):
             # It always reads the same values, except functions that it wraps, as `vmap` does.
             return [Same(value), *filter(callable, _closed_over(value))]
-        return [value.__code__, *_closed_over(value), *_read_by(value)]
+        return [value.__code__, *_read_by(value)]
     if isinstance(value, types.MethodType):
         return value.__func__, value.__self__
     if isinstance(value, functools.partial):
@@ -98,15 +93,30 @@ def _closed_over(function: types.FunctionType) -> Iterator[Any]:
 
 
 def _read_by(function: types.FunctionType) -> Iterator[Any]:
-    """What a function reads from its own and other modules, and its defaults."""
-    yield function.__defaults__
-    yield function.__kwdefaults__
+    """Defaults, closed-over values and globals, and attributes of modules and classes there."""
     names = _names(function.__code__)
-    for name in names:
-        value = function.__globals__.get(name)
+    pending = [function.__defaults__, function.__kwdefaults__, *_closed_over(function)]
+    pending += map(function.__globals__.get, names)
+    seen = set()
+    while pending:
+        value = pending.pop()
         yield value
-        if isinstance(value, types.ModuleType) and not _is_library(value.__dict__.get("__file__")):
-            yield {name: vars(value)[name] for name in names if name in vars(value)}
+        if isinstance(value, types.ModuleType | type) and value not in seen:
+            seen.add(value)
+            pending += _attributes(value, names)
+
+
+def _attributes(holder: Any, names: tuple[str, ...]) -> Iterator[Any]:
+    if _is_library(getattr(holder, "__module__", None) or holder.__name__):
+        return
+    scopes = [vars(each) for each in getattr(holder, "__mro__", (holder,))]
+    for name in names:
+        value = next((scope[name] for scope in scopes if name in scope), None)
+        # A field is read from an instance.
+        if isinstance(value, types.FunctionType | staticmethod | classmethod) or not hasattr(
+            value, "__get__"
+        ):
+            yield value
 
 
 @functools.cache
@@ -116,6 +126,5 @@ def _names(code: types.CodeType) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*code.co_names, *(name for names in inner for name in names)]))
 
 
-@functools.cache
-def _is_library(path: str | None) -> bool:
-    return path is not None and path.startswith(_LIBRARIES)
+def _is_library(module: str) -> bool:
+    return module.partition(".")[0] in _LIBRARIES

@@ -11,13 +11,14 @@ import jax
 import jax.numpy as jnp
 from jax.nn.initializers import Initializer, orthogonal
 
-from rnnjax._checks import as_int, as_number, as_text, check_function
+from rnnjax._checks import as_count, as_int, as_number, as_text, check_function, kind_of
 from rnnjax._tree import at_least_float32, describe
 from rnnjax._values import by_value
 
 __all__ = ["by_gate", "checked", "chrono", "orthogonal", "scaled_identity"]
 
 
+@by_value
 def checked(name: str, init: Initializer) -> Initializer:
     """The initialiser, with a check that it returns the shape and dtype it is asked for.
 
@@ -37,7 +38,13 @@ def checked(name: str, init: Initializer) -> Initializer:
     check_function(as_text("name", name), init, "key, shape, dtype", remedy)
 
     def draw(key: jax.Array, shape: Any, dtype: Any = float, out_sharding: Any = None) -> jax.Array:
-        drawn = jnp.asarray(init(key, shape, dtype))
+        drawn = init(key, shape, dtype)
+        if callable(drawn):
+            raise TypeError(
+                f"{name}: expected an initialiser, got {kind_of(init)}, which makes one; call it, "
+                "as `jax.nn.initializers.orthogonal()`"
+            )
+        drawn = jnp.asarray(drawn)
         expected = jax.ShapeDtypeStruct(shape, jax.dtypes.canonicalize_dtype(dtype))
         if (drawn.shape, drawn.dtype) != (expected.shape, expected.dtype):
             raise TypeError(
@@ -49,6 +56,7 @@ def checked(name: str, init: Initializer) -> Initializer:
     return draw
 
 
+@by_value
 def by_gate(init: Initializer, gates: int) -> Initializer:
     """Draws `[K, G * H]` as G independent blocks `[K, H]`.
 
@@ -69,9 +77,7 @@ def by_gate(init: Initializer, gates: int) -> Initializer:
         multiple of `gates`.
     """
     init = checked("init", init)
-    gates = as_int("gates", gates)
-    if gates < 1:
-        raise ValueError(f"gates: expected at least 1, got {gates}")
+    gates = as_count("gates", gates)
 
     def draw(key: jax.Array, shape: Any, dtype: Any = float, out_sharding: Any = None) -> jax.Array:
         if shape[-1] % gates:

@@ -18,7 +18,7 @@ except ImportError as error:
         "rnnjax.plots needs matplotlib; install it with: pip install 'rnnjax[experiments]'"
     ) from error
 
-from rnnjax._checks import as_int, as_number, check_arrays, kind_of
+from rnnjax._checks import as_count, as_int, as_number, check_arrays, kind_of
 from rnnjax._tree import describe, floating
 from rnnjax.diagnostics import GradientReport
 
@@ -111,9 +111,7 @@ def spectrum(ax: Axes, log_singular_values: jax.Array, *, most: int = 8, **line:
       ValueError: the array has too few axes, or `most` is below one.
     """
     _check_axes(ax)
-    most = as_int("most", most)
-    if most < 1:
-        raise ValueError(f"most: expected at least 1, got {most}; pass how many to draw")
+    most = as_count("most", most)
     values = _array("log_singular_values", log_singular_values, "[T + 1, B, S]", 2)
     values = np.median(values.reshape(len(values), -1, values.shape[-1])[::-1, :, :most], axis=1)
     shades = np.linspace(1.0, 0.25, values.shape[-1])

@@ -28,7 +28,7 @@ from rnnjax._checks import (
     check_key,
     kind_of,
 )
-from rnnjax._programs import Fingerprint, compiled
+from rnnjax._programs import Fingerprint, compiled, is_array
 from rnnjax._records import Record, Records, progress, scalars
 from rnnjax._tree import combine, describe, floating, rest
 from rnnjax._unroll import Options
@@ -270,11 +270,11 @@ def fit(
       optimizer: as in `train`.
       steps: as in `train`.
       key: random key for a sampler; a `TrainState` has its own.
-      chunk: as in `train`; a record is made at the end of each.
+      chunk: as in `train`; a record is made at the end of each, and at each validation.
       clip: as in `train`.
       has_aux: as in `train`.
       monitor: `params -> mapping of names to scalars`, pure and compiled like a sampler,
-        recorded at the start and after every chunk; see `gradient_monitor`.
+        part of every record and recorded at the start; see `gradient_monitor`.
       validate: `params -> scalar`, lower is better, on held-out data. It is called whenever
         the number of steps is a multiple of `every`, and at the end, and recorded as
         "validation".
@@ -318,7 +318,6 @@ def fit(
     score = None if validate is None else _validated(validate)
     chunks = _chunks("data", loss, state, data, optimizer, borders, stop, clip, has_aux)
     results: list[_Results] = []
-    tally = _Tally()
     best, best_params, waited = math.inf, None, 0
     steps = None if stop is None else stop - begun
     with Records(metrics) as log, _failures(log), progress(steps, description, quiet) as advance:
@@ -344,17 +343,15 @@ def fit(
         for run in chunks:
             state = run.state
             results.append(run[1:])
-            tally.add(run)
             advance(len(run.losses), float(run.losses.mean()))
             step = int(state.step)
-            ends, due = (step % n == 0 or step == stop for n in (chunk, every))
-            numbers = tally.numbers() | watch(state.params) if ends else {}
-            keep(numbers | validated(due))
+            # Between two borders only an iterable ends.
+            due = step % every == 0 or step == stop or step % chunk != 0
+            keep(_numbers(results[-1:]) | watch(state.params) | validated(due))
             if patience is not None and waited >= patience:
                 break
-        if results:  # An iterable may end anywhere, and so does patience.
-            numbers = tally.numbers() | watch(state.params) if tally.results else {}
-            keep(numbers | validated(not due))
+        if results:  # An iterable may also end at a border.
+            keep(validated(not due))
     if not results:
         raise ValueError("data: expected at least one batch, got none; pass a list or a generator")
     losses, _, aux = _joined(results)
@@ -439,9 +436,14 @@ def stream(
       NonFiniteError: as `train`; its step counts windows, its time index the steps within
         that window.
       TypeError: as `fit`.
-      ValueError: as `fit`, or no carry is given.
+      ValueError: as `fit`, no carry is given, or `monitor` without `metrics`.
     """
     metrics = None if metrics is None else as_path("metrics", metrics)
+    if monitor is not None and metrics is None:
+        raise ValueError(
+            "monitor: expected to be given with `metrics`, the file that its numbers go to, got "
+            "None; pass a path, or call it on the parameters of each result"
+        )
     chunk = as_count("chunk", chunk)
     state = _begun(params, optimizer, carry, None)
     if state.carry is None:
@@ -452,15 +454,18 @@ def stream(
     watch = _watched(loss, monitor, state.params)
     iterator = _iterable("windows", windows)
     chunks = _chunks("windows", loss, state, iterator, optimizer, (1,), None, clip, has_aux)
-    tally = _Tally()
+    results: list[_Results] = []
     with Records(metrics) as log, _failures(log):
         for run in chunks:
             if metrics is not None:
-                tally.add(run)
+                results.append(run[1:])
                 if int(run.state.step) % chunk == 0:
-                    log.write(int(run.state.step), tally.numbers() | watch(run.state.params))
+                    log.write(int(run.state.step), _numbers(results) | watch(run.state.params))
+                    results.clear()
             aux = jax.tree.map(lambda leaf: leaf[0], run.aux)
             yield Streamed(run.state, jax.device_put(run.losses[0]), aux)
+        if results:
+            log.write(int(run.state.step), _numbers(results) | watch(run.state.params))
 
 
 def gradient_monitor(
@@ -508,6 +513,10 @@ def _begun(
     key: jax.Array | None,
 ) -> TrainState:
     """The state to continue from, or a new one."""
+    if isinstance(params, Fitted | Streamed | Chunk):
+        raise TypeError(
+            f"params: expected parameters or a TrainState, got {kind_of(params)}; pass its `.state`"
+        )
     if not isinstance(params, TrainState):
         return begin(params, optimizer, carry=carry, key=key)
     for name, given in (("carry", carry), ("key", key)):
@@ -583,6 +592,11 @@ def _normal(loss: Callable[..., Any], has_carry: bool, has_aux: bool) -> _Loss:
                 raise wrong
             return value
 
+        if not others and isinstance(result, tuple) and len(result) == 2:
+            raise TypeError(
+                f"loss: expected a floating scalar, got {describe(result)}; pass `has_aux=True` "
+                "if the second is auxiliary data, or give the state a carry"
+            )
         scalar, rest = pair(result) if others else (result, None)
         new, aux = pair(rest) if has_carry and has_aux else (rest, rest)
         if has_carry and signature(new) != signature(carry):
@@ -651,12 +665,20 @@ def _chunks(
     `name` is the name of `data` in errors.
     """
     normal = _normal(loss, state.carry is not None, as_bool("has_aux", has_aux))
-    step = partial(_step, normal, _clipped(clip, _check_optimizer(optimizer)))
+    optimizer = _check_optimizer(optimizer)
+    begun = jax.eval_shape(optimizer.init, floating(state.params))
+    if jax.tree.map(jnp.shape, begun) != jax.tree.map(jnp.shape, state.optimizer_state):
+        raise TypeError(
+            f"state: expected an optimizer_state {describe(begun)}, got "
+            f"{describe(state.optimizer_state)}; continue with the optimizer that it began with, "
+            "or call `training.begin` for another optimizer or other parameters"
+        )
+    step = partial(_step, normal, _clipped(clip, optimizer))
     fixed, state = rest(state.params), jax.device_put(state)
     if callable(data):
         chunks = _sampled(name, loss, normal, step, state, data, borders, stop)
     else:
-        chunks = _drawn(name, normal, step, state, _iterable(name, data), borders, stop)
+        chunks = _drawn(name, loss, normal, step, state, _iterable(name, data), borders, stop)
     for chunk in chunks:
         params = combine(floating(chunk.state.params), fixed)
         yield chunk._replace(state=chunk.state._replace(params=params))
@@ -680,10 +702,14 @@ def _sampled(
     stop: int | None,
 ) -> Iterator[Chunk]:
     """One call per chunk."""
+    remedy = "pass one that draws a batch, or an iterable of batches"
+    if inspect.isgeneratorfunction(sample):
+        remedy = f"call it, as `{name}={sample.__name__}()`, for an iterable of batches"
+        raise TypeError(f"{name}: expected a sampler, got {kind_of(sample)}, a generator; {remedy}")
+    check_function(name, sample, "key", remedy)
     if stop is None or state.key is None:
         missing, remedy = ("steps", "a number") if stop is None else ("key", "jax.random.key(seed)")
         raise ValueError(f"{missing}: expected with a sampler, got None; pass {remedy}")
-    check_function(name, sample, "key", "pass one that draws a batch, or an iterable of batches")
     batch = _check_repeats(name, sample, state.key)
     jax.eval_shape(normal, state.params, state.carry, batch)
     begun = int(state.step)
@@ -724,6 +750,7 @@ def _sampled(
 
 def _drawn(
     name: str,
+    loss: Callable[..., Any],
     normal: _Loss,
     step: Callable[[TrainState, Any], tuple[TrainState, _Step]],
     state: TrainState,
@@ -732,15 +759,20 @@ def _drawn(
     stop: int | None,
 ) -> Iterator[Chunk]:
     """One call per step, compiled once per batch shape."""
-    begun, update, before = int(state.step), jax.jit(step), None
+    begun, before = int(state.step), None
+    updates: dict[Any, Callable[[TrainState, Any], tuple[TrainState, _Step]]] = {}
     for last in _ends(begun, borders, stop):
         taken: list[_Step] = []
         for batch in itertools.islice(batches, last - begun):
             check_arrays(name, batch)
             if before is None:
                 jax.eval_shape(normal, state.params, state.carry, batch)
+            leaves, structure = jax.tree.flatten(batch)
+            kind = structure, *map(jax.typeof, leaves)
             try:
-                after, done = update(state, batch)
+                if kind not in updates:
+                    updates[kind] = compiled(loss, step, state, batch)
+                after, done = updates[kind](state, batch)
             except (TypeError, ValueError) as error:
                 if before is not None and signature(batch) != signature(before):
                     error.add_note(
@@ -762,10 +794,15 @@ def _drawn(
 
 
 def _iterable(name: str, data: Iterable[Any]) -> Iterator[Any]:
+    kinds = "an iterable of batches" + (", or a sampler key -> batch" if name == "data" else "")
+    if is_array(data) or isinstance(data, tuple | dict):
+        raise TypeError(
+            f"{name}: expected {kinds}, got {describe(data)}, which may be a single one; pass "
+            "`itertools.repeat(batch)`, or `list(batches)`"
+        )
     try:
         return iter(data)
     except TypeError as error:
-        kinds = "an iterable of batches" + (", or a sampler key -> batch" if name == "data" else "")
         raise TypeError(
             f"{name}: expected {kinds}, got {kind_of(data)}; pass a list or a generator"
         ) from error
@@ -775,29 +812,19 @@ def _iterable(name: str, data: Iterable[Any]) -> Iterator[Any]:
 _Results = tuple[np.ndarray, np.ndarray, Any]
 
 
-class _Tally:
+def _numbers(results: list[_Results]) -> Record:
     """The numbers of a record, over the chunks since the last one."""
-
-    def __init__(self) -> None:
-        self.results: list[_Results] = []
-
-    def add(self, run: Chunk) -> None:
-        self.results.append(run[1:])
-
-    def numbers(self) -> Record:
-        """Of the chunks added since the last call."""
-        losses, norms, aux = _joined(self.results)
-        means = {}
-        for path, leaf in jax.tree.leaves_with_path(aux):
-            if leaf.ndim == 1:
-                place = jax.tree_util.keystr(path, simple=True, separator=".")
-                means[place or "aux"] = leaf.mean()
-        self.results.clear()
-        return {
-            "loss": float(losses.mean()),
-            "gradient_norm": float(norms.max()),
-            **scalars("aux", means),
-        }
+    losses, norms, aux = _joined(results)
+    means = {}
+    for path, leaf in jax.tree.leaves_with_path(aux):
+        if leaf.ndim == 1:
+            place = jax.tree_util.keystr(path, simple=True, separator=".")
+            means[place or "aux"] = leaf.mean()
+    return {
+        "loss": float(losses.mean()),
+        "gradient_norm": float(norms.max()),
+        **scalars("aux", means),
+    }
 
 
 def _joined(results: list[_Results]) -> Any:
@@ -833,12 +860,13 @@ def _validated(validate: Callable[[Params], Any]) -> Callable[[Params], Record]:
 
     def score(params: Params) -> Record:
         value = validate(params)
-        if jnp.ndim(value) != 0:
+        try:
+            return {"validation": as_number("validate", value)}
+        except TypeError as error:
             raise TypeError(
                 f"validate: expected a function that gives a scalar, got {describe(value)}; take "
-                "its mean"
-            )
-        return {"validation": float(value)}
+                "its mean, and return it alone"
+            ) from error
 
     return score
 

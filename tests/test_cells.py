@@ -201,6 +201,21 @@ def test_forget_bias_and_second_bias() -> None:
     assert cells.gru(D, H, reset_after=False).init(KEY).b_hn is None
 
 
+@pytest.mark.parametrize(
+    ("cell", "other", "message"),
+    [
+        (cells.gru(D, H), cells.gru(D, H, reset_after=False), r"b_hn \[H\] for reset_after=True"),
+        (cells.gru(D, H, reset_after=False), cells.gru(D, H), "b_hn None for reset_after=False"),
+        (cells.lstm(D, H), cells.lstm(D, H, projection_size=H), "W_hr None for projection_size=N"),
+        (cells.lstm(D, H, projection_size=H), cells.lstm(D, H), r"W_hr \[H, P\] for projection"),
+    ],
+)
+def test_parameters_of_another_variant_are_refused(cell, other, message):
+    """They fit, and would be another cell."""
+    with pytest.raises(TypeError, match=f"params: expected {message}"):
+        rnnjax.unroll(cell, other.init(KEY), jnp.ones((2, 1, D)))
+
+
 def test_a_bare_step_is_a_cell() -> None:
     """Three lines; the output is the state unless told."""
 

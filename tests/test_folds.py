@@ -490,11 +490,11 @@ def test_checkpointed_stays_within_its_budget(held: int, length: int) -> None:
 
 def test_numbers_below_one() -> None:
     """A block of no steps, and a loop unrolled by none."""
-    with pytest.raises(ValueError, match="size: expected a block of at least 1 step, got 0"):
+    with pytest.raises(ValueError, match="size: expected at least 1, got 0; pass 1 or more"):
         folds.blocked(size=0)
-    with pytest.raises(ValueError, match="unroll: expected at least 1 step, got -2"):
+    with pytest.raises(ValueError, match="unroll: expected at least 1, got -2"):
         folds.scan(unroll=-2)
-    with pytest.raises(ValueError, match="window: expected at least 1 step, got 0"):
+    with pytest.raises(ValueError, match="window: expected at least 1, got 0"):
         folds.truncated(window=0)
     with pytest.raises(ValueError, match="segments: expected at least 1, got 0; None takes"):
         folds.checkpointed(segments=0)

@@ -43,6 +43,12 @@ def test_by_gate_takes_no_other_shape_than_it_asks_for() -> None:
         draw(KEY, (6, 18), jnp.float32)
 
 
+def test_an_initialiser_is_called_before_it_is_given():
+    cell = cells.lstm(5, 4, kernel_init=jax.nn.initializers.orthogonal)
+    with pytest.raises(TypeError, match=r"kernel_init: .* got the function orthogonal, which"):
+        cell.init(jax.random.key(0))
+
+
 @pytest.mark.parametrize(
     "name", [name for name in LIBRARY if "kernel_init" in initialisers_of(LIBRARY[name])]
 )

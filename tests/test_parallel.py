@@ -313,7 +313,9 @@ def test_bad_options() -> None:
     for tolerance in (0.0, -1e-8, float("nan")):
         with pytest.raises(ValueError, match="tolerance: expected a positive number, got"):
             folds.parallel(tolerance=tolerance)
-    with pytest.raises(ValueError, match="max_iterations: expected at least 1 iteration, got 0"):
+    with pytest.raises(
+        ValueError, match="max_iterations: expected at least 1, got 0; leave it out"
+    ):
         folds.parallel(max_iterations=0)
 
 

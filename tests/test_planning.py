@@ -83,7 +83,7 @@ def test_less_memory_takes_more_time() -> None:
     assert [plan.bytes for plan in plans] == sorted((plan.bytes for plan in plans), reverse=True)
     with pytest.raises(ValueError, match=r"budget_bytes: expected at least \d+ for 1000 steps of"):
         rnnjax.plan(cell, (32,), 1000, budget_bytes=MIB)
-    with pytest.raises(ValueError, match="length: expected at least 1 step, got 0"):
+    with pytest.raises(ValueError, match="length: expected at least 1, got 0"):
         rnnjax.plan(cell, (32,), 0)
 
 

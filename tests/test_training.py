@@ -232,7 +232,8 @@ def test_the_error_goes_from_process_to_process():
     chex.assert_trees_all_equal(again.params, error.params)
 
 
-def test_a_second_fit_compiles_nothing(compilations):
+@pytest.mark.parametrize("data", [sample, [sample(jax.random.key(0))] * 4])
+def test_a_second_fit_compiles_nothing(data, compilations):
     """And one whose loss reads another number than before is compiled with that."""
     weight = 1.0
 
@@ -242,7 +243,7 @@ def test_a_second_fit_compiles_nothing(compilations):
     def run(seed):
         optimizer = optax.adam(1e-2)
         given = {"steps": 4, "key": jax.random.key(seed), "clip": 1.0}
-        return training.fit(weighed, start(), sample, optimizer, **given).losses
+        return training.fit(weighed, start(), data, optimizer, **given).losses
 
     first = run(0)
     run(1)
@@ -370,7 +371,9 @@ def test_monitors_give_named_scalars(monitor, message):
         (lambda params: 0.0, r"loss: expected a function of \(params, batch\), got the function"),
         (0.0, r"loss: expected a function of \(params, batch\), got 0\.0"),
         (lambda params, batch: batch[0], "loss: expected a floating scalar, got float64"),
-        (lambda params, batch: (jnp.ones(()), 1), "and return it alone"),
+        (lambda params, batch: (jnp.ones(()), 1), "pass `has_aux=True` if the second"),
+        (lambda params, batch: (jnp.ones(()), 1, 2), "and return it alone"),
+        (lambda params, batch: 0.5, r"got the Python number 0\.5; compute it from the parameters"),
     ],
 )
 def test_losses_that_cannot_be_trained(wrong, message):
@@ -378,7 +381,47 @@ def test_losses_that_cannot_be_trained(wrong, message):
         training.fit(wrong, start(), sample, optax.sgd(0.1), steps=1, key=jax.random.key(0))
 
 
+def forever():
+    yield sample(jax.random.key(0))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"data": forever}, r"data: expected a sampler, got the function forever, a generator; "),
+        (
+            {"data": np.zeros((3, 4))},
+            r"data: .*float64\[3,4\], which may be a single one; pass",
+        ),
+        ({"data": (np.zeros(3), np.zeros(3))}, r"data: .*which may be a single one"),
+        ({"data": 5}, "data: expected an iterable of batches, or a sampler key -> batch, got 5"),
+        ({"validate": lambda params: None}, "validate: expected a function that gives a scalar"),
+        ({"validate": lambda params: "3"}, "validate: expected a function that gives a scalar"),
+        (
+            {"validate": lambda params: {"a": 1.0}},
+            "validate: .*; take its mean, and",
+        ),
+    ],
+)
+def test_what_data_and_validation_are(given, message):
+    given = {"data": sample, **given}
+    with pytest.raises(TypeError, match=message):
+        training.fit(loss, start(), given.pop("data"), optax.sgd(0.1), steps=1,
+                     key=jax.random.key(0), **given)  # fmt: skip
+
+
+def test_a_state_is_that_of_this_training():
+    done = fit(steps=2)
+    with pytest.raises(TypeError, match=r"params: .*TrainState, got a Fitted; pass its `\.state`"):
+        training.fit(loss, done, sample, optax.adam(1e-2), steps=2)
+    for other in (optax.sgd(1e-2), optax.sgd(1e-2, momentum=0.9)):
+        with pytest.raises(TypeError, match=r"state: expected an optimizer_state .* for another"):
+            training.fit(loss, done.state, sample, other, steps=2)
+
+
 def test_a_key_is_a_key():
+    with pytest.raises(ValueError, match=r"key: expected one key, got an array of shape \(2,\)"):
+        fit(key=jax.random.split(jax.random.key(0)))
     with pytest.raises(TypeError, match=r"key: expected a key, got 0; pass jax.random.key\(seed\)"):
         fit(key=0)
 
@@ -508,7 +551,7 @@ def stream(loss=window_loss, sequence=None):
 
 
 def test_a_stream_is_one_long_truncated_run(compilations):
-    run = stream()
+    run = stream(lambda *args: window_loss(*args))
     seen = [next(run)]
     assert compilations
     compilations.clear()
@@ -687,12 +730,15 @@ def test_a_stream_goes_on_and_keeps_records(tmp_path):
     given |= {"monitor": lambda params: {"readout": jnp.sum(params["readout"])}}
     whole = list(training.stream(window_loss, start(), begin, windows, optimizer, **given))
     lines = [json.loads(line) for line in path.read_text().splitlines()]
-    assert [line["step"] for line in lines] == [3, 6]
+    assert [line["step"] for line in lines] == [3, 6, 7]
     assert lines[1]["loss"] == pytest.approx(np.mean([done.loss for done in whole[3:6]]))
     readout = float(jnp.sum(whole[5].params["readout"]))
     assert lines[1]["readout"] == pytest.approx(readout)
     second = training.stream(window_loss, whole[3].state, None, windows[4:], optimizer, clip=1.0)
     same(list(second)[-1].state, whole[-1].state)
+    del given["metrics"]
+    with pytest.raises(ValueError, match="monitor: expected to be given with `metrics`"):
+        next(training.stream(window_loss, start(), begin, windows, optimizer, **given))
 
 
 def test_training_ends_where_validation_gets_no_better_with_the_best_parameters():
@@ -709,7 +755,9 @@ def test_training_ends_where_validation_gets_no_better_with_the_best_parameters(
     assert int(found.state.step) == 28 and len(found.losses) == 28
     same(found.params, seen[3])
     same(found.state.params, seen[-1])
-    assert {r["step"] for r in found.records if "loss" in r} == {10, 20, 28}
+    # One record a step, with the loss since the last one.
+    assert [r["step"] for r in found.records] == sorted({10, 20, *range(4, 32, 4)})
+    assert all("loss" in record for record in found.records)
     first = fit(steps=10)
     steady = fit(steps=30, validate=lambda params: -1.0)
     assert [r["validation"] for r in steady.records] == [-1.0, -1.0, -1.0]

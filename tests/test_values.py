@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import gc
 import inspect
+import os
 import pickle
 import tempfile
 import types
@@ -289,7 +290,8 @@ class Number:
 
 def reading(where: str) -> tuple[Any, Callable[[float], None]]:
     """A step that reads its leak from outside, and what sets the leak anew."""
-    module = types.ModuleType("settings")
+    module, package = types.ModuleType("settings"), types.ModuleType("package")
+    package.inner = module  # type: ignore[attr-defined]
     held: Any = {"array": np.zeros(()), "list": [0.0], "object": Leaky(0.0), "module": module}
     leak = 0.0
 
@@ -300,10 +302,21 @@ def reading(where: str) -> tuple[Any, Callable[[float], None]]:
         nonlocal leak
         leak = value
 
-    namespace: dict[str, Any] = {"settings": module, "helper": closed}
+    class Base:
+        leak = 0.0
+
+    class Options(Base):
+        pass
+
+    namespace: dict[str, Any] = {"settings": module, "package": package, "helper": closed}
     exec("def step(params, state, x): return leak * state + x", namespace)
     exec("def by_helper(params, state, x): return helper(params, state, x)", namespace)
     exec("def by_module(params, state, x): return settings.leak * state + x", namespace)
+    exec("def by_package(params, state, x): return package.inner.leak * state + x", namespace)
+    # In the folder of the libraries, but not one of them.
+    place = f"{os.path.dirname(jax.__path__[0])}/installed.py"
+    text = "def installed(params, state, x): return leak * state + x"
+    exec(compile(text, place, "exec"), namespace)
 
     ways: dict[str, tuple[Any, Callable[[float], None]]] = {
         "closure": (closed, set_closed),
@@ -312,6 +325,9 @@ def reading(where: str) -> tuple[Any, Callable[[float], None]]:
         "global": (namespace["step"], lambda value: namespace.update(leak=value)),
         "helper": (namespace["by_helper"], set_closed),
         "module": (namespace["by_module"], lambda value: setattr(module, "leak", value)),
+        "package": (namespace["by_package"], lambda value: setattr(module, "leak", value)),
+        "installed": (namespace["installed"], lambda value: namespace.update(leak=value)),
+        "class": (lambda p, s, x: Options.leak * s + x, lambda v: setattr(Base, "leak", v)),
         "array": (lambda p, s, x: held["array"] * s + x, held["array"].fill),
         "list": (lambda p, s, x: held["list"][0] * s + x, lambda v: held["list"].insert(0, v)),
         "object": (held["object"], lambda value: setattr(held["object"], "leak", value)),
@@ -322,8 +338,8 @@ def reading(where: str) -> tuple[Any, Callable[[float], None]]:
 
 @pytest.mark.parametrize(
     "where",
-    ["closure", "partial", "mapped", "global", "helper", "module", "array", "list", "object",
-     "method"],
+    ["closure", "partial", "mapped", "global", "helper", "module", "package", "installed", "class",
+     "array", "list", "object", "method"],
 )  # fmt: skip
 def test_what_a_step_reads_counts_as_it_is_now(where: str) -> None:
     """Compiled before, it would read what was there then."""

@@ -130,7 +130,7 @@ def check_sizes(input_size: int, hidden_size: int, dtype: DTypeLike) -> tuple[in
     if input_size < 0 or hidden_size < 1:
         raise ValueError(
             "input_size, hidden_size: expected at least 0 and at least 1, got "
-            f"{input_size} and {hidden_size}"
+            f"{input_size} and {hidden_size}; pass the number of features and of hidden units"
         )
     check_floating_dtype("dtype", dtype)
     return input_size, hidden_size

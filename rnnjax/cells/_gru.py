@@ -19,7 +19,7 @@ from jax.typing import DTypeLike
 
 from rnnjax._cell import Batch, Cell
 from rnnjax._checks import as_bool, split_key
-from rnnjax._tree import serializable
+from rnnjax._tree import describe, serializable
 from rnnjax._values import by_value
 from rnnjax.cells._dense import add_bias, affine, check_sizes, gated_init, state_dtype, zeros
 
@@ -94,6 +94,12 @@ def gru(
         return zeros(batch_shape, hidden_size, params.W_hh)
 
     def project(params: GRUParams, inputs: jax.Array) -> list[jax.Array]:
+        if (params.b_hn is None) == reset_after:
+            expected = "[H]" if reset_after else "None"
+            raise TypeError(
+                f"params: expected b_hn {expected} for reset_after={reset_after}, got "
+                f"{describe(params.b_hn)}; pass the parameters that this cell's `init` gives"
+            )
         return jnp.split(affine(inputs, params.W_xh, params.b_h), 3, axis=-1)
 
     def kernel(params: GRUParams) -> jax.Array:
@@ -102,11 +108,7 @@ def gru(
     def update_after(
         params: GRUParams, h: jax.Array, drive: list[jax.Array], mixed: jax.Array
     ) -> jax.Array:
-        if params.b_hn is None:
-            raise TypeError(
-                "params: expected b_hn [H] for reset_after=True, got None; pass the parameters "
-                "that this cell's `init` gives"
-            )
+        assert params.b_hn is not None
         (x_r, x_z, x_n), (m_r, m_z, m_n) = drive, jnp.split(mixed, 3, axis=-1)
         r, z = jax.nn.sigmoid(x_r + m_r), jax.nn.sigmoid(x_z + m_z)
         n = jnp.tanh(x_n + r * add_bias(m_n, params.b_hn))

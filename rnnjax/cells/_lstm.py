@@ -17,8 +17,8 @@ from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 
 from rnnjax._cell import Batch, Cell
-from rnnjax._checks import as_int, as_number, split_key
-from rnnjax._tree import serializable
+from rnnjax._checks import as_count, as_number, split_key
+from rnnjax._tree import describe, serializable
 from rnnjax._values import by_value
 from rnnjax.cells._dense import affine, check_sizes, gated_init, state_dtype, zeros
 from rnnjax.initializers import by_gate, checked
@@ -90,12 +90,7 @@ def lstm(
     """
     input_size, hidden_size = check_sizes(input_size, hidden_size, dtype)
     if projection_size is not None:
-        projection_size = as_int("projection_size", projection_size)
-        if projection_size < 1:
-            raise ValueError(
-                f"projection_size: expected at least 1, got {projection_size}; None projects "
-                "nothing"
-            )
+        projection_size = as_count("projection_size", projection_size, "None projects nothing")
     forget_bias = as_number("forget_bias", forget_bias)
     output_size = hidden_size if projection_size is None else projection_size
     draw = gated_init(
@@ -129,6 +124,12 @@ def lstm(
         )
 
     def project(params: LSTMParams, inputs: jax.Array) -> list[jax.Array]:
+        if (params.W_hr is None) != (projection_size is None):
+            expected = "None" if projection_size is None else "[H, P]"
+            raise TypeError(
+                f"params: expected W_hr {expected} for projection_size={projection_size}, got "
+                f"{describe(params.W_hr)}; pass the parameters that this cell's `init` gives"
+            )
         return jnp.split(affine(inputs, params.W_xh, params.b_h), 4, axis=-1)
 
     def update(

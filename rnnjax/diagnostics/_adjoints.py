@@ -156,14 +156,15 @@ def check_scalar(value: Any) -> None:
     Raises:
       TypeError: it is not a floating scalar.
     """
+    got = describe(value) if not isinstance(value, float) else f"the Python number {value}"
     if (
         not hasattr(value, "dtype")
         or value.shape != ()
         or not jnp.issubdtype(value.dtype, jnp.floating)
     ):
         raise TypeError(
-            f"loss: expected a floating scalar, got {describe(value)}; take its mean, and return "
-            "it alone"
+            f"loss: expected a floating scalar, got {got}; compute it from the parameters, take "
+            "its mean, and return it alone"
         )
 
 

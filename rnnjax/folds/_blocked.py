@@ -20,7 +20,7 @@ from jax.custom_derivatives import CustomVJPPrimal, SymbolicZero
 from jax.export import is_symbolic_dim
 
 from rnnjax._cell import Cell, Drive, Inputs, Params, State
-from rnnjax._checks import as_bool, as_int
+from rnnjax._checks import as_bool, as_count
 from rnnjax._tree import at_least_float32, combine, count_bytes, floating, rest
 from rnnjax._values import by_value
 from rnnjax.folds._closures import hoist
@@ -58,10 +58,8 @@ def blocked(*, size: int | None = None, store: bool | None = None) -> Fold:
       TypeError: `size` is not a whole number, or `store` not a boolean.
       ValueError: `size` is below one.
     """
-    size = None if size is None else as_int("size", size)
+    size = None if size is None else as_count("size", size)
     store = None if store is None else as_bool("store", store)
-    if size is not None and size < 1:
-        raise ValueError(f"size: expected a block of at least 1 step, got {size}")
 
     def fold(cell: Cell, params: Params, inputs: Inputs, state: State) -> tuple[State, State]:
         length = length_of(inputs)

@@ -15,7 +15,7 @@ import jax
 from jax.export import is_symbolic_dim
 
 from rnnjax._cell import Cell, Inputs, Params, State
-from rnnjax._checks import as_int, as_number
+from rnnjax._checks import as_count, as_number
 from rnnjax._forward_mode import with_remedy
 from rnnjax._tree import count_bytes
 from rnnjax._values import by_value
@@ -70,9 +70,8 @@ def checkpointed(
             f"segments, budget_bytes: expected one of them, got {segments} and {budget_bytes}; "
             "the budget finds its own segments"
         )
-    segments = None if segments is None else as_int("segments", segments)
-    if segments is not None and segments < 1:
-        raise ValueError(f"segments: expected at least 1, got {segments}; None takes about √T")
+    if segments is not None:
+        segments = as_count("segments", segments, "None takes about √T")
     # Computed from symbolic shapes it is not a number yet; the fold raises when it is called.
     budget: Any = budget_bytes
     if budget is not None and not is_symbolic_dim(budget):

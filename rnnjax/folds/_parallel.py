@@ -34,7 +34,7 @@ from rnnjax._cell import (
     check_cell,
     check_state,
 )
-from rnnjax._checks import as_int, as_number, check_arrays, check_function
+from rnnjax._checks import as_count, as_number, check_arrays, check_function
 from rnnjax._jacobians import Jacobians, Linear, Linearise, Path, dense
 from rnnjax._once import once, when_known
 from rnnjax._tree import carries_gradient, describe, precision
@@ -407,13 +407,7 @@ def _check_options(
         )
     if max_iterations is None:
         return None
-    max_iterations = as_int("max_iterations", max_iterations)
-    if max_iterations < 1:
-        raise ValueError(
-            f"max_iterations: expected at least 1 iteration, got {max_iterations}; leave it out "
-            "for T, which is always enough"
-        )
-    return max_iterations
+    return as_count("max_iterations", max_iterations, "leave it out for T, which is always enough")
 
 
 def _check_solved(solution: Solution) -> None:

@@ -3,7 +3,7 @@
 from jax.export import is_symbolic_dim
 
 from rnnjax._cell import Cell, Drive, Inputs, Params, State, advance, build_kernel
-from rnnjax._checks import as_int
+from rnnjax._checks import as_count
 from rnnjax._values import by_value
 from rnnjax.folds._sequence import Fold, length_of, scan_wide, vary_together
 
@@ -28,9 +28,7 @@ def scan(*, unroll: int = 1) -> Fold:
       TypeError: `unroll` is not a whole number.
       ValueError: `unroll` is below one.
     """
-    unroll = as_int("unroll", unroll)
-    if unroll < 1:
-        raise ValueError(f"unroll: expected at least 1 step, got {unroll}")
+    unroll = as_count("unroll", unroll)
 
     def fold(cell: Cell, params: Params, inputs: Inputs, state: State) -> tuple[State, State]:
         steps = 1 if is_symbolic_dim(length_of(inputs)) else unroll

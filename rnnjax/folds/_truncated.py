@@ -8,7 +8,7 @@ from jax import lax
 from jax.export import is_symbolic_dim
 
 from rnnjax._cell import Cell, Inputs, Params, State
-from rnnjax._checks import as_int
+from rnnjax._checks import as_count
 from rnnjax._forward_mode import with_remedy
 from rnnjax._values import by_value
 from rnnjax._wrappers import cut
@@ -43,10 +43,7 @@ def truncated(*, window: int, fold: Fold = default()) -> Fold:
     recurrent network trajectories, 1990; Sutskever, Training recurrent neural networks,
     2013, section 2.8.6.
     """
-    window = as_int("window", window)
-    if window < 1:
-        raise ValueError(f"window: expected at least 1 step, got {window}")
-
+    window = as_count("window", window)
     check_fold(fold)
 
     @with_remedy()
