@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 REFUSED = (
     "fold: expected one with a derivative in forward mode (jvp, jacfwd, linearize), got one with a "
-    "reverse rule of its own, or a step with a jax.custom_vjp in it; use "
+    "custom reverse rule, or a step with a jax.custom_vjp in it; use "
     "`fold=rnnjax.folds.scan()`, and in a step of your own jax.custom_jvp"
 )
 

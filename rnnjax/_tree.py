@@ -53,7 +53,7 @@ def at_least_float32(dtype: Any) -> Any:
 
 
 def precision(tree: Tree) -> float:
-    """Machine epsilon of the coarsest of the leaves, which are all floating."""
+    """The largest machine epsilon among the dtypes of the leaves, which are all floating."""
     return max(float(jnp.finfo(leaf.dtype).eps) for leaf in jax.tree.leaves(tree))
 
 

@@ -346,7 +346,7 @@ def _fill(inputs: Inputs, mask: jax.Array) -> Inputs:
         def along(flags: jax.Array) -> jax.Array:
             return flags.reshape(flags.shape + (1,) * (x.ndim - mask.ndim))
 
-        # Held constant: a masked step has no gradient, so the scatter is saved.
+        # Held constant: a masked step has no gradient, so the scatter is avoided.
         filled = jnp.take_along_axis(
             lax.stop_gradient(x), along(jnp.minimum(nearest, length - 1)), axis=0
         )

@@ -175,7 +175,8 @@ def train(
 
     A chunk ends when the total number of steps is a multiple of `chunk`, or training ends.
     Continuing from the state of an earlier call takes bitwise the same steps as a single
-    call with that `chunk` (or another, but 1, whose rounding differs). With a sampler a chunk
+    call, whatever the chunks, as long as `chunk` is above one: XLA may compile a chunk of one
+    step with other rounding. With a sampler a chunk
     is compiled into one call; with an iterable each step is, once per batch shape.
 
     Args:
@@ -196,7 +197,8 @@ def train(
       has_aux: whether the loss returns auxiliary data, as in `jax.grad`.
 
     Yields:
-      A `Chunk`. The gradient of a complex parameter is conjugated, so that it points uphill.
+      A `Chunk`. The gradient of a complex parameter is conjugated, the direction of steepest
+      ascent.
 
     Raises:
       NonFiniteError: the loss, a gradient or an update became non-finite.

@@ -50,8 +50,9 @@ def graded(logs: jax.Array, rows: jax.Array) -> Graded:
     Q = jnp.take_along_axis(jnp.swapaxes(Q, -1, -2), order[..., None], axis=-2)
     M = jnp.sign(R) * jnp.exp(size - largest[..., None])
     M = jnp.take_along_axis(M, order[..., None], axis=-2)
-    # That makes M' diag(exp(logs)) Q, and of M' = W upper, with orthogonal W to be left out,
-    # diag(exp(logs)) U Q; the logarithms descend, so no entry of U is larger than in upper.
+    # That makes M' diag(exp(logs)) Q. Factor M' = W upper and drop the orthogonal W, which changes
+    # no singular value: diag(exp(logs)) U Q. The logarithms descend, so no entry of U is larger
+    # than in upper.
     upper = jnp.linalg.qr(jnp.swapaxes(M, -1, -2), mode="r")
     U = upper * jnp.exp(jnp.minimum(logs[..., None, :] - logs[..., None], 0.0))
     largest = jnp.abs(U).max(axis=-1)
@@ -62,14 +63,14 @@ def graded(logs: jax.Array, rows: jax.Array) -> Graded:
 def log_singular_values(product: Graded) -> jax.Array:
     """`[B, R]`, descending.
 
-    An SVD gives those near the largest, whatever the matrix. It gives the others as well where
-    each reflection leaves every row in the scale of its own, as it does next to a diagonal;
-    where it did not, or they underflow, the diagonal of U shows it and takes their place.
+    An SVD is accurate for values near the largest, whatever the matrix, and for the small ones
+    where U is nearly diagonal. Where it disagrees with the diagonal of U, or underflows, the
+    diagonal is used.
     """
     logs, U = product.logs, product.U
     precision = jnp.finfo(U.dtype).eps
-    # What is below the precision of its row changes no singular value, but a row of nothing
-    # else gives a reflection a direction that mixes rows of all sizes.
+    # Entries below the precision of their row change no singular value; but in the SVD a row of
+    # rounding errors alone would mix rows of all sizes.
     clean = jnp.where(jnp.abs(U) < precision, 0.0, U)
     top = logs.max(axis=-1, keepdims=True)
     relative = _singular_values(jnp.exp(logs - top)[..., None] * clean)

@@ -71,13 +71,13 @@ def jacobian_product_spectrum(
 
     The product is kept as diag(exp(logs)) U Q with orthonormal rows Q, logarithms `logs`
     and a well-scaled triangle U, so that no length over- or underflows. Each step
-    multiplies it by J_t and takes one step of the QLP iteration (Stewart 1999, section
-    3), which draws U towards the identity. The values are those of an SVD of the graded
-    triangle diag(exp(logs)) U. Within the square root of the precision of the largest
-    they are exact to that root. So are the smaller ones in practice, though no bound
-    guarantees it; those that underflow next to the largest, or that the SVD has lost, are
-    read off the diagonal: exact where neighbours differ by a large factor, as they come to
-    do with growing T, and within the spread of a cluster of near-equal ones.
+    multiplies it by J_t and takes one step of the QLP iteration (Stewart 1999, section 3),
+    which draws U towards the identity. The values are those of an SVD of the graded
+    triangle diag(exp(logs)) U. Values above the square root of the precision times the
+    largest have at most that root as relative error. So have the smaller ones in practice,
+    though no bound guarantees it; those that underflow next to the largest, or that the SVD
+    has lost, are read off the diagonal: exact where neighbours differ by a large factor, as
+    they come to do with growing T, and within the spread of a cluster of near-equal ones.
 
     It is a measurement, not to be differentiated.
 

@@ -310,8 +310,8 @@ def _solve_linear(gap: Linear, rhs: Path, axes: Batch, linearise: Linearise) -> 
 def _linear_together(path: Path) -> Path:
     """The same numbers, every leaf linear if one is, as the transpose of a solve requires.
 
-    A leaf that does not depend on the differentiated variable is a constant zero. The empty
-    sum of the others, added to it, is zero too, and linear in them.
+    A leaf that does not depend on the differentiated variable is a constant zero, not linear.
+    Adding a zero that depends on every leaf, an empty sum, makes it so.
     """
     sums = [jnp.real(v[:0]).astype(jnp.float32).sum() for v in jax.tree.leaves(path)]
     nothing = jnp.stack(sums).sum()
