@@ -129,15 +129,21 @@ def blamed_on_params(cell: Cell, params: Params) -> Iterator[None]:
     """Blames the parameters if a cell fails on them because they belong to another cell.
 
     Raises:
-      TypeError: in place of the cell's error, if `init` returns another structure.
+      TypeError: in place of the cell's error, if `init` returns another structure; a note says
+        if it returns other shapes.
     """
     try:
         yield
     except (AttributeError, LookupError, TypeError, ValueError) as error:
+        expected = jax.eval_shape(cell.init, jax.random.key(0))
+        structure: Any = jax.tree.structure(expected)
+        if structure == jax.tree.structure(params) and signature(expected) != signature(params):
+            error.add_note(
+                f"params: this cell's `init` gives {describe(expected)}, got {describe(params)}"
+            )
         if ": expected " in str(error):
             raise  # It is one of ours, and names its argument.
-        expected = jax.eval_shape(cell.init, jax.random.key(0))
-        if jax.tree.structure(expected) in (jax.tree.structure(params), jax.tree.structure(None)):
+        if structure in (jax.tree.structure(params), jax.tree.structure(None)):
             raise
         remedy = "pass what this cell's `init` gives"
         if isinstance(params, dict):

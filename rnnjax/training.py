@@ -500,9 +500,15 @@ def gradient_monitor(
     check_function("select", select, "params", "pass one such as `lambda params: params['cell']`")
 
     def monitor(params: Params) -> dict[str, jax.Array]:
-        report = gradient_report(
-            cell, select(params), inputs, state, directions=directions, **options
-        )
+        chosen = select(params)
+        try:
+            report = gradient_report(cell, chosen, inputs, state, directions=directions, **options)
+        except TypeError as error:
+            error.add_note(
+                f"select: expected the parameters of the cell, got {describe(chosen)}; pick them "
+                "out of the trained ones, as by `lambda params: params['cell']`"
+            )
+            raise
         return {"rate": jnp.median(report.rate), "horizon": jnp.median(report.horizon)}
 
     return monitor

@@ -201,6 +201,14 @@ def test_forget_bias_and_second_bias() -> None:
     assert cells.gru(D, H, reset_after=False).init(KEY).b_hn is None
 
 
+@pytest.mark.parametrize("sizes", [(D, H + 1), (D + 1, H)])
+def test_parameters_of_other_sizes_are_named(sizes: tuple[int, int]) -> None:
+    """Whatever they make fail first."""
+    with pytest.raises((TypeError, ValueError)) as caught:
+        rnnjax.unroll(cells.gru(D, H), cells.gru(*sizes).init(KEY), jnp.ones((2, 1, D)))
+    assert "params: this cell's `init` gives GRUParams" in "".join(caught.value.__notes__)
+
+
 @pytest.mark.parametrize(
     ("cell", "other", "message"),
     [

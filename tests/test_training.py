@@ -410,6 +410,13 @@ def test_what_data_and_validation_are(given, message):
                      key=jax.random.key(0), **given)  # fmt: skip
 
 
+def test_a_monitor_without_select_says_so():
+    monitor = training.gradient_monitor(CELL, sample(jax.random.key(0))[0])
+    with pytest.raises(TypeError, match="params: expected ElmanParams") as caught:
+        fit(steps=1, monitor=monitor)
+    assert "as by `lambda params: params['cell']`" in "".join(caught.value.__notes__)
+
+
 def test_a_state_is_that_of_this_training():
     done = fit(steps=2)
     with pytest.raises(TypeError, match=r"params: .*TrainState, got a Fitted; pass its `\.state`"):

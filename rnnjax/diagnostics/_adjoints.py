@@ -144,7 +144,8 @@ def check_call(
       TypeError: naming the given value.
     """
     others = ["batch"] if len(args) == 1 else [f"args[{i}]" for i in range(len(args))]
-    remedy = "pass the function itself, and its other arguments after the parameters"
+    remedy = "pass the function itself, and after the parameters what else it takes, a batch of "
+    remedy += "several arrays as one tuple"
     every = ["params", *others, *(f"{option}=" for option in options)]
     check_function(name, function, ", ".join(every), remedy)
     check_arrays("params", params)
