@@ -178,7 +178,7 @@ def run_layer(
         )
     layer = recurrent(cell, **given(fold=fold)) if isinstance(cell, Cell) else cell
     if carry is not None:
-        batch = jax.tree.leaves(inputs)[0].shape[1:-1]
+        batch = leading_axes(layer.feature_axes, inputs)[1:]
         start = jax.eval_shape(lambda p: layer.start(p, batch), params)
         carry = check_carry(carry, start)
     return layer.apply(params, inputs, carry, **options)

@@ -361,8 +361,9 @@ def test_a_cell_that_says_its_axes_by_name() -> None:
         feature_axes={"dt": 0, "x": 1},
     )
     x = {"dt": np.ones((3, 4)), "x": np.ones((3, 4, 2))}
-    outputs, _ = rnn.RNN(cell).init_with_output(jax.random.key(0), x)
-    want = rnnjax.unroll(cell, (), jax.tree.map(lambda leaf: np.swapaxes(leaf, 0, 1), x))[1]
+    module, start = rnn.RNN(cell), np.full((3, 2), 0.5)
+    outputs, _ = module.init_with_output(jax.random.key(0), x, initial_carry=start)
+    want = rnnjax.unroll(cell, (), jax.tree.map(lambda leaf: np.swapaxes(leaf, 0, 1), x), start)[1]
     np.testing.assert_array_equal(outputs, jnp.swapaxes(want, 0, 1))
 
 

@@ -358,6 +358,19 @@ def test_bad_modules_and_inputs() -> None:
         rnn.RNN(good, keep_order="no")(X)
 
 
+def test_a_cell_over_tokens_takes_a_carry() -> None:
+    """Inputs without feature axes have batch axes to the last."""
+    cell = rnnjax.from_step(
+        lambda params, state, x: state + params[x],
+        init=lambda key: jnp.eye(3),
+        start=lambda params, batch: jnp.zeros((*batch, 3)),
+        feature_axes=0,
+    )
+    tokens, start = np.arange(10).reshape(2, 5) % 3, np.full((2, 3), 0.5)
+    carry, _ = rnn.RNN(cell, rngs=nnx.Rngs(0), return_carry=True)(tokens, initial_carry=start)
+    np.testing.assert_array_equal(carry, start + np.eye(3)[tokens].sum(1))
+
+
 @pytest.mark.slow
 def test_a_cell_says_where_the_batch_ends() -> None:
     """As many members as columns: Flax's batch axes and time come before the features."""
