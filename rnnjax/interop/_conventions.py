@@ -150,6 +150,7 @@ def both_ways(
     second, back = backward(inputs, initial_carry=second, reverse=True, keep_order=True, **options)
     outputs = jax.tree.map(rnn.merge_fn, ahead, back)
     if mask is not None or seq_lengths is not None:
+        mask = None if mask is None else jnp.asarray(mask)
         batch_axes = jnp.asarray(seq_lengths).ndim if mask is None else mask.ndim - 1
         axis = 0 if time_major else batch_axes
         outputs, mask = _to_front((outputs, mask), axis)

@@ -266,7 +266,7 @@ def test_bidirectional_blanks_what_merge_makes_of_padding() -> None:
         rnn.RNN(drawn(nnx.GRUCell)),
         merge_fn=lambda a, b: jnp.exp(a + b),
     )
-    outputs = merged(X, seq_lengths=LENGTHS, mask=np.ones((B, T), bool))
+    outputs = merged(X, seq_lengths=LENGTHS, mask=np.ones((B, T), bool).tolist())
     np.testing.assert_array_equal(outputs[np.arange(T) >= LENGTHS[:, None]], 0)
     assert (outputs[np.arange(T) < LENGTHS[:, None]] > 0).all()
 
