@@ -1,5 +1,6 @@
 """Shapes and checks of one cell's parameters, for conversion to and from other libraries."""
 
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -75,3 +76,27 @@ def other_size(array: np.ndarray | None, known: int, *, axis: int) -> int:
     shape = matrix_shape(array)
     transposed = shape[1 - axis] != known and shape[axis] == known
     return shape[1 - axis if transposed else axis]
+
+
+def count_gates(kernel: Shape, kinds: Collection[int]) -> int:
+    """G of a recurrent kernel `[H, GH]`; 0 if it is none with one of these numbers of gates."""
+    hidden, columns = kernel if len(kernel) == 2 else (0, 0)
+    gates = columns // max(hidden, 1)
+    return gates if gates in kinds and columns == gates * hidden else 0
+
+
+def transposed_hint(kernel: Shape, kinds: Mapping[int, str]) -> str:
+    """For the error that this is no recurrent kernel: the kind whose transpose it is, if any."""
+    gates = count_gates(kernel[::-1], kinds)
+    return f", which transposed is that of {kinds[gates]}" if gates else ""
+
+
+def join_biases(of_inputs: Any, of_product: Any) -> tuple[Any, Any]:
+    """b_h and b_hn of a GRU that has two biases `[3H]`, its gates in the order r z n."""
+    rz = 2 * len(of_product) // 3
+    return np.concatenate([of_inputs[:rz] + of_product[:rz], of_inputs[rz:]]), of_product[rz:]
+
+
+def split_biases(b_h: Any, b_hn: Any) -> tuple[Any, Any]:
+    """The inverse of `join_biases`, with nothing but b_hn in the second."""
+    return b_h, np.concatenate([np.zeros_like(b_h[: -len(b_hn)]), b_hn])

@@ -39,7 +39,13 @@ from rnnjax.interop._arrays import (
     to_numpy,
 )
 from rnnjax.interop._keras_config import Direction, LayerConfig, read_layer
-from rnnjax.interop._weights import other_size
+from rnnjax.interop._weights import (
+    count_gates,
+    join_biases,
+    other_size,
+    split_biases,
+    transposed_hint,
+)
 from rnnjax.layers import Directions, Layer, backward, bidirectional, concatenate, recurrent, stack
 
 __all__ = ["from_keras", "to_keras", "layer_weights", "layer_config"]
@@ -233,7 +239,7 @@ def layer_weights(arrays: Mapping[str, Any], path: str) -> list[Any] | Direction
         name.removesuffix(f"/{own[1]}"): own
         for own in IN_FILE
         for name, array in arrays.items()
-        if name.endswith(f"/{own[1]}") and _is_recurrent(np.shape(array))
+        if name.endswith(f"/{own[1]}") and count_gates(np.shape(array), KINDS)
     }
 
     def take(place: str) -> list[Any]:
@@ -413,22 +419,15 @@ def _check_unambiguous(weights: Any, parts: list[_Part], place: str) -> None:
         )
 
 
-def _is_recurrent(shape: Shape) -> bool:
-    """Whether this is the shape of a recurrent kernel, `[H, GH]`."""
-    return len(shape) == 2 and shape[0] > 0 and shape[1] in [n * shape[0] for n in KINDS]
-
-
 def _take_part(arrays: list[np.ndarray], place: str) -> _Part:
     kernel, recurrent = arrays[0].shape, arrays[1].shape
-    hidden, columns = recurrent if len(recurrent) == 2 else (0, 0)
-    gates = columns // max(hidden, 1)
-    if gates not in KINDS or columns != gates * hidden:
-        transposed = columns > 0 and hidden in [n * columns for n in KINDS]
-        hint = f", which transposed is that of {KINDS[hidden // columns]}" if transposed else ""
+    gates = count_gates(recurrent, KINDS)
+    if not gates:
         raise ValueError(
             f"{place}recurrent_kernel: expected [H, H] of a SimpleRNN, [H, 3H] of a GRU or "
-            f"[H, 4H] of an LSTM, got {recurrent}{hint}; {FROM_LAYER}"
+            f"[H, 4H] of an LSTM, got {recurrent}{transposed_hint(recurrent, KINDS)}; {FROM_LAYER}"
         )
+    hidden, columns = recurrent
     if len(kernel) != 2:
         raise ValueError(f"{place}kernel: expected [D, {columns}], got {kernel}; {FROM_LAYER}")
     return _Part(place, arrays, KINDS[gates], other_size(arrays[0], columns, axis=0), hidden)
@@ -600,10 +599,8 @@ def _from_part(part: _Part) -> Params:
     W_xh, W_hh, bias = reordered
     if bias.ndim == 1 and not part.reset_after:
         return GRUParams(W_xh, W_hh, bias, b_hn=None)
-    rz = 2 * part.hidden
     of_inputs, of_product = bias if bias.ndim == 2 else (bias, np.zeros_like(bias))
-    b_h: Any = np.concatenate([of_inputs[:rz] + of_product[:rz], of_inputs[rz:]])
-    return GRUParams(W_xh, W_hh, b_h, b_hn=of_product[rz:])
+    return GRUParams(W_xh, W_hh, *join_biases(of_inputs, of_product))
 
 
 def _to_part(params: Params) -> list[np.ndarray]:
@@ -617,8 +614,6 @@ def _to_part(params: Params) -> list[np.ndarray]:
         return [params.W_xh, params.W_hh, params.b_h]
     bias: Any = params.b_h
     if params.b_hn is not None:
-        of_product = np.zeros_like(bias)
-        of_product[-params.b_hn.shape[0] :] = params.b_hn
-        bias = np.stack([bias, of_product])
+        bias = np.stack(split_biases(params.b_h, params.b_hn))
     arrays: list[Any] = [params.W_xh, params.W_hh, bias]
     return [reorder_gates(array, GRU_ORDER) for array in arrays]

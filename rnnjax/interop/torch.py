@@ -33,7 +33,13 @@ from rnnjax.interop._arrays import (
     take_apart,
     to_numpy,
 )
-from rnnjax.interop._weights import other_size
+from rnnjax.interop._weights import (
+    count_gates,
+    join_biases,
+    other_size,
+    split_biases,
+    transposed_hint,
+)
 
 __all__ = ["from_torch", "to_torch", "from_torch_state", "to_torch_state"]
 
@@ -306,14 +312,13 @@ class _Sizes(NamedTuple):
 def _read_sizes(shape: Shape, *, projects: bool) -> _Sizes:
     """Of weight_hh `[GH, H]`, or `[4H, P]` of an LSTM that projects."""
     rows, output = shape if len(shape) == 2 else (0, 0)
-    gates = 4 if projects else rows // max(output, 1)
-    hidden = rows // gates if projects else output
-    if gates not in GATES or rows != gates * hidden or hidden == 0:
-        transposed = len(shape) == 2 and rows > 0 and output // rows in GATES and output % rows == 0
-        hint = f", which transposed is that of {GATES[output // rows]}" if transposed else ""
+    hidden = rows // 4 if projects else output
+    gates = count_gates((hidden, rows), GATES)
+    if not gates:
         raise ValueError(
             "weight_hh_l0: expected [H, H] of an RNN, [3H, H] of a GRU or [4H, H] of an LSTM "
-            f"([4H, P] with a weight_hr), got {shape}{hint}; {FROM_MODULE}"
+            f"([4H, P] with a weight_hr), got {shape}"
+            f"{transposed_hint(shape[::-1], GATES)}; {FROM_MODULE}"
         )
     return _Sizes(gates, hidden, output)
 
@@ -331,24 +336,21 @@ def _from_entries(own: Mapping[str, Any]) -> Params:
         case "LSTM":
             return LSTMParams(W_xh, W_hh, b_ih + b_hh)
         case "GRU":
-            rz = 2 * hidden
-            b_h: Any = np.concatenate([b_ih[:rz] + b_hh[:rz], b_ih[rz:]])
-            return GRUParams(W_xh, W_hh, b_h, b_hn=b_hh[rz:])
+            return GRUParams(W_xh, W_hh, *join_biases(b_ih, b_hh))
     return ElmanParams(W_xh, W_hh, b_ih + b_hh)
 
 
 def _to_entries(params: Params) -> dict[str, np.ndarray]:
     params = jax.tree.map(np.asarray, params)
-    b_hh = np.zeros_like(params.b_h)
+    b_ih, b_hh = params.b_h, np.zeros_like(params.b_h)
     if isinstance(params, GRUParams):
         if params.b_hn is None:
             raise ValueError(
                 "params: expected those of a GRU with reset_after=True, got b_hn = None; torch "
                 "has no GRU that resets before the product"
             )
-        b_hh[-params.b_hn.shape[0] :] = params.b_hn
-    own = {"weight_ih": params.W_xh.T, "weight_hh": params.W_hh.T, "bias_ih": params.b_h}
-    own |= {"bias_hh": b_hh}
+        b_ih, b_hh = split_biases(params.b_h, params.b_hn)
+    own = {"weight_ih": params.W_xh.T, "weight_hh": params.W_hh.T, "bias_ih": b_ih, "bias_hh": b_hh}
     if isinstance(params, LSTMParams) and params.W_hr is not None:
         own |= {"weight_hr": params.W_hr.T}
     # Copies: torch warns about read-only arrays, as those of JAX are.
