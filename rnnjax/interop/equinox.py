@@ -20,7 +20,7 @@ from rnnjax._tree import describe
 from rnnjax._values import by_value
 from rnnjax.cells import GRUParams, LSTMParams
 from rnnjax.interop._arrays import Loaded, Shape, check_entries, check_mapping, load, to_numpy
-from rnnjax.interop._weights import GATES, check_params, matrix_shape, other_size
+from rnnjax.interop._weights import GATES, check_params, count_gates, matrix_shape, other_size
 
 __all__ = ["equinox_cell", "from_equinox", "to_equinox"]
 
@@ -151,11 +151,9 @@ def from_equinox(arrays: Mapping[str, Any]) -> Loaded:
         if array is not None and name not in _SIZES
     }
     rows, hidden = matrix_shape(weights.get("weight_hh"))
-    kinds: dict[int, Any] = {
-        gates: kind for kind, gates in GATES.items() if kind in (LSTMParams, GRUParams)
-    }
-    kind = kinds.get(rows // max(hidden, 1))
-    if kind is None or rows % hidden:
+    kinds: dict[int, Any] = {GATES[kind]: kind for kind in (LSTMParams, GRUParams)}
+    kind = kinds.get(count_gates((hidden, rows), kinds))
+    if kind is None:
         raise ValueError(
             "arrays: expected weight_hh [3H, H] of an eqx.nn.GRUCell or [4H, H] of an LSTMCell, "
             f"got {describe(weights)}; {FROM_MODULE}"

@@ -41,6 +41,8 @@ def test_other_modules_are_refused() -> None:
         from_equinox({"weight": np.zeros((4, 3))})
     with pytest.raises(ValueError, match=r"weight_hh .* got \{'weight_hh': float64\[10,3\]\}"):
         from_equinox({"weight_hh": np.zeros((10, 3))})  # 10 // 3 gates, and a row too many
+    with pytest.raises(ValueError, match=r"weight_hh .* got \{'weight_hh': float64\[4,0\]\}"):
+        from_equinox({"weight_hh": np.zeros((4, 0))})
     with pytest.raises(TypeError, match=r"LSTMParams .* got ElmanParams"):
         to_equinox(cells.elman(3, 4).init(jax.random.key(0)))
     with pytest.raises(ValueError, match=r"b_hn .* is missing"):
