@@ -297,6 +297,11 @@ class NoCarryError(TypeError):
     """A Flax cell has no `initialize_carry`, which Flax requires if no carry is given."""
 
 
+def input_shape(example: Inputs, batch: Batch) -> tuple[int, ...]:
+    """For `initialize_carry`: the shape of the first leaf of one step, with batch axes."""
+    return (*batch, *jnp.shape(jax.tree.leaves(example)[0]))
+
+
 def initialize(cell: Any, *arguments: Any) -> State:
     """The result of a Flax cell's `initialize_carry`.
 

@@ -23,7 +23,7 @@ from rnnjax._tree import describe
 from rnnjax._values import by_value
 from rnnjax.cells import ElmanParams, GRUParams, LSTMParams
 from rnnjax.interop._arrays import Loaded, check_entries, check_mapping, load, to_numpy
-from rnnjax.interop._conventions import initialize
+from rnnjax.interop._conventions import initialize, input_shape
 from rnnjax.interop._foreign import Carry, Foreign, Keys, check_example, foreign_cell, spread, tried
 from rnnjax.interop._weights import GATES, check_params, expected_shapes, other_size
 
@@ -87,7 +87,7 @@ def linen_cell(
     check_key("carry_key", carry_key)
 
     def start(params: Params, batch: Batch) -> Carry:
-        return initialize(module, carry_key, _shape(example, batch))
+        return initialize(module, carry_key, input_shape(example, batch))
 
     def init(key: jax.Array) -> Params:
         x = spread(example, (1,))
@@ -189,7 +189,7 @@ def take_nnx(
 
     def start(params: Params, batch: Batch) -> Carry:
         module: Any = nnx.merge(graph, _copy(params))
-        return initialize(module, _shape(example, batch), nnx.Rngs(carry_key))
+        return initialize(module, input_shape(example, batch), nnx.Rngs(carry_key))
 
     def step(params: Params, keys: Keys, carry: Carry, x: Inputs) -> tuple[Carry, Any, Params]:
         module: Any = nnx.merge(graph, _copy(params))
@@ -206,11 +206,6 @@ def take_nnx(
 def _copy(state: Params) -> Params:
     """The same arrays in new variables: nnx would modify the given ones."""
     return jax.tree.map(lambda leaf: leaf, state)
-
-
-def _shape(example: Inputs, batch: Batch) -> tuple[int, ...]:
-    """The argument of `initialize_carry`: the shape of the input with its batch axes."""
-    return (*batch, *jnp.shape(jax.tree.leaves(example)[0]))
 
 
 def _check_module(module: Any, kind: type, library: str) -> None:

@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from flax import linen as nn
 from flax.core import FrozenDict, freeze, unfreeze
 from flax.core.scope import in_filter
@@ -24,6 +23,7 @@ from rnnjax.interop._conventions import (
     check_cell,
     given,
     initialize,
+    input_shape,
     one_step,
     run_foreign,
     run_layer,
@@ -153,8 +153,7 @@ class RNN(nn.Module):
         init_key = jax.random.key(0) if init_key is None else init_key
 
         def start(params: Params, batch: Batch) -> Carry:
-            shape = (*batch, *jnp.shape(jax.tree.leaves(example)[0]))
-            return initialize(self.cell, init_key, shape)
+            return initialize(self.cell, init_key, input_shape(example, batch))
 
         if self.is_mutable_collection("params") and "params" not in self.cell.variables:
             self.cell(start(None, batch) if carry is None else carry, spread(example, batch))

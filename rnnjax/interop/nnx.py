@@ -21,6 +21,7 @@ from rnnjax.interop._conventions import (
     check_cell,
     given,
     initialize,
+    input_shape,
     one_step,
     run_foreign,
     run_layer,
@@ -241,8 +242,7 @@ def _run_module(
     carry_key = _carry_key(rnn, rngs)
 
     def start(params: Params, batch: Batch) -> Carry:
-        shape = (*batch, *jax.tree.leaves(example)[0].shape)
-        return initialize(module, shape, nnx.Rngs(carry_key))
+        return initialize(module, input_shape(example, batch), nnx.Rngs(carry_key))
 
     options = {**flags, **given(fold=rnn.fold)}
     weights = nnx.to_pure_dict(nnx.state(module, nnx.Param))
