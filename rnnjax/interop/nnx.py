@@ -98,10 +98,16 @@ class RNN(nnx.Module):
         self.fold = fold
         check_cell(cell, nnx.Module, "flax.nnx")
         if isinstance(cell, Cell | Layer):
+            if params is None:
+                if rngs is True:
+                    raise TypeError(
+                        "rngs: expected nnx.Rngs or a stream of it, to draw the parameters of a "
+                        "Cell or a Layer with, got none; pass `rngs=nnx.Rngs(seed)`, or the "
+                        "parameters as `params=`"
+                    )
+                params = cell.init(_stream(rngs, "params")())
             self.cell = nnx.static(cell)
-            self.params = nnx.data(
-                _held(cell.init(_stream(rngs, "params")()) if params is None else params)
-            )
+            self.params = nnx.data(_held(params))
         else:
             if params is not None:
                 raise ValueError("params: expected None for a Flax cell, which holds its own")

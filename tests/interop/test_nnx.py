@@ -329,8 +329,10 @@ def test_bad_modules_and_inputs() -> None:
     good = nnx.GRUCell(D, H, rngs=nnx.Rngs(0))
     with pytest.raises(TypeError, match=r"cell: expected a cell of flax.nnx.*got Linear"):
         rnn.RNN(nnx.Linear(D, H, rngs=nnx.Rngs(0)))
-    with pytest.raises(TypeError, match=r"rngs: expected nnx\.Rngs"):
+    with pytest.raises(TypeError, match=r"rngs: expected nnx\.Rngs .* got none; .*`params=`"):
         rnn.RNN(cells.gru(D, H))
+    with pytest.raises(TypeError, match=r"rngs: expected nnx\.Rngs or a stream .* got 0; pass"):
+        rnn.RNN(cells.gru(D, H), rngs=0)
     with pytest.raises(TypeError, match=r"cell: expected .* `num_feature_axes`"):
         rnn.RNN(nnx.RNNCellBase())
     for cell in (Given(nnx.Rngs(0)), Based(nnx.Rngs(0))):
