@@ -5,6 +5,7 @@ are zeros without gradient, and a carry that is not given is drawn without chang
 stream of the module.
 """
 
+import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -34,6 +35,16 @@ __all__ = ["RNN", "Bidirectional"]
 
 Streams = nnx.Rngs | nnx.RngStream
 Carry = Any
+
+
+class _Constructor:
+    """The signature of a class, which Flax's metaclass hides; its instances have their own."""
+
+    def __get__(self, instance: Any, owner: Any) -> inspect.Signature:
+        if instance is not None:
+            raise AttributeError("__signature__")
+        own = inspect.signature(owner.__init__)
+        return own.replace(parameters=list(own.parameters.values())[1:])
 
 
 class RNN(nnx.Module):
@@ -66,6 +77,7 @@ class RNN(nnx.Module):
       ValueError: an option that does not apply to this cell.
     """
 
+    __signature__ = _Constructor()
     cell: Any
 
     def __init__(
@@ -178,6 +190,8 @@ class Bidirectional(nnx.Module):
       return_carry: return `((forward, backward), outputs)` instead of the outputs.
       rngs: ignored; each RNN has its own.
     """
+
+    __signature__ = _Constructor()
 
     def __init__(
         self,

@@ -1,5 +1,6 @@
 """`rnnjax.interop.nnx` beside `flax.nnx`, and where it is right and Flax is not."""
 
+import inspect
 from functools import partial
 from typing import Any
 
@@ -371,6 +372,22 @@ def test_a_cell_over_tokens_takes_a_carry() -> None:
     tokens, start = np.arange(10).reshape(2, 5) % 3, np.full((2, 3), 0.5)
     carry, _ = rnn.RNN(cell, rngs=nnx.Rngs(0), return_carry=True)(tokens, initial_carry=start)
     np.testing.assert_array_equal(carry, start + np.eye(3)[tokens].sum(1))
+
+
+def test_the_constructors_show_their_arguments() -> None:
+    """Which Flax's metaclass hides. A subclass shows its own, a module those of its call."""
+
+    class Tall(rnn.RNN):
+        def __init__(self, height: int) -> None:
+            super().__init__(cells.gru(D, height), rngs=nnx.Rngs(0))
+
+    def named(function: Any) -> list[str]:
+        return list(inspect.signature(function).parameters)
+
+    assert named(rnn.RNN)[:2] == ["cell", "time_major"]
+    assert named(rnn.Bidirectional)[:2] == ["forward_rnn", "backward_rnn"]
+    assert named(Tall) == ["height"]
+    assert named(Tall(H))[:2] == ["inputs", "initial_carry"]
 
 
 @pytest.mark.slow
