@@ -204,12 +204,17 @@ def check_state(state: State, start: State, batch: Batch) -> None:
     remedy = "begin with `cell.start(params, batch_shape)` or with a final state"
     kind: Any = type(start)
     fields = getattr(kind, "_fields", ())
-    bare = fields and type(state) in (tuple, list) and len(state) == len(fields)
-    if bare and signature(kind(*state)) == signature(start):
-        remedy = f"write `{kind.__name__}(*state)` if it is {', '.join(fields)}"
+    if fields and type(state) in (tuple, list) and len(state) == len(fields):
+        if signature(kind(*state)) == signature(start):
+            remedy = f"write `{kind.__name__}(*state)` if it is {', '.join(fields)}"
+        if jax.tree_util.all_leaves(state):
+            remedy += ", or make one of torch's by `rnnjax.interop.torch.from_torch_state`"
+    parts = [name for name in fields if signature(getattr(start, name)) == signature(state)]
+    if parts and state is not None:
+        write = "`cell.start(params, {})._replace({}=state)` if it is the {}"
+        remedy = f"write {' or '.join(write.format(batch, name, name) for name in parts)}"
     raise TypeError(
-        f"state: expected {describe(start)} for batch axes {batch}, got {describe(state)}; "
-        f"{remedy}, or make one of torch's by `rnnjax.interop.torch.from_torch_state`"
+        f"state: expected {describe(start)} for batch axes {batch}, got {describe(state)}; {remedy}"
     )
 
 

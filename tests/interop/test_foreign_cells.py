@@ -383,3 +383,18 @@ def test_what_does_not_fit_is_told() -> None:
 
     with pytest.raises(TypeError, match=r"variables: expected a step to keep"):
         nnx_cell(Growing, X)
+
+
+def test_a_carry_in_place_of_the_state_is_told_where_it_goes() -> None:
+    row, params, inputs = row_of("linen")
+    state = row.cell.start(params, (B,))
+    for call in (
+        lambda: rnnjax.unroll(row.cell, params, inputs, state.carry),
+        lambda: rnnjax.step(row.cell, params, state.carry, inputs[0]),
+    ):
+        with pytest.raises(TypeError, match="state: expected ForeignState") as caught:
+            call()
+        assert "`cell.start(params, (2,))._replace(carry=state)`" in str(caught.value)
+        assert "torch" not in str(caught.value)
+    with pytest.raises(TypeError, match="got None; begin with"):
+        rnnjax.step(row.cell, params, None, inputs[0])
