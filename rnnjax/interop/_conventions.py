@@ -334,9 +334,10 @@ def check_cell(cell: Any, kind: type, library: str) -> None:
     except NotImplementedError:  # Raised by the property of Flax's base class.
         fits = False
     if not fits:
+        remedy = f"; pass an instance, as {cell.__name__}(...)" if isinstance(cell, type) else ""
         raise TypeError(
             f"cell: expected a cell of {library}, a module with `num_feature_axes`, or a Cell or "
-            f"Layer of rnnjax, got {cell!r}"
+            f"Layer of rnnjax, got {cell!r}{remedy}"
         )
 
 

@@ -76,7 +76,8 @@ def linen_cell(
       TypeError: the module is not a linen cell, `example` not an array, a key not a key, or a
         step does not keep structure, shapes and dtypes.
     """
-    _check_module(module, linen.Module, "flax.linen")
+    pass_one = "pass one such as `nn.LSTMCell(features=...)`"
+    _check_module("module", module, linen.Module, "flax.linen", pass_one)
     check_example(example)
     if rngs is not None:
         check_mapping("rngs", rngs, "pass a key a stream, as {'dropout': key}")
@@ -162,7 +163,8 @@ def nnx_cell(
     check_key("carry_key", carry_key)
     # Not under a trace, where nnx treats a plain array as a constant.
     module = make(nnx.Rngs(carry_key))
-    _check_module(module, nnx.Module, "flax.nnx")
+    return_one = "return one such as `nnx.LSTMCell(D, H, rngs=rngs)`"
+    _check_module("make", module, nnx.Module, "flax.nnx", return_one)
     taken = take_nnx(make, module, example, carry_key)
     with tried(example):
         return foreign_cell(taken, nnx.state(module), example)
@@ -208,11 +210,11 @@ def _copy(state: Params) -> Params:
     return jax.tree.map(lambda leaf: leaf, state)
 
 
-def _check_module(module: Any, kind: type, library: str) -> None:
+def _check_module(name: str, module: Any, kind: type, library: str, remedy: str) -> None:
     if not isinstance(module, kind) or not hasattr(module, "initialize_carry"):
         raise TypeError(
-            f"module: expected a cell of {library}, called as (carry, x) -> (carry, y) and with "
-            f"initialize_carry, got {module!r}"
+            f"{name}: expected a cell of {library}, called as (carry, x) -> (carry, y) and with "
+            f"initialize_carry, got {module!r}; {remedy}"
         )
 
 

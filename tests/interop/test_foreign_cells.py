@@ -372,6 +372,11 @@ def test_what_does_not_fit_is_told() -> None:
         pytest.raises(TypeError, match=r"carry: expected a step to keep float32.*example"),
     ):
         linen_cell(linen.GRUCell(H), X)
+    for of in (linen.GRUCell, linen.Dense):
+        with pytest.raises(TypeError, match=r"module: expected .* `nn\.LSTMCell\(features="):
+            linen_cell(of, X)
+    with pytest.raises(TypeError, match=r"make: expected a cell of flax.nnx, .* `nnx\.LSTMCell\("):
+        nnx_cell(lambda rngs: nnx.GRUCell, X)
     row, params, inputs = row_of("linen-noisy")
     with pytest.raises(TypeError, match=r"params: expected every variable.*statistics"):
         rnnjax.unroll(row.cell, {"params": params["params"]}, inputs)

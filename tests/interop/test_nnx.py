@@ -330,6 +330,8 @@ def test_bad_modules_and_inputs() -> None:
     good = nnx.GRUCell(D, H, rngs=nnx.Rngs(0))
     with pytest.raises(TypeError, match=r"cell: expected a cell of flax.nnx.*got Linear"):
         rnn.RNN(nnx.Linear(D, H, rngs=nnx.Rngs(0)))
+    with pytest.raises(TypeError, match=r"cell: expected .*; pass an instance, as GRUCell\("):
+        rnn.RNN(nnx.GRUCell)
     with pytest.raises(TypeError, match=r"rngs: expected nnx\.Rngs .* got none; .*`params=`"):
         rnn.RNN(cells.gru(D, H))
     with pytest.raises(TypeError, match=r"rngs: expected nnx\.Rngs or a stream .* got 0; pass"):
