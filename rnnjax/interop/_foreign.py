@@ -94,6 +94,15 @@ def foreign_cell(module: Foreign, like: Params, example: Inputs, *, keys: Keys =
             clock=None if keys is None else jnp.zeros((), jnp.int32),
         )
 
+    def project(params: Params, inputs: Inputs) -> Inputs:
+        if not _ends_as(inputs, example):
+            raise ValueError(
+                f"inputs: expected steps like the example, {describe(example)}, after the axes of "
+                f"time and batch, got {describe(inputs)}; make the cell with an example of their "
+                "shape, or put the features last"
+            )
+        return inputs
+
     def update(params: Params, state: ForeignState, x: Inputs, _: None) -> ForeignState:
         clock, keys_t = state.clock, keys
         if clock is not None:
@@ -106,12 +115,21 @@ def foreign_cell(module: Foreign, like: Params, example: Inputs, *, keys: Keys =
     return Cell(
         init=module.init,
         start=start,
-        project=lambda params, inputs: inputs,
+        project=project,
         kernel=None,
         hidden=None,
         update=update,
         output=lambda state: seen.shown(state.carry, state.y),
         feature_axes=jax.tree.map(jnp.ndim, example),
+    )
+
+
+def _ends_as(inputs: Inputs, example: Inputs) -> bool:
+    """Whether the inputs are steps of this structure and these shapes, after any other axes."""
+    own: Any = jax.tree.structure(inputs)
+    return own == jax.tree.structure(example) and all(
+        jnp.shape(leaf)[max(jnp.ndim(leaf) - jnp.ndim(like), 0) :] == jnp.shape(like)
+        for leaf, like in zip(jax.tree.leaves(inputs), jax.tree.leaves(example), strict=True)
     )
 
 

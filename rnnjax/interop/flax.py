@@ -62,7 +62,7 @@ def linen_cell(
     Args:
       module: called as `(carry, x) -> (carry, y)`, with `initialize_carry(key, shape)`.
       example: the input of one step without batch axes, `[D]`; only its shape and dtype
-        are used, to determine where the batch axes end.
+        are used. Every step has this shape, after its batch axes.
       rngs: a key for each random stream of the module, such as "dropout". Each step draws
         new numbers. For new masks at every training step, make the cell inside the loss,
         from keys in the batch.
@@ -146,7 +146,7 @@ def nnx_cell(
       make: `rngs -> module`, called once here to inspect the module, which is called as
         `(carry, x) -> (carry, y)`, and has `initialize_carry(shape, rngs)`.
       example: the input of one step without batch axes, `[D]`; only its shape and dtype
-        are used, to determine where the batch axes end.
+        are used. Every step has this shape, after its batch axes.
       carry_key: draws the carry, if the module's `carry_init` is random; every `start`
         draws the same one. By default `jax.random.key(0)`.
 

@@ -65,7 +65,7 @@ def haiku_cell(make: Callable[[], Any], example: Inputs, *, key: jax.Array | Non
       make: `() -> core`, called within `hk.transform_with_state`. The core always sees
         exactly one batch axis.
       example: the input of one step without batch axes, `[D]`; only its shape and dtype
-        are used, to determine where the batch axes end.
+        are used. Every step has this shape, after its batch axes.
       key: for `hk.next_rng_key`, folded with the step. For new numbers at every training
         step, make the cell inside the loss, from a key in the batch.
 

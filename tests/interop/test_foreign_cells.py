@@ -403,3 +403,16 @@ def test_a_carry_in_place_of_the_state_is_told_where_it_goes() -> None:
         assert "torch" not in str(caught.value)
     with pytest.raises(TypeError, match="got None; begin with"):
         rnnjax.step(row.cell, params, None, inputs[0])
+
+
+@pytest.mark.parametrize("name", ["linen-noisy", "nnx-noisy", "haiku"])
+def test_inputs_that_are_not_like_the_example_are_named(name: str) -> None:
+    row, params, inputs = row_of(name)
+    wide = jnp.concatenate([inputs, inputs], axis=-1)
+    state = row.cell.start(params, (B,))
+    for call in (
+        lambda: rnnjax.unroll(row.cell, params, wide),
+        lambda: rnnjax.step(row.cell, params, state, wide[0]),
+    ):
+        with pytest.raises(ValueError, match=r"inputs: expected .* float64\[2\], .*\[2,4\]; make"):
+            call()
