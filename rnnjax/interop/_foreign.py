@@ -59,7 +59,14 @@ class Foreign(NamedTuple):
     held: Callable[[Params], Params]
 
 
-def foreign_cell(module: Foreign, like: Params, example: Inputs, *, keys: Keys = None) -> Cell:
+def foreign_cell(
+    module: Foreign,
+    like: Params,
+    example: Inputs,
+    *,
+    keys: Keys = None,
+    remedy: str = "pass what `init` gives",
+) -> Cell:
     """A cell whose parameters are the module's variables, and whose state is `ForeignState`.
 
     Args:
@@ -68,6 +75,7 @@ def foreign_cell(module: Foreign, like: Params, example: Inputs, *, keys: Keys =
       example: the input of one step without batch axes; only shapes and dtypes are used.
       keys: pytree of keys, folded with the number of steps taken at each step. None for a
         module without keys.
+      remedy: for parameters of another structure.
 
     Returns:
       A cell without a kernel.
@@ -82,7 +90,7 @@ def foreign_cell(module: Foreign, like: Params, example: Inputs, *, keys: Keys =
         if structure != jax.tree.structure(params):
             raise TypeError(
                 f"params: expected every variable of the module, {describe(like)}, got "
-                f"{describe(params)}; pass what `init` gives, or other numbers in its place"
+                f"{describe(params)}; {remedy}"
             )
         params = module.held(params)
         carry = module.carry(params, batch)

@@ -116,7 +116,14 @@ def haiku_cell(make: Callable[[], Any], example: Inputs, *, key: jax.Array | Non
 
     with tried(example):
         like = jax.eval_shape(init, jax.random.key(0))
-        return foreign_cell(Foreign(init, start, step, held), like, example, keys=key)
+        return foreign_cell(
+            Foreign(init, start, step, held),
+            like,
+            example,
+            keys=key,
+            remedy="pass `(params, state)`, as `hk.transform_with_state(...).init` gives them, "
+            "`(params, {})` for a core without state",
+        )
 
 
 def _join_rows(tree: Any, batch: Batch) -> Any:

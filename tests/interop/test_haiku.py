@@ -6,6 +6,7 @@ import numpy as np
 import parity
 import pytest
 
+import rnnjax
 from rnnjax import cells
 from rnnjax.interop.haiku import from_haiku, haiku_cell, to_haiku
 
@@ -89,3 +90,7 @@ def test_what_has_no_place_is_refused() -> None:
     hk = pytest.importorskip("haiku")
     with pytest.raises(TypeError, match=r"make: expected a hk.RNNCore"):
         haiku_cell(lambda: hk.Linear(4), np.zeros(3))
+    cell = haiku_cell(lambda: hk.GRU(4), np.zeros(3))
+    params, _ = cell.init(jax.random.key(0))
+    with pytest.raises(TypeError, match=r"params: expected every .* `\(params, \{\}\)` for a core"):
+        rnnjax.unroll(cell, params, np.zeros((5, 2, 3)))
