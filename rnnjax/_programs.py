@@ -9,12 +9,11 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var, jaxpr_as_fun
 
 from rnnjax._tree import combine
-from rnnjax._values import Same, fixed, snapshot
+from rnnjax._values import Same, bits, fixed, snapshot
 
 # Only the function itself is compared: every trace creates new rules for it.
 _WITH_RULES = ("custom_jvp_call", "custom_vjp_call")
@@ -158,13 +157,7 @@ class _Array:
             return True
         if one.aval != two.aval or one.is_deleted() or two.is_deleted():
             return False
-        return one.sharding == two.sharding and _bits(one) == _bits(two)
+        return one.sharding == two.sharding and bits(one) == bits(two)
 
     def __hash__(self) -> int:
         return hash(self.value.aval)
-
-
-def _bits(value: jax.Array) -> bytes:
-    if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
-        value = jax.random.key_data(value)
-    return np.asarray(value).tobytes()

@@ -18,6 +18,7 @@ from collections.abc import Callable, Hashable
 from typing import Any, ParamSpec, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 Arguments = ParamSpec("Arguments")
@@ -72,7 +73,7 @@ def fixed(value: Any) -> Hashable:
     if isinstance(value, jax.Array):
         if isinstance(value, jax.core.Tracer):
             raise TypeError("what is being traced has no value")
-        return type(value), value.aval, np.asarray(value).tobytes()
+        return type(value), value.aval, bits(value)
     if isinstance(value, tuple | list):
         return type(value), *map(fixed, value)
     if isinstance(value, dict):
@@ -84,6 +85,13 @@ def fixed(value: Any) -> Hashable:
         fields = dataclasses.fields(value)
         return type(value), *(fixed(getattr(value, field.name)) for field in fields)
     return type(value), value
+
+
+def bits(array: jax.Array) -> bytes:
+    """The contents of an array of numbers or of random keys."""
+    if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
+        array = jax.random.key_data(array)
+    return np.asarray(array).tobytes()
 
 
 def snapshot(array: np.ndarray) -> Hashable:

@@ -141,6 +141,23 @@ def test_no_two_rows_are_equal() -> None:
     assert folds.truncated(window=3) != folds.truncated(window=4)
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda key: flax.linen_cell(linen_gru(), jnp.zeros(3), carry_key=key),
+        lambda key: flax.nnx_cell(nnx_gru, jnp.zeros(3), carry_key=key),
+    ],
+    ids=["linen", "nnx"],
+)
+def test_a_random_key_is_a_value(make: Callable[[jax.Array], rnnjax.Cell]) -> None:
+    """Typed as well as bare; keys of two generators differ, be their numbers the same."""
+    for new in (jax.random.key, jax.random.PRNGKey):
+        cell, again, other = (make(new(seed)) for seed in (1, 1, 2))
+        assert cell == again and hash(cell) == hash(again)
+        assert cell != other
+    assert make(jax.random.key(1, impl="rbg")) != make(jax.random.key(1, impl="unsafe_rbg"))
+
+
 def test_the_default_fold_is_the_one_that_is_named() -> None:
     """A layer that was given it is the layer that was not, and prints alike."""
     assert folds.default() == folds.blocked()
