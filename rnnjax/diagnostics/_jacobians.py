@@ -9,6 +9,7 @@ from jax import lax
 
 from rnnjax._cell import Cell, Inputs, Params, State
 from rnnjax._checks import check_function
+from rnnjax._jacobians import dense
 from rnnjax._once import once
 from rnnjax._unroll import Options, Run, running, turned
 from rnnjax._vectors import for_every_member, from_vectors, to_vectors
@@ -48,10 +49,9 @@ def step_jacobians(
         before = states_before(run, run.carry()[1])
 
         def jacobian(state: State, x: Inputs) -> jax.Array:
-            vectors = to_vectors(state, run.batch)
-            eye = jnp.eye(vectors.shape[-1], dtype=vectors.dtype)
-            rows = jax.vmap(step_pullback(run, state, x))(for_every_member(eye, vectors))
-            return jnp.moveaxis(rows, 0, -2)
+            # By pullbacks, since a step may have no forward mode.
+            rows = dense(step_pullback(run, state, x), to_vectors(state, run.batch), run.batch)
+            return rows.adjoint().matrices
 
         jacobians: jax.Array = turned(jax.vmap(jacobian)(before, run.inputs), run.reverse)
         return jacobians
