@@ -7,11 +7,12 @@ from typing import Unpack
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from laws import CELLS, CLOSED, draw, floats
 
 import rnnjax
-from rnnjax import cells, from_step, training
+from rnnjax import cells, folds, from_step, training
 from rnnjax._vectors import from_vectors, to_vectors
 
 F64 = jnp.float64
@@ -237,6 +238,82 @@ def test_masks_and_resets_are_honoured(diagnostic):
         assert report.lags[0].tolist() == [5, 7]
         assert report.rate[1] == -np.inf
         assert report.horizon[1] == 4
+
+
+def measured(moved: jax.Array, what: str, fold: folds.Fold) -> jax.Array:
+    """The largest value of a spectrum that depends on this number in one way."""
+    cell, params = linear(random_kernel(8, 2), jnp.tanh)
+    given = {"inputs": jnp.ones((3, 1)), "state": jnp.ones(2), "probes": jnp.zeros((3, 2))}
+    if what == "params":
+        params = params._replace(W_hh=moved * params.W_hh)
+    elif what == "cell":
+        cell = cell._replace(output=lambda h: h, update=lambda p, h, d, m: jnp.tanh(d + moved * m))
+    else:
+        given[what] = given[what] + moved
+    return rnnjax.jacobian_product_spectrum(cell, params, **given, fold=fold)[0, 0]
+
+
+@pytest.mark.parametrize(
+    "fold",
+    [folds.blocked(), pytest.param(folds.scan(), marks=pytest.mark.slow)],
+    ids=["blocked", "scan"],
+)
+@pytest.mark.parametrize("what", ["params", "inputs", "state", "probes", "cell"])
+def test_a_derivative_of_the_spectrum_is_refused(what, fold):
+    """In either mode, compiled or not; where it was NaN, it is an error."""
+
+    def spectrum(moved):
+        return measured(moved, what, fold)
+
+    one = jnp.ones(())
+    ways = [jax.grad, lambda f: jax.jit(jax.grad(f)), lambda f: jax.grad(jax.jit(f))]
+    if what != "cell" or fold == folds.scan():  # By what a cell closes over, the fold refuses.
+        ways += [jax.jacfwd, lambda f: jax.jit(jax.jacfwd(f)), lambda f: jax.linearize(f, one)[1]]
+    for way in ways:
+        with pytest.raises(TypeError, match=r"spectrum: expected no derivative .*stop_gradient"):
+            way(spectrum)(one)
+    with pytest.raises(TypeError, match="spectrum: expected no derivative"):
+        jax.vmap(jax.grad(spectrum))(jnp.ones(2))
+    assert jax.vmap(spectrum)(jnp.ones(2)).shape == (2,)
+
+
+def test_a_spectrum_that_is_only_shown_is_no_derivative():
+    """Beside a loss, held constant, or in a loss that is observed."""
+    cell, params = linear(random_kernel(9, 2), jnp.tanh)
+    x = jnp.ones((3, 1))
+
+    def loss(params, x):
+        shown = rnnjax.jacobian_product_spectrum(cell, params, x)[0]
+        held = jax.lax.stop_gradient(shown).sum()
+        return jnp.mean(rnnjax.unroll(cell, params, x)[1] ** 2) + held, shown
+
+    def alone(params):
+        return jnp.mean(rnnjax.unroll(cell, params, x)[1] ** 2)
+
+    want = jax.grad(alone)(params)
+    every = [
+        jax.grad(loss, has_aux=True)(params, x)[0],
+        jax.jit(jax.grad(loss, has_aux=True))(params, x)[0],
+        jax.grad(jax.checkpoint(lambda p: loss(p, x)[0]))(params),
+        rnnjax.adjoints(lambda p: loss(p, x)[0], params).gradient,
+    ]
+    for found in every:
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12), found, want)
+
+    def tangent(params):
+        constant = jax.lax.stop_gradient(params)
+        return rnnjax.jacobian_product_spectrum(cell, constant, x)[0].sum() + params.b_h.sum()
+
+    assert jax.jvp(tangent, (params,), (params,))[1] == params.b_h.sum()
+
+    def monitor(params):
+        return {"top": rnnjax.jacobian_product_spectrum(cell, params, x)[0, 0]}
+
+    fitted = training.fit(
+        lambda params, x: loss(params, x)[0], params, lambda key: x, optax.sgd(0.1),
+        steps=2, key=jax.random.key(0), monitor=monitor, quiet=True,
+    )  # fmt: skip
+    assert np.isfinite(fitted.losses).all()
 
 
 # The report -------------------------------------------------------------------------

@@ -11,10 +11,17 @@ from rnnjax._cell import Cell, Inputs, Params, State
 from rnnjax._checks import check_function
 from rnnjax._jacobians import dense
 from rnnjax._once import once
+from rnnjax._refused import undifferentiable
 from rnnjax._unroll import Options, Run, running, turned
 from rnnjax._vectors import for_every_member, from_vectors, to_vectors
 from rnnjax.diagnostics._graded import Graded, graded, log_singular_values
 from rnnjax.diagnostics._steps import states_before, step_pullback, vector_pullback
+
+_MEASURED = (
+    "jacobian_product_spectrum: expected no derivative of a measurement, got one; pass "
+    "`jax.lax.stop_gradient` of params, inputs and state, or differentiate `step_jacobians` or "
+    "`gradient_report`"
+)
 
 
 @once()
@@ -79,7 +86,7 @@ def jacobian_product_spectrum(
     has lost, are read off the diagonal: exact where neighbours differ by a large factor, as
     they come to do with growing T, and within the spread of a cluster of near-equal ones.
 
-    It is a measurement, not to be differentiated.
+    It is a measurement, and has no derivative.
 
     Args:
       cell: the recurrence.
@@ -96,11 +103,14 @@ def jacobian_product_spectrum(
       the last one to the identity. -inf for a singular value of zero.
 
     Raises:
-      As `step_jacobians`.
+      As `step_jacobians`, and TypeError where it is differentiated.
     """
     check_function("block", block, "state", "pass one such as `lambda state: state.h`")
     with running(cell, params, inputs, state, **options) as run:
-        return _spectrum(run, block)
+        given = run.params, run.inputs, run.state
+        params, inputs, state = lax.stop_gradient(given)
+        held = run._replace(params=params, inputs=inputs, state=state)
+        return undifferentiable(_spectrum(held, block), given, _MEASURED)
 
 
 def _spectrum(run: Run, block: Callable[[State], Any]) -> jax.Array:

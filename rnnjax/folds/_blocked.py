@@ -21,11 +21,11 @@ from jax.export import is_symbolic_dim
 
 from rnnjax._cell import Cell, Drive, Inputs, Params, State
 from rnnjax._checks import as_bool, as_count
+from rnnjax._refused import reverse_only
 from rnnjax._tree import at_least_float32, combine, count_bytes, floating, rest
 from rnnjax._values import by_value
 from rnnjax.folds._closures import hoist
 from rnnjax.folds._cost import block_size, step_cost, worth_storing
-from rnnjax.folds._reverse_only import reverse_only
 from rnnjax.folds._scan import scan_drives
 from rnnjax.folds._sequence import Fold, element, in_pieces, length_of, scan_wide, vary_together
 
