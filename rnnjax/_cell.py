@@ -2,7 +2,8 @@
 
 Shapes are written in these letters everywhere: `T` time, `B` batch (any number
 of axes, including none), `D` input features, `H` hidden units, `G` gates, `K` and
-`M` the kernel's rows and columns. Time comes first.
+`M` the kernel's rows and columns, `P` a projection, `S` all entries of a state, `R` directions.
+Time comes first.
 """
 
 import contextlib

@@ -78,6 +78,9 @@ def dense(push: Linear, path: Path, axes: Batch) -> Dense:
       push: v -> J_t v_t for every t, linear over the reals.
       path: an example of v, leaves `[T, B, ...]`.
       axes: `(T, *B)`.
+
+    Returns:
+      J_t for every t, `[T, B, S, S]`.
     """
     vectors = to_vectors(path, axes)
     eye = jnp.eye(vectors.shape[-1], dtype=vectors.dtype)
@@ -99,6 +102,9 @@ def diagonal(push: Linear, path: Path, axes: Batch) -> Diagonal:
       push: v -> J_t v_t for every t.
       path: an example of v, leaves `[T, B, ...]`.
       axes: `(T, *B)`.
+
+    Returns:
+      diag J_t for every t, leaves `[T, B, ...]`.
     """
     leaves, structure = jax.tree.flatten(path)
     numbers, count, first = [], 0, tuple(range(len(axes)))

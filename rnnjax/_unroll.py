@@ -157,6 +157,9 @@ def lengths_to_mask(lengths: jax.Array, length: int, *, name: str = "lengths") -
       length: T.
       name: of the lengths in errors.
 
+    Returns:
+      Booleans `[T, B]`.
+
     Raises:
       TypeError: the lengths are not integers, or T is not a whole number.
       ValueError: a length is negative or above T, if the values are known.

@@ -99,6 +99,12 @@ def by_gate(init: Initializer, gates: int) -> Initializer:
 def scaled_identity(scale: float = 1.0) -> Initializer:
     """Scale · I (Le, Jaitly and Hinton 2015, section 2: ReLU with the identity).
 
+    Args:
+      scale: of the identity.
+
+    Returns:
+      An initialiser for shapes `[H, H]`.
+
     Raises:
       TypeError: `scale` is not a number.
       ValueError: from the initialiser, if the shape asked for is not square.

@@ -109,6 +109,9 @@ def recurrent(cell: Cell, *, fold: Fold = folds.default()) -> Layer:
       cell: the recurrence.
       fold: how to run and differentiate it.
 
+    Returns:
+      A layer with the cell's parameters and states.
+
     Raises:
       TypeError: `cell` is not a cell, or `fold` not a fold.
     """
@@ -203,6 +206,12 @@ def bidirectional(
 def backward(layer: Layer) -> Layer:
     """The layer run from the last step to the first; outputs stay in the order of the inputs.
 
+    Args:
+      layer: any layer.
+
+    Returns:
+      A layer with its parameters and states.
+
     Raises:
       TypeError: `layer` is not a layer.
     """
@@ -284,6 +293,13 @@ def dropout(layer: Layer, rate: float) -> Layer:
 
     For arrays that are not the outputs of a layer, see `drop`.
 
+    Args:
+      layer: any layer.
+      rate: the fraction that is dropped.
+
+    Returns:
+      A layer with its parameters and states.
+
     Raises:
       ValueError: a rate outside [0, 1].
       TypeError: `layer` is not a layer, or `rate` not a number.
@@ -341,10 +357,15 @@ def drop(tree: Any, rate: float, *, key: jax.Array | None) -> Any:
 def residual(layer: Layer) -> Layer:
     """outputs_t = x_t + layer(x)_t, zero at masked steps; in the precision of the layer.
 
-    `apply` raises ValueError if the layer's outputs do not have the shape of its inputs.
+    Args:
+      layer: one whose outputs have the shape of its inputs.
+
+    Returns:
+      A layer with its parameters and states.
 
     Raises:
       TypeError: `layer` is not a layer.
+      ValueError: from `apply`, if outputs and inputs have different shapes.
     """
     _check_layer("layer", layer)
 
@@ -381,7 +402,15 @@ class Streaming(NamedTuple):
 
 @by_value
 def streaming(layer: Layer) -> Streaming:
-    """The streaming form of a layer, without dropout.
+    """The streaming form of a layer, without dropout: one step at a time.
+
+        state, outputs_t = step(params, state, x_t)
+
+    Args:
+      layer: one whose outputs depend on no later input.
+
+    Returns:
+      `start` and `step` for the parameters and states of the layer.
 
     Raises:
       ValueError: an output of the layer depends on later inputs.

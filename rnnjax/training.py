@@ -83,6 +83,9 @@ def begin(
       carry: the loss's first carry, None if it has none.
       key: for a sampler.
 
+    Returns:
+      A `TrainState` at step 0.
+
     Raises:
       TypeError: `optimizer` is not an optimiser, `key` not a key, or `params` or `carry`
         hold anything but arrays.
@@ -490,10 +493,13 @@ def gradient_monitor(
       **options: mask, resets, reverse, probes, fold and name, as in `unroll`.
 
     Returns:
-      `params -> {"rate": ..., "horizon": ...}`, medians over the batch.
+      `params -> {"rate": ..., "horizon": ...}`, medians over the batch: nats per step, and
+      steps.
 
     Raises:
-      TypeError: `cell` is not a cell, `inputs` not arrays, or `select` not a function.
+      TypeError: `cell` is not a cell, `inputs` not arrays, or `select` not a function; from the
+        monitor, as `gradient_report`.
+      ValueError: from the monitor, as `gradient_report`.
     """
     check_cell(cell)
     check_arrays("inputs", inputs)

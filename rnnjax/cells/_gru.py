@@ -55,6 +55,10 @@ def gru(
 ) -> Cell:
     """The GRU; its state is h, `[B, H]`.
 
+        r, z = σ(h_{t-1} W_hh + x_t W_xh + b_h)
+        n = tanh(x_t W_xh + b_h + r (h_{t-1} W_hh + b_hn))
+        h_t = (1 - z) n + z h_{t-1}
+
     Args:
       input_size: D.
       hidden_size: H.

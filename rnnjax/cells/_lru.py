@@ -54,7 +54,9 @@ def lru(
     bias_init: Initializer = initializers.zeros,
     dtype: DTypeLike = jnp.float32,
 ) -> Cell:
-    """h_t = λ h_{t-1} + exp(γ) (x_t W_xh + b_h); the state is h, `[B, H]`, complex.
+    """The linear recurrent unit; its state is h, `[B, H]`, complex.
+
+        h_t = λ h_{t-1} + exp(γ) (x_t W_xh + b_h),   λ = exp(-exp(ν) + i exp(θ))
 
     Initially |λ|² is uniform in [r_min², r_max²], the phase in [0, max_phase], and
     exp(γ) = √(1 - |λ|²), which keeps the state as large as its input.

@@ -68,6 +68,10 @@ def lstm(
 ) -> Cell:
     """The LSTM; its state is `LSTMState(c, h)`.
 
+        i, f, g, o = h_{t-1} W_hh + x_t W_xh + b_h
+        c_t = σ(f) c_{t-1} + σ(i) tanh(g)
+        h_t = σ(o) tanh(c_t)                        with a projection, (σ(o) tanh(c_t)) W_hr
+
     Args:
       input_size: D.
       hidden_size: H.

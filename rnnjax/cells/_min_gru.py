@@ -44,7 +44,10 @@ def min_gru(
     bias_init: Initializer = initializers.zeros,
     dtype: DTypeLike = jnp.float32,
 ) -> Cell:
-    """h_t = (1 - z) h_{t-1} + z n, z and n functions of x_t only; the state is h, `[B, H]`.
+    """minGRU; its state is h, `[B, H]`.
+
+        z, n = σ(x_t W_xz + b_z), x_t W_xn + b_n
+        h_t = (1 - z) h_{t-1} + z n
 
     Args:
       input_size: D.

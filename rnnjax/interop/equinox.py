@@ -138,6 +138,9 @@ def from_equinox(arrays: Mapping[str, Any]) -> Loaded:
       arrays: `vars(module)` of an `eqx.nn.GRUCell` or `eqx.nn.LSTMCell`, or its arrays by
         name. Without biases (None, or missing) the layer's are zeros. They are copied.
 
+    Returns:
+      `(layer, params)`.
+
     Raises:
       ValueError: the names are not those of such a cell; an array is missing, unexpected, or
         of a wrong shape or dtype; all are named.
@@ -184,6 +187,9 @@ def to_equinox(params: Params) -> dict[str, np.ndarray]:
 
     Args:
       params: of `lstm`, or of `gru` with `reset_after=True`.
+
+    Returns:
+      Numpy arrays, by name.
 
     Raises:
       TypeError: the parameters of another cell.

@@ -68,6 +68,12 @@ def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
     `rnnjax.interop.keras.layer_config` extracts that of one layer. The weights are in the
     same file: `python -m zipfile -e NAME.keras .` extracts "model.weights.h5" for `read`.
 
+    Args:
+      path: of the file.
+
+    Returns:
+      The config of the whole model.
+
     Raises:
       ValueError: a file of another kind; one that is truncated, damaged, or claims to hold
         more than it does; a folder, a pipe or a device.

@@ -299,6 +299,9 @@ def from_flax(cell: Any, tree: Mapping[str, Any]) -> Loaded:
       tree: its weights, nested by name: the collection "params" of linen, `nnx.state(cell)`
         of nnx, or either read from a file. They are copied.
 
+    Returns:
+      `(layer, params)`.
+
     Raises:
       TypeError: another cell; run it by `linen_cell` or `nnx_cell`.
       ValueError: a gate is not a sigmoid, an activation not tanh, or a carry not initialised

@@ -150,6 +150,9 @@ def from_haiku(params: Mapping[str, Mapping[str, Any]], name: str) -> Loaded:
       params: from `hk.transform(...).init`, possibly of a whole model. They are copied.
       name: of the core's module, "lstm", or "net/~/lstm" inside another module.
 
+    Returns:
+      `(layer, params)`.
+
     Raises:
       ValueError: the names are not those of a VanillaRNN, an LSTM or a GRU; an array is
         missing, unexpected, or of a wrong shape or dtype; all are named.

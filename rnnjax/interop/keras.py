@@ -286,6 +286,9 @@ def layer_config(model: Mapping[str, Any], name: str) -> Mapping[str, Any]:
       name: of the layer, `layer.name`; the error for an unknown name lists the known ones,
         in the order of the model.
 
+    Returns:
+      The config, for `from_keras`.
+
     Raises:
       ValueError: there is no recurrent layer of that name, or more than one.
       TypeError: `model` is not a mapping, or `name` not a string.

@@ -21,6 +21,12 @@ __all__ = ["to_names", "from_names"]
 def to_names(params: Params) -> Any:
     """Parameters as nested dictionaries by name; None has no entry.
 
+    Args:
+      params: of a cell or a layer.
+
+    Returns:
+      Dictionaries of the same arrays; the array itself if there is only one, without a name.
+
     >>> import jax
     >>> from rnnjax import cells
     >>> from rnnjax.interop.names import from_names, to_names
@@ -52,6 +58,9 @@ def from_names(init: Callable[[jax.Array], Params], named: Any) -> Params:
     Args:
       init: of the cell or layer, `net.init`; only its shapes are evaluated.
       named: as from `to_names`; a part may also be a sequence, and hold None.
+
+    Returns:
+      The parameters, with the arrays of `named`.
 
     Raises:
       TypeError: `init` is not a function of a key; a name is missing or unexpected, or an

@@ -137,6 +137,9 @@ def to_torch(params: Params) -> dict[str, np.ndarray]:
       params: of `elman` (tanh, or ReLU in a module that has it too), `lstm` or `gru`;
         `Directions` of two such; or a tuple of layers.
 
+    Returns:
+      Numpy arrays, by torch's names.
+
     Raises:
       TypeError: the parameters of another cell or layer.
       ValueError: a GRU that resets before the product, or layers that differ in kind, size,
