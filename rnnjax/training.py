@@ -179,8 +179,8 @@ def train(
     A chunk ends when the total number of steps is a multiple of `chunk`, or training ends.
     Continuing from the state of an earlier call takes bitwise the same steps as a single
     call, whatever the chunks, as long as `chunk` is above one: XLA may compile a chunk of one
-    step with other rounding. With a sampler a chunk
-    is compiled into one call; with an iterable each step is, once per batch shape.
+    step with other rounding. With a sampler a chunk is compiled into one call; with an iterable
+    each step is, once per batch shape.
 
     Args:
       loss: `loss(params, batch) -> scalar`, or if the state has a carry

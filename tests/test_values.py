@@ -308,7 +308,7 @@ class Number:
 def reading(where: str) -> tuple[Any, Callable[[float], None]]:
     """A step that reads its leak from outside, and what sets the leak anew."""
     module, package = types.ModuleType("settings"), types.ModuleType("package")
-    package.inner = module  # type: ignore[attr-defined]
+    package.inner = module
     held: Any = {"array": np.zeros(()), "list": [0.0], "object": Leaky(0.0), "module": module}
     leak = 0.0
 

@@ -118,6 +118,25 @@ def add_bias(x: jax.Array, bias: jax.Array) -> jax.Array:
     return x + jnp.broadcast_to(bias.astype(x.dtype), x.shape)
 
 
+def check_optional(field: str, weights: jax.Array | None, shape: str | None, option: str) -> None:
+    """Raises if parameters have a field that the cell lacks, or lack one that it has.
+
+    Args:
+      field: its name.
+      weights: the given value.
+      shape: expected, for the error; None if the cell has no such field.
+      option: of the cell that decides.
+
+    Raises:
+      TypeError: naming the given value, and a remedy.
+    """
+    if (weights is None) != (shape is None):
+        raise TypeError(
+            f"params: expected {field} {shape} for {option}, got {describe(weights)}; pass the "
+            "parameters that this cell's `init` gives"
+        )
+
+
 def check_sizes(input_size: int, hidden_size: int, dtype: DTypeLike) -> tuple[int, int]:
     """The sizes as integers, if they and the dtype are valid.
 

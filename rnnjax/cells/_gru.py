@@ -19,9 +19,17 @@ from jax.typing import DTypeLike
 
 from rnnjax._cell import Batch, Cell
 from rnnjax._checks import as_bool, split_key
-from rnnjax._tree import describe, serializable
+from rnnjax._tree import serializable
 from rnnjax._values import by_value
-from rnnjax.cells._dense import add_bias, affine, check_sizes, gated_init, state_dtype, zeros
+from rnnjax.cells._dense import (
+    add_bias,
+    affine,
+    check_optional,
+    check_sizes,
+    gated_init,
+    state_dtype,
+    zeros,
+)
 
 
 @serializable
@@ -98,12 +106,8 @@ def gru(
         return zeros(batch_shape, hidden_size, params.W_hh)
 
     def project(params: GRUParams, inputs: jax.Array) -> list[jax.Array]:
-        if (params.b_hn is None) == reset_after:
-            expected = "[H]" if reset_after else "None"
-            raise TypeError(
-                f"params: expected b_hn {expected} for reset_after={reset_after}, got "
-                f"{describe(params.b_hn)}; pass the parameters that this cell's `init` gives"
-            )
+        shape, option = "[H]" if reset_after else None, f"reset_after={reset_after}"
+        check_optional("b_hn", params.b_hn, shape, option)
         return jnp.split(affine(inputs, params.W_xh, params.b_h), 3, axis=-1)
 
     def kernel(params: GRUParams) -> jax.Array:

@@ -18,9 +18,9 @@ from jax.typing import DTypeLike
 
 from rnnjax._cell import Batch, Cell
 from rnnjax._checks import as_count, as_number, split_key
-from rnnjax._tree import describe, serializable
+from rnnjax._tree import serializable
 from rnnjax._values import by_value
-from rnnjax.cells._dense import affine, check_sizes, gated_init, state_dtype, zeros
+from rnnjax.cells._dense import affine, check_optional, check_sizes, gated_init, state_dtype, zeros
 from rnnjax.initializers import by_gate, checked
 
 
@@ -128,12 +128,8 @@ def lstm(
         )
 
     def project(params: LSTMParams, inputs: jax.Array) -> list[jax.Array]:
-        if (params.W_hr is None) != (projection_size is None):
-            expected = "None" if projection_size is None else "[H, P]"
-            raise TypeError(
-                f"params: expected W_hr {expected} for projection_size={projection_size}, got "
-                f"{describe(params.W_hr)}; pass the parameters that this cell's `init` gives"
-            )
+        shape = None if projection_size is None else "[H, P]"
+        check_optional("W_hr", params.W_hr, shape, f"projection_size={projection_size}")
         return jnp.split(affine(inputs, params.W_xh, params.b_h), 4, axis=-1)
 
     def update(

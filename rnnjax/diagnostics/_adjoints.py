@@ -157,12 +157,12 @@ def check_scalar(value: Any) -> None:
     Raises:
       TypeError: it is not a floating scalar.
     """
-    got = describe(value) if not isinstance(value, float) else f"the Python number {value}"
     if (
         not hasattr(value, "dtype")
         or value.shape != ()
         or not jnp.issubdtype(value.dtype, jnp.floating)
     ):
+        got = f"the Python number {value}" if isinstance(value, float) else describe(value)
         raise TypeError(
             f"loss: expected a floating scalar, got {got}; compute it from the parameters, take "
             "its mean, and return it alone"
