@@ -153,13 +153,13 @@ def three_line_block(problem: Problem) -> Model:
     return folded(fold, problem)
 
 
-OURS = "blocked"  # the default fold
-SMALLEST = "blocked(store=False)"
+OURS = "default"
+SMALLEST = "blocked"
 CHECKPOINTED = "checkpointed"
 # `truncated` has another gradient, and `parallel` is measured in `parallel_in_time`.
 FOLDS: dict[str, Callable[[Problem], Model]] = {
-    OURS: lambda problem: folded(folds.blocked(), problem),
-    SMALLEST: lambda problem: folded(folds.blocked(store=False), problem),
+    OURS: lambda problem: folded(folds.default(), problem),
+    SMALLEST: lambda problem: folded(folds.blocked(), problem),
     CHECKPOINTED: lambda problem: folded(folds.checkpointed(), problem),
     "scan fold": lambda problem: folded(folds.scan(), problem),
     "3-line block": three_line_block,

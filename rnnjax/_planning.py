@@ -11,6 +11,7 @@ from rnnjax.folds import _cost as cost
 from rnnjax.folds._blocked import blocked
 from rnnjax.folds._checkpointed import checkpointed
 from rnnjax.folds._sequence import Fold
+from rnnjax.folds._stored import stored
 
 
 class Plan(NamedTuple):
@@ -80,14 +81,6 @@ def plan(
     step = cost.step_cost(cell, params, batch_shape, drive_bytes=state)
     step = step._replace(drive_bytes=step.mixed_bytes or state)
 
-    def expect(store: bool) -> Plan:
-        return Plan(
-            blocked(store=store),
-            f"blocked(store={store})",
-            cost.blocked_bytes(step, state, length, store),
-            cost.relative_time(step, store=store),
-        )
-
     def recompute(levels: int) -> Plan:
         sizes = cost.segment_sizes(length, levels)
         states = cost.states_held(length, sizes) * state
@@ -95,11 +88,14 @@ def plan(
             checkpointed(budget_bytes=states),
             f"checkpointed(budget_bytes={states})",
             cost.checkpointed_bytes(step, state, length, sizes),
-            cost.relative_time(step, store=False, levels=levels),
+            cost.relative_time(1 + levels),
         )
 
-    options = [expect(True)] if cost.worth_storing(step, length) else []
-    options.append(expect(False))
+    of_blocked = cost.blocked_bytes(step, state, length)
+    options = [Plan(blocked(), "blocked()", of_blocked, cost.relative_time(1))]
+    stored_bytes = cost.stored_bytes(step, state, length)
+    if cost.worth_storing(step, length, lambda: stored_bytes // length - state):
+        options.insert(0, Plan(stored(), "stored()", stored_bytes, cost.relative_time(0)))
     if budget_bytes is None:
         return options[0]
     options += [recompute(levels) for levels in range(1, length.bit_length())]

@@ -319,11 +319,6 @@ def _frugal(cell: Cell, params: Tree, inputs: Tree, state: Tree) -> tuple[Tree, 
 
 
 _NO_JACOBIAN = {"counted": "counters, keys and leaves shared by the batch have no"}
-_NO_PRODUCTS = {
-    name: "without a kernel there is nothing to store, and the fold is blocked(size=3)"
-    for name in CELLS
-    if not has_kernel(name)
-}
 
 FOLDS: dict[str, FoldRow] = {
     "scan()": FoldRow(folds.scan(), (7,)),
@@ -338,12 +333,8 @@ FOLDS: dict[str, FoldRow] = {
     "blocked(size=5)": FoldRow(
         folds.blocked(size=5), (16,), forward=False, like="blocked(size=3)", slow=True
     ),
-    "blocked(store=True)": FoldRow(
-        folds.blocked(size=3, store=True),
-        (7,),
-        forward=False,
-        excused=_NO_PRODUCTS,
-    ),
+    "stored()": FoldRow(folds.stored(), (0, 1, 7, 37), forward=False, daily=("lstm", "counted")),
+    "default()": FoldRow(folds.default(), (0, 37), forward=False, like="blocked(size=3)"),
     "checkpointed()": FoldRow(
         folds.checkpointed(), (0, 16), forward=False, like="checkpointed(segments=2)"
     ),
@@ -367,7 +358,7 @@ FOLDS: dict[str, FoldRow] = {
         slow=True,
     ),
 }
-# The default, by blocks that a short sequence has several of: it meets every cell.
+# The default at small batches, by blocks that a short sequence has several of: it meets every cell.
 DEFAULT = "blocked(size=3)"
 
 

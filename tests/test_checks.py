@@ -58,7 +58,6 @@ WHOLE: list[tuple[str, Callable[[Any], Any]]] = [
 TRUTH: list[tuple[str, Callable[[Any], Any]]] = [
     ("reset_after", lambda yes: cells.gru(2, 3, reset_after=yes)),
     ("reset_after", lambda yes: from_keras([], reset_after=yes)),
-    ("store", lambda yes: folds.blocked(store=yes)),
     ("quiet", lambda yes: fit(quiet=yes)),
     ("reverse", lambda yes: rnnjax.unroll(CELL, PARAMS, X, reverse=yes)),
     ("reverse", lambda yes: rnnjax.states(CELL, PARAMS, X, reverse=yes)),

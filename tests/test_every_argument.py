@@ -105,7 +105,8 @@ def fold_calls() -> Iterator[tuple[Any, Call]]:
     """Of everything that makes folds."""
     newton = {"tolerance": None, "max_iterations": None, "linearise": folds.dense}
     for make, given in (
-        (folds.blocked, {"size": None, "store": None}),
+        (folds.blocked, {"size": None}),
+        (folds.stored, {}),
         (folds.default, {}),
         (folds.checkpointed, {"segments": None, "budget_bytes": None, "fold": folds.scan()}),
         (folds.parallel, newton),

@@ -82,7 +82,7 @@ def test_every_fold_of_the_library_is_in_the_table() -> None:
         if inspect.isfunction(getattr(folds, name))
         and inspect.signature(getattr(folds, name)).return_annotation == folds.Fold
     }
-    makers.remove("default")  # one of the others
+    makers.remove("default")  # It chooses one of the others.
     assert makers == {fold.split("(")[0] for fold, row in FOLDS.items() if not row.like}
 
 
@@ -417,9 +417,18 @@ def weight_sized(loop: list[str], shape: tuple[int, int]) -> list[str]:
     return [line for line in loop if re.search(computing, line)]
 
 
-@pytest.mark.parametrize("ours", ["blocked()", "blocked(store=True)"])
+@pytest.mark.parametrize(("cell", "arrays"), [("elman", 0), ("gru", 4), ("lstm", 5)])
+def test_few_arrays_are_stored(cell: str, arrays: int) -> None:
+    """A step more costs, besides what it costs in blocks, the arrays that the docstring names."""
+    short, long = (temporary_bytes(cell, length, "stored()") for length in (1024, 2048))
+    made = LARGE[cell]
+    state = made.start(made.init(jax.random.key(0)), (B,))
+    held = sum(leaf.nbytes for leaf in jax.tree.leaves((state, made.output(state))))
+    assert (long - short) / 1024 == pytest.approx(held + arrays * B * H * 4, rel=0.01)
+
+
 @pytest.mark.parametrize(("cell", "gates"), [("elman", 1), ("gru", 3), ("lstm", 4)])
-def test_steps_compute_nothing_of_the_kernels_size(cell: str, gates: int, ours: str) -> None:
+def test_steps_compute_nothing_of_the_kernels_size(cell: str, gates: int) -> None:
     """No outer product, no sum and no transpose of it, as JAX's own rule has at every step."""
 
     def found(fold: str) -> list[str]:
@@ -430,7 +439,7 @@ def test_steps_compute_nothing_of_the_kernels_size(cell: str, gates: int, ours: 
         return turned + weight_sized(lines, (H, gates * H))
 
     assert len(found("scan()")) > 1
-    assert not found(ours)
+    assert not found("blocked()")
 
 
 def products(cell: str, by: Any) -> int:

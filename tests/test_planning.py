@@ -30,10 +30,11 @@ def temporary_bytes(cell: rnnjax.Cell, fold: folds.Fold, batch: int, length: int
 
 
 PLANS = [
-    (cells.elman(64, 64), 2048, None, "blocked(store=False)"),
-    (cells.gru(256, 256), 512, None, "blocked(store=True)"),
-    (cells.gru(256, 256), 512, 60 * MIB, "blocked(store=False)"),
-    (cells.lstm(256, 256), 8192, None, "blocked(store=False)"),
+    (cells.elman(64, 64), 32768, None, "blocked()"),
+    (cells.gru(256, 256), 512, None, "stored()"),
+    (cells.lstm(256, 256), 512, None, "stored()"),
+    (cells.gru(256, 256), 512, 60 * MIB, "blocked()"),
+    (cells.lstm(256, 256), 8192, None, "blocked()"),
     (cells.lstm(256, 256), 8192, 40 * MIB, "checkpointed(budget_bytes="),
 ]
 
@@ -69,7 +70,7 @@ def test_the_budget_is_what_the_device_has() -> None:
         found = rnnjax.plan(cell, (32,), 512, device=Device(stats))  # type: ignore[arg-type]
         limit = (stats or {}).get("bytes_limit")
         assert found == rnnjax.plan(cell, (32,), 512, budget_bytes=limit)
-        assert (found.description == "blocked(store=False)") == bool(limit)
+        assert (found.description == "blocked()") == bool(limit)
 
 
 def test_less_memory_takes_more_time() -> None:
@@ -92,7 +93,7 @@ def test_a_plan_for_any_length(length: int) -> None:
     """Round, prime, the square of a prime, the longest: none is searched through."""
     cell = cells.elman(4, 4)
     whole, segments = (rnnjax.plan(cell, (2,), length, budget_bytes=b) for b in (None, 10**13))
-    assert whole.description == "blocked(store=False)" and whole.bytes > 32 * length
+    assert whole.description == "blocked()" and whole.bytes > 32 * length
     assert segments.bytes < 10**13
     with pytest.raises(
         ValueError, match=rf"budget_bytes: expected at least \d+ for {length} steps"
@@ -143,7 +144,8 @@ def test_the_planned_fold_folds(budget: int | None) -> None:
         (cells.lstm(64, 64), 1, 1000, 1000),  # all of them have less than two blocks of drives
         (cells.gru(64, 64), 16, 2000, 80),  # a divisor of 2000 up to 85, which fill 1 MiB
         (cells.gru(64, 64), 16, 1999, 85),  # a prime: the rest is a block of its own
-        (cells.lstm(512, 512), 128, 64, 16),  # no fewer, however large
+        (cells.lstm(512, 512), 64, 64, 16),  # no fewer, however large
+        (cells.lstm(512, 512), 128, 64, 1),  # but for large batches
         (cells.min_gru(64, 64), 16, 2000, 32),  # no kernel
     ],
 )

@@ -158,13 +158,13 @@ def test_a_random_key_is_a_value(make: Callable[[jax.Array], rnnjax.Cell]) -> No
     assert make(jax.random.key(1, impl="rbg")) != make(jax.random.key(1, impl="unsafe_rbg"))
 
 
-def test_the_default_fold_is_the_one_that_is_named() -> None:
+def test_the_default_fold_is_a_value() -> None:
     """A layer that was given it is the layer that was not, and prints alike."""
-    assert folds.default() == folds.blocked()
-    assert repr(folds.default()) == "blocked()"
+    assert folds.default() == folds.default()
+    assert repr(folds.default()) == "default()"
     cell = cells.gru(3, 4)
-    assert layers.recurrent(cell) == layers.recurrent(cell, fold=folds.blocked())
-    assert folds.truncated(window=3) == folds.truncated(window=3, fold=folds.blocked())
+    assert layers.recurrent(cell) == layers.recurrent(cell, fold=folds.default())
+    assert folds.truncated(window=3) == folds.truncated(window=3, fold=folds.default())
 
 
 @pytest.mark.parametrize("fold", laws.FOLDS)

@@ -11,6 +11,7 @@ from rnnjax.folds._default import default
 from rnnjax.folds._parallel import Solution, newton, parallel
 from rnnjax.folds._scan import scan
 from rnnjax.folds._sequence import Fold
+from rnnjax.folds._stored import stored
 from rnnjax.folds._truncated import truncated
 
 __all__ = [
@@ -26,5 +27,6 @@ __all__ = [
     "newton",
     "parallel",
     "scan",
+    "stored",
     "truncated",
 ]

@@ -29,7 +29,7 @@ def checkpointed(
     *,
     segments: int | None = None,
     budget_bytes: float | None = None,
-    fold: Fold = blocked(size=SMALL_BLOCK, store=False),
+    fold: Fold = blocked(size=SMALL_BLOCK),
 ) -> Fold:
     """Folds segment by segment, with an exact gradient that keeps O(√T) states.
 

@@ -6,14 +6,16 @@ choice, and are used on every platform.
 
 import bisect
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 import jax
 from jax.export import is_symbolic_dim
 
-from rnnjax._cell import Batch, Cell, Params
+from rnnjax._cell import Batch, Cell, Inputs, Params, State
+from rnnjax._tree import count_bytes
+from rnnjax.folds._sequence import element
 
 # Starting an operation on both cores costs as much as 20 MFLOP: blocks whose drives fill this
 # many bytes are large enough to hide it, and stay in cache.
@@ -23,11 +25,13 @@ _BLOCK_BYTES = 1 << 20
 SMALL_BLOCK = 16
 # Steps in a block of a cell without a kernel.
 _PLAIN_BLOCK = 32
-# Below this width of the kernel, reading stored products is slower than recomputing them.
-_STORED_WIDTH = 128
-# A choice: the most memory that the default spends to save time. Above it, storing was still
-# faster at K = 256, by 5 to 20 %, and took more than three times the memory.
-_STORED_BYTES = 256 << 20
+# From this batch on, a step in the loop is large: blocks may be as short as one step.
+_WIDE_BATCH = 128
+# From this batch on, adding to the weights' gradients at every step costs less than what is
+# recomputed and written once more where that is done block by block.
+_STORED_BATCH = 32
+# A choice: the most memory that the default spends to save time.
+_STORED_BYTES = 192 << 20
 # A choice: the largest prime factor that is searched for.
 _FACTORS = 1024
 
@@ -39,20 +43,29 @@ class Cost(NamedTuple):
       drive_bytes: of the drive.
       mixed_bytes: of the product with the kernel.
       width: K; 0 without a kernel.
+      batch: B; 0 without a kernel.
     """
 
     drive_bytes: int
     mixed_bytes: int
     width: int
+    batch: int
 
 
 def step_cost(cell: Cell, params: Params, batch: Batch, drive_bytes: int) -> Cost:
     """The cost of one step of a batch, given the size of its drive."""
     if cell.kernel is None:
-        return Cost(drive_bytes, 0, 0)
+        return Cost(drive_bytes, 0, 0, 0)
     kernel = jax.eval_shape(cell.kernel, params)
     K, M = kernel.shape
-    return Cost(drive_bytes, math.prod(batch) * M * kernel.dtype.itemsize, K)
+    return Cost(drive_bytes, math.prod(batch) * M * kernel.dtype.itemsize, K, math.prod(batch))
+
+
+def cost_of(cell: Cell, params: Params, inputs: Inputs, state: State) -> Cost:
+    """`step_cost`, from the arguments of a fold."""
+    drive = jax.eval_shape(cell.project, params, element(inputs))
+    batch = () if cell.hidden is None else jax.eval_shape(cell.hidden, state, drive).shape[:-1]
+    return step_cost(cell, params, batch, count_bytes(drive))
 
 
 def block_size(cost: Cost, length: int) -> int:
@@ -62,9 +75,11 @@ def block_size(cost: Cost, length: int) -> int:
         return length
     if cost.width == 0:
         return min(length, _PLAIN_BLOCK)
-    known = not is_symbolic_dim(cost.drive_bytes)
-    fitting = _BLOCK_BYTES // max(cost.drive_bytes, 1) if known else SMALL_BLOCK
-    most = max(SMALL_BLOCK, fitting)
+    if is_symbolic_dim(cost.drive_bytes):
+        most = SMALL_BLOCK
+    else:
+        least = 1 if cost.batch >= _WIDE_BATCH else SMALL_BLOCK
+        most = max(least, _BLOCK_BYTES // max(cost.drive_bytes, 1))
     if length <= 2 * most:
         return length  # One block needs no loop over blocks.
     # A last block of another size would have to be compiled separately.
@@ -72,10 +87,17 @@ def block_size(cost: Cost, length: int) -> int:
     return next(divisors, most)
 
 
-def worth_storing(cost: Cost, length: int) -> bool:
-    """Whether to keep drives and products of all steps for the backward pass."""
-    stored = _step_bytes(cost) * length
-    return not is_symbolic_dim(stored) and cost.width >= _STORED_WIDTH and stored <= _STORED_BYTES
+def worth_storing(cost: Cost, length: int, stored: Callable[[], int]) -> bool:
+    """Whether to store more than the states for the backward pass.
+
+    Args:
+      cost: of a step.
+      length: T.
+      stored: bytes stored of one step; called only if the answer depends on it.
+    """
+    known = not is_symbolic_dim(cost.batch) and not is_symbolic_dim(cost.drive_bytes * length)
+    large = cost.width == 0 or (known and cost.batch >= _STORED_BATCH)
+    return bool(known and large and stored() * length <= _STORED_BYTES)
 
 
 def segment_sizes(length: int, levels: int) -> list[int]:
@@ -93,10 +115,18 @@ def states_held(length: int, sizes: Sequence[int]) -> int:
     return sum(math.ceil(a / b) for a, b in zip(lengths, sizes, strict=False)) + lengths[-1]
 
 
-def blocked_bytes(cost: Cost, state_bytes: int, length: int, store: bool) -> int:
-    """Bytes for the gradient: states, drives and products if they are stored, and one block."""
-    stored = _step_bytes(cost) * length if store else 0
-    return length * state_bytes + stored + _block_bytes(cost, block_size(cost, length))
+def stored_bytes(cost: Cost, state_bytes: int, length: int) -> int:
+    """Bytes for the gradient of `stored`: states, and what is stored besides.
+
+    The GRU stores four thirds of its product, the LSTM five quarters, tanh nothing; a cell
+    without a kernel is taken for a GRU.
+    """
+    return length * (state_bytes + (cost.mixed_bytes * 4 // 3 or 4 * state_bytes))
+
+
+def blocked_bytes(cost: Cost, state_bytes: int, length: int) -> int:
+    """Bytes for the gradient of `blocked`: states, and one block."""
+    return length * state_bytes + _block_bytes(cost, block_size(cost, length))
 
 
 def checkpointed_bytes(cost: Cost, state_bytes: int, length: int, sizes: Sequence[int]) -> int:
@@ -106,22 +136,18 @@ def checkpointed_bytes(cost: Cost, state_bytes: int, length: int, sizes: Sequenc
     return steps * state_bytes + _block_bytes(cost, min(SMALL_BLOCK, length))
 
 
-def relative_time(cost: Cost, *, store: bool, levels: int = 0) -> float:
+def relative_time(recomputed: int) -> float:
     """Of a training step, in units of its products: forward, backward and weight gradient.
 
-    Recomputing the products takes a third more; reading stored ones takes as long if K is
-    `_STORED_WIDTH`. Every level of segments is one more forward pass.
+    Args:
+      recomputed: how many times the forward pass is repeated, a third of a step each.
     """
-    return 1 + (_STORED_WIDTH / cost.width if store else 1) / 3 + levels / 3
-
-
-def _step_bytes(cost: Cost) -> int:
-    return cost.drive_bytes + cost.mixed_bytes
+    return 1 + recomputed / 3
 
 
 def _block_bytes(cost: Cost, size: int) -> int:
     """Drives and products of a block, and its linearisation, which takes about as much."""
-    return 2 * size * _step_bytes(cost)
+    return 2 * size * (cost.drive_bytes + cost.mixed_bytes)
 
 
 def _near(length: int, target: float) -> int:

@@ -1,9 +1,35 @@
 """The default fold."""
 
+from functools import partial
+
+from rnnjax._cell import Cell, Inputs, Params, State
+from rnnjax._values import by_value
 from rnnjax.folds._blocked import blocked
-from rnnjax.folds._sequence import Fold
+from rnnjax.folds._cost import cost_of, worth_storing
+from rnnjax.folds._sequence import Fold, length_of, vary_together
+from rnnjax.folds._stored import step_bytes, stored
 
 
+@by_value
 def default() -> Fold:
-    """The default fold, `blocked()`: exact, with moderate memory, for any cell."""
-    return blocked()
+    """The default fold: exact, for any cell, as fast as moderate memory allows.
+
+    `stored()` for batches of at least 32, and for a cell without a kernel, if what it stores
+    besides the states takes at most 192 MiB; else `blocked()`, also where `jax.export` leaves
+    B or T symbolic.
+
+    Returns:
+      `(cell, params, inputs, state) -> (final_state, states)`.
+    """
+
+    def fold(cell: Cell, params: Params, inputs: Inputs, state: State) -> tuple[State, State]:
+        length = length_of(inputs)
+        params, inputs, state = vary_together(params, inputs, state)
+        chosen = blocked()
+        if length != 0:
+            cost = cost_of(cell, params, inputs, state)
+            if worth_storing(cost, length, partial(step_bytes, cell, params, inputs, state)):
+                chosen = stored()
+        return chosen(cell, params, inputs, state)
+
+    return fold
