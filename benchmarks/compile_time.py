@@ -18,7 +18,7 @@ from benchmarks.timing import ratio, spread, take_turns
 
 PLAIN = "plain scan"
 CONTENDERS = FOLDS | JAX_PEERS
-AT_MOST = 2.0
+AT_MOST = 1.5
 
 
 def measure(quick: bool) -> Iterator[Row]:

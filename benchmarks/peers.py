@@ -24,10 +24,8 @@ def shown(carry: Any) -> jax.Array:
     return carry[1] if isinstance(carry, tuple) else carry
 
 
-def plain_scan(problem: Problem) -> Model:
-    """`lax.scan` over the whole step, written in the straightforward way."""
-    cell = CELLS[problem.cell](problem.input_size, problem.hidden_size)
-    H = problem.hidden_size
+def plain_step(problem: Problem) -> tuple[Any, Any]:
+    """`(params, state, x) -> (state, output)` in the straightforward way, and the first state."""
 
     def tanh(params: Any, h: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         h = jnp.tanh(x @ params.W_xh + h @ params.W_hh + params.b_h)
@@ -47,9 +45,15 @@ def plain_scan(problem: Problem) -> Model:
         h = jax.nn.sigmoid(o) * jnp.tanh(c)
         return (c, h), h
 
-    step: Any = {"tanh": tanh, "gru": gru, "lstm": lstm}[problem.cell]
-    zeros = jnp.zeros((problem.batch, H))
+    zeros = jnp.zeros((problem.batch, problem.hidden_size))
     start = (zeros, zeros) if problem.cell == "lstm" else zeros
+    return {"tanh": tanh, "gru": gru, "lstm": lstm}[problem.cell], start
+
+
+def plain_scan(problem: Problem) -> Model:
+    """`lax.scan` over `plain_step`."""
+    cell = CELLS[problem.cell](problem.input_size, problem.hidden_size)
+    step, start = plain_step(problem)
 
     def run(params: Any, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         final, outputs = jax.lax.scan(lambda state, x_t: step(params, state, x_t), start, x)

@@ -12,7 +12,7 @@ from benchmarks.contest import Race, Targets, race, standings
 from benchmarks.report import Report, Row
 
 RACE = Race(lambda model: model.training_step, passes=3)
-TARGETS = Targets(jax_mean=1.3, jax_worst=0.95, torch_mean=2.5)
+TARGETS = Targets(jax_mean=1.25, jax_worst=0.97, torch_mean=2.0, torch_worst=0.8)
 
 
 def measure(quick: bool) -> Iterator[Row]:

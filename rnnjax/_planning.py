@@ -20,7 +20,7 @@ class Plan(NamedTuple):
     Attributes:
       fold: an argument of `unroll`.
       description: the fold as Python source.
-      bytes: held for the gradient: states, stored drives and products, and one block. The
+      bytes: held for the gradient: states, and what is stored besides, or one block. The
         outputs that the loss reads, and the gradients of weights and inputs, come on top.
       relative_time: in units of a training step that does each of its products once, and
         nothing else.
@@ -42,10 +42,11 @@ def plan(
 ) -> Plan:
     """The fastest fold whose gradient fits into memory.
 
-    In this order: products are stored where that is faster than recomputing them, then only
-    states, then a few of the states. The cost model, measured on two CPU cores, sees no
-    inputs: it assumes a step's drive as large as its product with the kernel, and its inputs
-    as large as its state. Without a budget the plan is what `folds.blocked()` does.
+    In this order: `stored` where that is faster, then only states, then a few of the states. The
+    cost model, measured on two CPU cores, sees no inputs: it assumes a step's drive as large as
+    its product with the kernel, its inputs as large as its state, and what `stored` stores as for
+    a GRU, which is more than for the LSTM or tanh. Without a budget the plan is what
+    `folds.default()` does, as far as it sees.
 
     Args:
       cell: the recurrence.
@@ -71,10 +72,11 @@ def plan(
         raise TypeError(
             f"device: expected a device, got {kind_of(device)}; pass one of jax.devices()"
         )
+    device = device or jax.devices()[0]
     if budget_bytes is not None:
         as_number("budget_bytes", budget_bytes)
     else:
-        stats = (device or jax.devices()[0]).memory_stats() or {}
+        stats = device.memory_stats() or {}
         budget_bytes = stats.get("bytes_limit")
     params = jax.eval_shape(cell.init, jax.random.key(0))
     state = count_bytes(jax.eval_shape(lambda p: cell.start(p, batch_shape), params))
@@ -94,7 +96,7 @@ def plan(
     of_blocked = cost.blocked_bytes(step, state, length)
     options = [Plan(blocked(), "blocked()", of_blocked, cost.relative_time(1))]
     stored_bytes = cost.stored_bytes(step, state, length)
-    if cost.worth_storing(step, length, lambda: stored_bytes // length - state):
+    if cost.worth_storing(device.platform, step, length, lambda: stored_bytes // length - state):
         options.insert(0, Plan(stored(), "stored()", stored_bytes, cost.relative_time(0)))
     if budget_bytes is None:
         return options[0]

@@ -57,6 +57,7 @@ class Device:
 
     def __init__(self, stats: dict[str, int] | None) -> None:
         self.stats = stats
+        self.platform = "cpu"
 
     def memory_stats(self) -> dict[str, int] | None:
         """As JAX's devices have it."""

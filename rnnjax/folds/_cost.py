@@ -1,7 +1,7 @@
 """The cost model of the folds: sizes of blocks and segments, memory and time.
 
 All constants are here; they were measured on two CPU cores, except those marked as a
-choice, and are used on every platform.
+choice. The folds use them on every platform, and the default fold on a CPU.
 """
 
 import bisect
@@ -87,17 +87,19 @@ def block_size(cost: Cost, length: int) -> int:
     return next(divisors, most)
 
 
-def worth_storing(cost: Cost, length: int, stored: Callable[[], int]) -> bool:
+def worth_storing(platform: str, cost: Cost, length: int, stored: Callable[[], int]) -> bool:
     """Whether to store more than the states for the backward pass.
 
     Args:
+      platform: of the device.
       cost: of a step.
       length: T.
       stored: bytes stored of one step; called only if the answer depends on it.
     """
     known = not is_symbolic_dim(cost.batch) and not is_symbolic_dim(cost.drive_bytes * length)
     large = cost.width == 0 or (known and cost.batch >= _STORED_BATCH)
-    return bool(known and large and stored() * length <= _STORED_BYTES)
+    wanted = platform == "cpu" and known and large
+    return bool(wanted and stored() * length <= _STORED_BYTES)
 
 
 def segment_sizes(length: int, levels: int) -> list[int]:

@@ -2,6 +2,8 @@
 
 from functools import partial
 
+import jax
+
 from rnnjax._cell import Cell, Inputs, Params, State
 from rnnjax._values import by_value
 from rnnjax.folds._blocked import blocked
@@ -14,9 +16,10 @@ from rnnjax.folds._stored import step_bytes, stored
 def default() -> Fold:
     """The default fold: exact, for any cell, as fast as moderate memory allows.
 
-    `stored()` for batches of at least 32, and for a cell without a kernel, if what it stores
-    besides the states takes at most 192 MiB; else `blocked()`, also where `jax.export` leaves
-    B or T symbolic.
+    On a CPU `stored()` for batches of at least 32, and for a cell without a kernel, if what it
+    stores besides the states takes at most 192 MiB. Else `blocked()`, also where `jax.export`
+    leaves B or T symbolic, and on an accelerator, where each operation in a loop over steps is
+    launched by itself.
 
     Returns:
       `(cell, params, inputs, state) -> (final_state, states)`.
@@ -28,7 +31,8 @@ def default() -> Fold:
         chosen = blocked()
         if length != 0:
             cost = cost_of(cell, params, inputs, state)
-            if worth_storing(cost, length, partial(step_bytes, cell, params, inputs, state)):
+            kept = partial(step_bytes, cell, params, inputs, state)
+            if worth_storing(jax.default_backend(), cost, length, kept):
                 chosen = stored()
         return chosen(cell, params, inputs, state)
 

@@ -1,6 +1,6 @@
 """One step and its pull-back, in as few arrays as possible.
 
-JAX keeps every intermediate that a derivative reads: nine arrays `[B, H]` for a step of the GRU,
+JAX keeps every intermediate that a derivative reads: eight arrays `[B, H]` for a step of the GRU,
 eleven for the LSTM. Here cheap operations are repeated in the backward pass, so that only the
 results of the others are kept, and what is a state or a parameter is not kept twice: four arrays
 for the GRU, five for the LSTM, none for tanh.

@@ -145,8 +145,10 @@ def _backward(functions: Explicit, size: int, residuals: Any, given: Any) -> Any
     theta = (params, constants)
     dL_dfinal, dL_dstates = cotangents(given, start, states)
     kernel, kernel_T, add_by_kernel = transposed_kernel(functions, theta)
-    first = jax.tree.map(lambda x: x[0], inputs)
-    shared = linearised.from_theta(*_arguments(functions, theta, first, start))
+    shared: list[jax.Array] = []
+    if linearised.shared:
+        first = jax.tree.map(lambda x: x[0], inputs)
+        shared = linearised.from_theta(*_arguments(functions, theta, first, start))
 
     def step(carry: Any, step_of: Any) -> Any:
         dL_ds, dL_dtheta, dL_dkernel = carry
