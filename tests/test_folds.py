@@ -15,6 +15,7 @@ from laws import BATCH, CELLS, FOLDS, PAIRS, Arguments, Gradient, Leaves, Path
 
 from rnnjax import cells, folds, from_step
 from rnnjax._cell import Cell
+from rnnjax.folds._stored import step_bytes
 
 CELL_LENGTH_FOLD = [
     pytest.param(cell, length, fold, marks=[pytest.mark.slow] if row.slow else [])
@@ -425,6 +426,26 @@ def test_few_arrays_are_stored(cell: str, arrays: int) -> None:
     state = made.start(made.init(jax.random.key(0)), (B,))
     held = sum(leaf.nbytes for leaf in jax.tree.leaves((state, made.output(state))))
     assert (long - short) / 1024 == pytest.approx(held + arrays * B * H * 4, rel=0.01)
+
+
+def test_what_all_steps_share_is_not_stored_by_each() -> None:
+    """The tanh of a weight `[H, H]`, which the derivative of `update` reads; and tanh is a state."""
+    made = LARGE["elman"]
+
+    def update(params: Any, h: jax.Array, drive: jax.Array, mixed: jax.Array) -> jax.Array:
+        return jnp.tanh(drive + mixed + h @ jnp.tanh(params.W_hh))
+
+    linearised = made._replace(update=update)
+    params = linearised.init(jax.random.key(0))
+    x, h = jnp.ones((3, B, D), jnp.float32), jnp.ones((B, H), jnp.float32)
+    assert step_bytes(linearised, params, x, h) == 0
+    assert step_bytes(LARGE["gru"], LARGE["gru"].init(jax.random.key(0)), x, h) == 4 * h.nbytes
+
+    def loss(params: Any, fold: folds.Fold) -> jax.Array:
+        return jnp.sum(jnp.sin(fold(linearised, params, x, h)[1]))
+
+    got, expected = (jax.grad(loss)(params, fold) for fold in (folds.stored(), folds.scan()))
+    laws.assert_close(got, expected, tolerance=1e-4)
 
 
 @pytest.mark.parametrize(("cell", "gates"), [("elman", 1), ("gru", 3), ("lstm", 4)])

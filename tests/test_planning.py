@@ -145,8 +145,8 @@ def test_the_planned_fold_folds(budget: int | None) -> None:
         (cells.lstm(64, 64), 1, 1000, 1000),  # all of them have less than two blocks of drives
         (cells.gru(64, 64), 16, 2000, 80),  # a divisor of 2000 up to 85, which fill 1 MiB
         (cells.gru(64, 64), 16, 1999, 85),  # a prime: the rest is a block of its own
-        (cells.lstm(512, 512), 64, 64, 16),  # no fewer, however large
-        (cells.lstm(512, 512), 128, 64, 1),  # but for large batches
+        (cells.lstm(512, 512), 128, 64, 16),  # no fewer, however large
+        (cells.lstm(512, 512), 256, 64, 1),  # but for large batches
         (cells.min_gru(64, 64), 16, 2000, 32),  # no kernel
     ],
 )

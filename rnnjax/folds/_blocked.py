@@ -54,7 +54,7 @@ def blocked(*, size: int | None = None) -> Fold:
 
     Args:
       size: steps in a block. T need not be a multiple of it. By default as many as have
-        about 1 MiB of drives, at least 16 if B is below 128; 32 for a cell without a kernel.
+        about 1 MiB of drives, at least 16 if B is below 256; 32 for a cell without a kernel.
         16 where `jax.export` leaves B symbolic, all where it leaves T symbolic.
 
     Returns:

@@ -26,7 +26,7 @@ SMALL_BLOCK = 16
 # Steps in a block of a cell without a kernel.
 _PLAIN_BLOCK = 32
 # From this batch on, a step in the loop is large: blocks may be as short as one step.
-_WIDE_BATCH = 128
+_WIDE_BATCH = 256
 # From this batch on, adding to the weights' gradients at every step costs less than what is
 # recomputed and written once more where that is done block by block.
 _STORED_BATCH = 32
