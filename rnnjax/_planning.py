@@ -96,7 +96,7 @@ def plan(
     of_blocked = cost.blocked_bytes(step, state, length)
     options = [Plan(blocked(), "blocked()", of_blocked, cost.relative_time(1))]
     stored_bytes = cost.stored_bytes(step, state, length)
-    if cost.worth_storing(device.platform, step, length, lambda: stored_bytes // length - state):
+    if cost.worth_storing(device, step, length, lambda: stored_bytes // length - state):
         options.insert(0, Plan(stored(), "stored()", stored_bytes, cost.relative_time(0)))
     if budget_bytes is None:
         return options[0]

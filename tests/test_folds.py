@@ -429,7 +429,7 @@ def test_few_arrays_are_stored(cell: str, arrays: int) -> None:
 
 
 def test_what_all_steps_share_is_not_stored_by_each() -> None:
-    """The tanh of a weight `[H, H]`, which the derivative of `update` reads; and tanh is a state."""
+    """`update` has the tanh of a weight `[H, H]`, and a tanh that is a state."""
     made = LARGE["elman"]
 
     def update(params: Any, h: jax.Array, drive: jax.Array, mixed: jax.Array) -> jax.Array:

@@ -39,6 +39,13 @@ PLANS = [
 ]
 
 
+@pytest.fixture
+def one_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As most have it; these tests have eight."""
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+
+
+@pytest.mark.usefixtures("one_device")
 @pytest.mark.parametrize(("cell", "length", "budget", "told"), PLANS)
 def test_what_it_expects_is_what_it_takes(
     cell: rnnjax.Cell, length: int, budget: int | None, told: str
@@ -64,6 +71,7 @@ class Device:
         return self.stats
 
 
+@pytest.mark.usefixtures("one_device")
 def test_the_budget_is_what_the_device_has() -> None:
     """Unless it is given, or the device does not tell."""
     cell = cells.gru(256, 256)
@@ -74,6 +82,7 @@ def test_the_budget_is_what_the_device_has() -> None:
         assert (found.description == "blocked()") == bool(limit)
 
 
+@pytest.mark.usefixtures("one_device")
 def test_less_memory_takes_more_time() -> None:
     """From everything kept to segments of segments, and then no further."""
     cell = cells.lstm(256, 256)
@@ -157,3 +166,34 @@ def test_the_default_block(cell: rnnjax.Cell, batch: int, length: int, size: int
     drive = jax.eval_shape(cell.project, params, inputs)
     cost = step_cost(cell, params, (batch,), count_bytes(drive))
     assert block_size(cost, length) == size
+
+
+def chosen(cell: rnnjax.Cell, batch: int, length: int) -> str:
+    """The fold whose program the default's is."""
+    params = jax.eval_shape(cell.init, jax.random.key(0))
+    inputs = jax.ShapeDtypeStruct((length, batch, 3), jnp.float32)
+
+    def program(fold: folds.Fold) -> str:
+        def loss(params: Any, x: jax.Array) -> jax.Array:
+            return jnp.sum(cell.output(fold(cell, params, x, cell.start(params, (batch,)))[0]))
+
+        return jax.jit(jax.grad(loss)).lower(params, inputs).as_text()
+
+    default = program(folds.default())
+    (name,) = (f.__name__ for f in (folds.stored, folds.blocked) if program(f()) == default)
+    return name
+
+
+def test_the_default_fold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By batch, memory and devices; a cell without a kernel stores at any batch."""
+    gru, bare = cells.gru(3, 8), cells.gru(3, 8, reset_after=False)
+    assert chosen(gru, 32, 40) == chosen(bare, 32, 40) == "blocked"
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    assert chosen(gru, 32, 40) == chosen(bare, 2, 40) == "stored"
+    assert chosen(gru, 31, 40) == "blocked"
+    # Four arrays [32, 8] of four bytes at each step.
+    most = (192 << 20) // (4 * 32 * 8 * 4)
+    assert (chosen(gru, 32, most), chosen(gru, 32, most + 1)) == ("stored", "blocked")
+    assert chosen(cells.elman(3, 8), 32, most + 1) == "stored"  # stores nothing
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert chosen(gru, 32, 40) == "blocked"

@@ -87,19 +87,24 @@ def block_size(cost: Cost, length: int) -> int:
     return next(divisors, most)
 
 
-def worth_storing(platform: str, cost: Cost, length: int, stored: Callable[[], int]) -> bool:
+def worth_storing(
+    device: jax.Device | None, cost: Cost, length: int, stored: Callable[[], int]
+) -> bool:
     """Whether to store more than the states for the backward pass.
 
     Args:
-      platform: of the device.
+      device: the program will run on; None for JAX's default.
       cost: of a step.
       length: T.
       stored: bytes stored of one step; called only if the answer depends on it.
     """
     known = not is_symbolic_dim(cost.batch) and not is_symbolic_dim(cost.drive_bytes * length)
     large = cost.width == 0 or (known and cost.batch >= _STORED_BATCH)
-    wanted = platform == "cpu" and known and large
-    return bool(wanted and stored() * length <= _STORED_BYTES)
+    platform = jax.default_backend() if device is None else device.platform
+    # With the batch sharded over several devices, XLA would sum a gradient that is carried from
+    # step to step over the devices at every step; whether it is sharded is not known here.
+    alone = platform == "cpu" and jax.device_count() == 1
+    return bool(alone and known and large and stored() * length <= _STORED_BYTES)
 
 
 def segment_sizes(length: int, levels: int) -> list[int]:
