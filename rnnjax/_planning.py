@@ -95,9 +95,10 @@ def plan(
 
     of_blocked = cost.blocked_bytes(step, state, length)
     options = [Plan(blocked(), "blocked()", of_blocked, cost.relative_time(1))]
-    stored_bytes = cost.stored_bytes(step, state, length)
-    if cost.worth_storing(device, step, length, lambda: stored_bytes // length - state):
-        options.insert(0, Plan(stored(), "stored()", stored_bytes, cost.relative_time(0)))
+    kept = cost.kept_bytes(step, state)
+    if cost.worth_storing(device, step, length, lambda: kept):
+        of_stored = length * (state + kept)
+        options.insert(0, Plan(stored(), "stored()", of_stored, cost.relative_time(0)))
     if budget_bytes is None:
         return options[0]
     options += [recompute(levels) for levels in range(1, length.bit_length())]

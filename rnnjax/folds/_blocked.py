@@ -89,9 +89,7 @@ def _checkpointed_blocks(
 
 
 def _blocks(cell: Cell, params: Params, state: State, blocks: Inputs) -> tuple[State, State]:
-    x = element(element(blocks))
-    drive = jax.eval_shape(cell.project, params, x)
-    functions, constants = make_explicit(cell, params, x, state, drive)
+    functions, constants = make_explicit(cell, params, element(element(blocks)), state)
     params, constants, blocks, state = reverse_only((params, constants, blocks, state))
     return _fold_blocks(functions, params, constants, blocks, state)
 

@@ -15,7 +15,7 @@ from jax.export import is_symbolic_dim
 
 from rnnjax._cell import Batch, Cell, Inputs, Params, State
 from rnnjax._tree import count_bytes
-from rnnjax.folds._sequence import element
+from rnnjax.folds._sequence import element, types_of_step
 
 # Starting an operation on both cores costs as much as 20 MFLOP: blocks whose drives fill this
 # many bytes are large enough to hide it, and stay in cache.
@@ -63,8 +63,8 @@ def step_cost(cell: Cell, params: Params, batch: Batch, drive_bytes: int) -> Cos
 
 def cost_of(cell: Cell, params: Params, inputs: Inputs, state: State) -> Cost:
     """`step_cost`, from the arguments of a fold."""
-    drive = jax.eval_shape(cell.project, params, element(inputs))
-    batch = () if cell.hidden is None else jax.eval_shape(cell.hidden, state, drive).shape[:-1]
+    drive, mixed = types_of_step(cell, params, element(inputs), state)
+    batch = () if mixed is None else mixed.shape[:-1]
     return step_cost(cell, params, batch, count_bytes(drive))
 
 
@@ -122,13 +122,13 @@ def states_held(length: int, sizes: Sequence[int]) -> int:
     return sum(math.ceil(a / b) for a, b in zip(lengths, sizes, strict=False)) + lengths[-1]
 
 
-def stored_bytes(cost: Cost, state_bytes: int, length: int) -> int:
-    """Bytes for the gradient of `stored`: states, and what is stored besides.
+def kept_bytes(cost: Cost, state_bytes: int) -> int:
+    """About what `stored` stores of one step besides the state.
 
     The GRU stores four thirds of its product, the LSTM five quarters, tanh nothing; a cell
     without a kernel is taken for a GRU.
     """
-    return length * (state_bytes + (cost.mixed_bytes * 4 // 3 or 4 * state_bytes))
+    return cost.mixed_bytes * 4 // 3 or 4 * state_bytes
 
 
 def blocked_bytes(cost: Cost, state_bytes: int, length: int) -> int:

@@ -12,7 +12,7 @@ from jax.custom_derivatives import CustomVJPPrimal, SymbolicZero
 from rnnjax._cell import Cell, Drive, Inputs, Params, State
 from rnnjax._tree import at_least_float32, combine, floating, rest
 from rnnjax.folds._closures import hoist
-from rnnjax.folds._sequence import vary_together
+from rnnjax.folds._sequence import types_of_step, vary_together
 
 
 class Explicit(NamedTuple):
@@ -31,26 +31,23 @@ class Explicit(NamedTuple):
     update: Callable[..., State]
 
 
-def make_explicit(
-    cell: Cell, params: Params, inputs: Inputs, state: State, drive: Drive
-) -> tuple[Explicit, Any]:
+def make_explicit(cell: Cell, params: Params, x: Inputs, state: State) -> tuple[Explicit, Any]:
     """Hoists the values that the cell's functions close over, so that they get gradients.
 
     Args:
       cell: a recurrence with a kernel.
       params: its parameters.
-      inputs: x_t, or arrays of its types.
+      x: leaves `[B, ...]`, or arrays of their types.
       state: leaves `[B, ...]`.
-      drive: of one step, or arrays of its types.
 
     Returns:
       The functions, and the values.
     """
     kernel, hidden = cell.kernel, cell.hidden
     assert kernel is not None and hidden is not None
-    mixed = jax.eval_shape(lambda p, s, d: hidden(s, d) @ kernel(p), params, state, drive)
+    drive, mixed = types_of_step(cell, params, x, state)
     functions, constants = zip(
-        hoist(cell.project, params, inputs),
+        hoist(cell.project, params, x),
         hoist(kernel, params),
         hoist(lambda _, s, d: hidden(s, d), params, state, drive),
         hoist(cell.update, params, state, drive, mixed),

@@ -9,7 +9,7 @@ from jax import lax
 from jax.export import is_symbolic_dim
 from jax.sharding import AxisType
 
-from rnnjax._cell import Cell, Inputs, Params, State
+from rnnjax._cell import Cell, Drive, Inputs, Params, State
 from rnnjax._checks import check_function
 from rnnjax._tree import at_least_float32, carries_gradient
 from rnnjax.folds._closures import hoist
@@ -103,6 +103,22 @@ def element(xs: Any) -> Any:
         return jax.eval_shape(lambda leaf: leaf[0], leaf)
 
     return jax.tree.map(first, xs)
+
+
+def types_of_step(cell: Cell, params: Params, x: Inputs, state: State) -> tuple[Drive, Any]:
+    """The types of the drive and of the product of one step; None for that without a kernel.
+
+    Args:
+      cell: the recurrence.
+      params: its parameters.
+      x: leaves `[B, ...]`, or arrays of their types.
+      state: leaves `[B, ...]`.
+    """
+    drive = jax.eval_shape(cell.project, params, x)
+    kernel, hidden = cell.kernel, cell.hidden
+    if kernel is None or hidden is None:
+        return drive, None
+    return drive, jax.eval_shape(lambda p, s, d: hidden(s, d) @ kernel(p), params, state, drive)
 
 
 def scan_wide(

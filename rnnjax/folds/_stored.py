@@ -40,6 +40,7 @@ from rnnjax.folds._sequence import (
     in_pieces,
     length_of,
     scan_wide,
+    types_of_step,
     vary_together,
 )
 
@@ -75,12 +76,9 @@ def stored() -> Fold:
 
 def step_bytes(cell: Cell, params: Params, inputs: Inputs, state: State) -> int:
     """What `stored` stores for one step besides the state."""
-    drive = jax.eval_shape(cell.project, params, element(inputs))
-    kernel, hidden = cell.kernel, cell.hidden
-    if kernel is None or hidden is None:
-        return linearise(cell.update, params, state, drive, None).kept_bytes + count_bytes(drive)
-    mixed = jax.eval_shape(lambda p, s, d: hidden(s, d) @ kernel(p), params, state, drive)
-    return linearise(cell.update, params, state, drive, mixed).kept_bytes
+    drive, mixed = types_of_step(cell, params, element(inputs), state)
+    kept = linearise(cell.update, params, state, drive, mixed).kept_bytes
+    return kept + (count_bytes(drive) if cell.kernel is None else 0)
 
 
 def _checkpointed_steps(
@@ -96,9 +94,7 @@ def _checkpointed_steps(
 
 
 def _steps(cell: Cell, params: Params, inputs: Inputs, state: State) -> tuple[State, State]:
-    x = element(inputs)
-    drive = jax.eval_shape(cell.project, params, x)
-    functions, constants = make_explicit(cell, params, x, state, drive)
+    functions, constants = make_explicit(cell, params, element(inputs), state)
     size = block_size(cost_of(cell, params, inputs, state), length_of(inputs))
     params, constants, inputs, state = reverse_only((params, constants, inputs, state))
     return _fold_steps(functions, size, params, constants, inputs, state)
@@ -164,7 +160,7 @@ def _backward(functions: Explicit, size: int, residuals: Any, given: Any) -> Any
         by_update, dL_dmixed = update_pullback(add(dL_ds, dL_dafter))
         h, hidden_pullback = pull_back(functions.hidden, theta, before, drive)
         by_hidden = hidden_pullback(dL_dmixed @ kernel_T)
-        _, dL_ds, dL_ddrive = jax.tree.map(jnp.add, by_update, by_hidden)
+        dL_ds, dL_ddrive = jax.tree.map(jnp.add, by_update[1:], by_hidden[1:])
         by_project, dL_dx = project_pullback(dL_ddrive)
         dL_dtheta = accumulate(dL_dtheta, by_update[0], by_hidden[0], by_project)
         dL_dkernel = accumulate(dL_dkernel, kernel_gradient(h, dL_dmixed, kernel))
