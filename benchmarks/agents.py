@@ -1,6 +1,6 @@
 """How long does a training step with resets take, compared with what agents in JAX use?
 
-Run time: about 4 minutes on two cores; 15 s with --quick.
+Run time: about 3 minutes on two cores; 15 s with --quick.
 
 In reinforcement learning many environments run side by side, and the state is reset where an
 episode ends: here at 1 step in 50, by chance. `ScannedRNN` is `flax.linen.scan` over a cell with
@@ -16,14 +16,12 @@ import jax
 import jax.numpy as jnp
 
 import rnnjax
-from benchmarks.contest import QUICK, Race, attempt, ready, sizes
+from benchmarks.contest import Race, race
 from benchmarks.models import CELLS, OURS, Model, Problem, draw_inputs, jax_model
-from benchmarks.peers import plain_step, shown
+from benchmarks.peers import plain_step, scanned, shown
 from benchmarks.report import Report, Row, by_point, lowest
-from benchmarks.timing import ratio, spread, take_turns
 from rnnjax import folds
 
-RACE = Race(lambda model: model.training_step, passes=3)
 SHAPES = (
     (256, 128, 128, 128),
     (1024, 32, 128, 128),
@@ -54,22 +52,21 @@ def unrolled(fold: folds.Fold, problem: Problem) -> Model:
     return jax_model(run, cell.init(jax.random.key(0)), draw(problem))
 
 
+def reset_where(state: Any, reset: jax.Array) -> Any:
+    """Zeros where an episode ends."""
+    return jax.tree.map(lambda own: jnp.where(reset[:, None], 0.0, own), state)
+
+
 def plain_scan(problem: Problem) -> Model:
     """`lax.scan` over the step, with `where` on the carry."""
-    cell = CELLS[problem.cell](problem.input_size, problem.hidden_size)
     step, start = plain_step(problem)
 
-    def run(params: Any, episodes: Any) -> tuple[jax.Array, jax.Array]:
-        def body(state: Any, x_t: Any) -> tuple[Any, jax.Array]:
-            x, reset = x_t
-            state = jax.tree.map(lambda own: jnp.where(reset[:, None], 0.0, own), state)
-            after: tuple[Any, jax.Array] = step(params, state, x)
-            return after
+    def resetting(params: Any, state: Any, x_t: Any) -> tuple[Any, jax.Array]:
+        x, reset = x_t
+        after: tuple[Any, jax.Array] = step(params, reset_where(state, reset), x)
+        return after
 
-        final, outputs = jax.lax.scan(body, start, episodes)
-        return shown(final), outputs
-
-    return jax_model(run, cell.init(jax.random.key(0)), draw(problem))
+    return scanned(problem, resetting, start, draw(problem))
 
 
 def scanned_rnn(problem: Problem) -> Model:
@@ -85,22 +82,22 @@ def scanned_rnn(problem: Problem) -> Model:
         @linen.compact
         def __call__(self, state: Any, x_t: Any) -> tuple[Any, jax.Array]:
             x, reset = x_t
-            state = jax.tree.map(lambda own: jnp.where(reset[:, None], 0.0, own), state)
-            after: tuple[Any, jax.Array] = cells[problem.cell](problem.hidden_size)(state, x)
+            cell = cells[problem.cell](problem.hidden_size)
+            after: tuple[Any, jax.Array] = cell(reset_where(state, reset), x)
             return after
 
-    scanned: Any = linen.scan(
+    module: Any = linen.scan(
         ResettingCell, variable_broadcast="params", split_rngs={"params": False}
     )()
     _, start = plain_step(problem)
 
     def run(params: Any, episodes: Any) -> tuple[jax.Array, jax.Array]:
-        final, outputs = scanned.apply(params, start, episodes)
+        final, outputs = module.apply(params, start, episodes)
         return shown(final), outputs
 
     episodes = draw(problem)
     first = jax.tree.map(lambda leaf: leaf[:1], episodes)
-    return jax_model(run, scanned.init(jax.random.key(0), start, first), episodes)
+    return jax_model(run, module.init(jax.random.key(0), start, first), episodes)
 
 
 CONTENDERS: dict[str, Callable[[Problem], Model]] = {
@@ -112,23 +109,12 @@ CONTENDERS: dict[str, Callable[[Problem], Model]] = {
 }
 
 
+RACE = Race(lambda model: model.training_step, passes=3, problems=PROBLEMS, contenders=CONTENDERS)
+
+
 def measure(quick: bool) -> Iterator[Row]:
     """A row for each contender at each cell and shape."""
-    for problem in QUICK if quick else PROBLEMS:
-        made, reasons = attempt(
-            {name: partial(ready, RACE, make, problem) for name, make in CONTENDERS.items()}
-        )
-        times = take_turns({n: p.call for n, p in made.items()}, rounds=5, seconds=2.0)
-        for name, program in made.items():
-            yield sizes(problem) | {
-                "contender": name,
-                "rounds": len(times[name]),
-                "seconds": spread(times[name])._asdict(),
-                "to_ours": ratio(times, name, OURS)._asdict() if OURS in times else None,
-                "temporary_bytes": program.temporary_bytes,
-            }
-        for name, reason in reasons.items():
-            yield sizes(problem) | {"contender": name, "left_out": reason}
+    return race(RACE, quick=quick)
 
 
 def report(rows: Sequence[Row]) -> Report:

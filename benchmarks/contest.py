@@ -56,21 +56,23 @@ class Race(NamedTuple):
       program: which of a model's programs.
       passes: its products, as a multiple of those of a forward pass.
       problems: where, in a full run.
+      contenders: makes the model of each.
     """
 
     program: Callable[[Model], Callable[[], Program]]
     passes: int
     problems: Sequence[Problem] = FULL
+    contenders: Mapping[str, Callable[[Problem], Model]] = FOLDS | PEERS
 
 
 def race(how: Race, *, quick: bool) -> Iterator[Row]:
-    """Times every fold, every peer and a large product; a row for each contender and problem."""
+    """Times all contenders and a large product; a row for each contender and problem."""
     side = jax.random.normal(jax.random.key(2), (SIDE, SIDE))
     product = build(jnp.matmul, side, side)
     jax.block_until_ready(product.call())
     for problem in QUICK if quick else how.problems:
         programs, reasons = attempt(
-            {name: partial(ready, how, make, problem) for name, make in (FOLDS | PEERS).items()}
+            {name: partial(ready, how, make, problem) for name, make in how.contenders.items()}
         )
         calls = {name: program.call for name, program in programs.items()}
         times = take_turns({**calls, LIMIT: product.call}, rounds=5, seconds=0 if quick else 1.0)

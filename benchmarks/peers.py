@@ -52,14 +52,18 @@ def plain_step(problem: Problem) -> tuple[Any, Any]:
 
 def plain_scan(problem: Problem) -> Model:
     """`lax.scan` over `plain_step`."""
-    cell = CELLS[problem.cell](problem.input_size, problem.hidden_size)
-    step, start = plain_step(problem)
+    return scanned(problem, *plain_step(problem), draw_inputs(problem))
 
-    def run(params: Any, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+
+def scanned(problem: Problem, step: Any, start: Any, x: Any) -> Model:
+    """`lax.scan` over a step, with our weights."""
+    cell = CELLS[problem.cell](problem.input_size, problem.hidden_size)
+
+    def run(params: Any, x: Any) -> tuple[jax.Array, jax.Array]:
         final, outputs = jax.lax.scan(lambda state, x_t: step(params, state, x_t), start, x)
         return shown(final), outputs
 
-    return jax_model(run, cell.init(jax.random.key(0)), draw_inputs(problem))
+    return jax_model(run, cell.init(jax.random.key(0)), x)
 
 
 def flax_linen(problem: Problem) -> Model:
