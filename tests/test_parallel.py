@@ -1,4 +1,4 @@
-"""The Newton fold: how many iterations it takes, what it tells, and what it refuses."""
+"""The Newton fold: how many iterations it takes, what it reports, and what it refuses."""
 
 import re
 import sys
@@ -57,14 +57,10 @@ def test_iterations_of_random_tanh_networks() -> None:
 
 
 LINEAR = {
-    **{
-        name: (row.factory(3, 8, dtype=F64), folds.diagonal)
-        for name, row in CELLS.items()
-        if row.linear
-    },
-    "lru-float32": (cells.lru(3, 8), folds.diagonal),
-    "lru-slow": (cells.lru(3, 8, r_min=0.999, dtype=F64), folds.diagonal),
-    "identity": (cells.elman(3, 8, activation=identity), folds.dense),
+    **{name: row.factory(3, 8, dtype=F64) for name, row in CELLS.items() if row.linear},
+    "lru-float32": cells.lru(3, 8),
+    "lru-slow": cells.lru(3, 8, r_min=0.999, dtype=F64),
+    "identity": cells.elman(3, 8, activation=identity),
 }
 
 
@@ -73,13 +69,14 @@ LINEAR = {
     [pytest.param(n, marks=[pytest.mark.slow] if n == "lru-slow" else []) for n in LINEAR],
 )
 def test_a_linear_cell_takes_one_iteration(name: str) -> None:
-    """Of three sequences with a start of their own; none where zeros are the solution."""
-    cell, linearise = LINEAR[name]
+    """Of three sequences with a start of their own; at most one where zeros are the solution."""
+    cell = LINEAR[name]
     params = cell.init(jax.random.key(0))
     x = jax.random.normal(jax.random.key(1), (2000, 3, 3), params.W_xh.dtype).at[:, 0].set(0)
     state = cell.start(params, (3,))
-    found = jax.jit(partial(folds.newton, cell, linearise=linearise))(params, x, state)
-    np.testing.assert_array_equal(found.iterations, [0, 1, 1])
+    found = jax.jit(partial(folds.newton, cell))(params, x, state)
+    np.testing.assert_array_equal(found.iterations[1:], 1)
+    assert found.iterations[0] <= 1
     assert found.converged.all() and found.finite.all() and (found.solved == 2000).all()
     precision = jnp.finfo(params.W_xh.dtype).eps
     assert (found.residual <= 16 * precision).all()
@@ -118,10 +115,9 @@ def test_gradient_where_the_diagonal_is_not_all(name: str) -> None:
     laws.assert_close(got, wanted)
 
 
-@pytest.mark.parametrize(("name", "linearise"), [("complex", folds.dense), ("lru", folds.diagonal)])
-def test_gradient_is_one_scan(name: str, linearise: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gradient_is_one_scan(monkeypatch: pytest.MonkeyPatch) -> None:
     """With no second iteration allowed in the backward pass."""
-    module, length = sys.modules["rnnjax.folds._parallel"], 7
+    name, module, length = "complex", sys.modules["rnnjax.folds._parallel"], 7
     iterate = module._iterate
 
     def at_most_one(*args: Any) -> Any:
@@ -131,13 +127,134 @@ def test_gradient_is_one_scan(name: str, linearise: Any, monkeypatch: pytest.Mon
     monkeypatch.setattr(module, "_iterate", at_most_one)
     args = laws.draw(name, length, (3,))
     cell = CELLS[name].make(jnp.asarray(laws.CLOSED))
-    fold = folds.parallel(max_iterations=100, linearise=linearise)
+    fold = folds.parallel(max_iterations=100)
     weights = laws.weights_like(folds.scan()(cell, *args[1:]))
     got, wanted = (
         jax.jit(partial(laws.value_and_pullback, partial(fold, cell)))(args[1:], weights)
         for fold in (fold, folds.scan())
     )
     laws.assert_close(got, wanted)
+
+
+# Linear entry by entry --------------------------------------------------------------
+
+
+class _JacobianError(Exception):
+    """A Jacobian was asked for."""
+
+
+def no_jacobians(push: Any, path: Any, axes: Any) -> Any:
+    raise _JacobianError
+
+
+ONE_SCAN = folds.parallel(linearise=no_jacobians)
+
+
+@pytest.mark.parametrize("options", [(), ("mask", "resets")], ids=["plain", "masked"])
+@pytest.mark.parametrize("name", [n for n in CELLS if laws.carries("parallel()", n)])
+def test_linear_cells_need_no_jacobian(name: str, options: tuple[str, ...]) -> None:
+    """Of each that the table calls linear, with masks and resets too, and of no other."""
+    args, cell = laws.draw(name, 7, (3,)), CELLS[name].make(jnp.asarray(laws.CLOSED))
+    chosen = {option: np.arange(21).reshape(7, 3) % 4 > 0 for option in options}
+
+    def run(fold: folds.Fold, params: Any, inputs: Any, state: Any) -> Any:
+        return rnnjax.unroll(cell, params, inputs, state, fold=fold, **chosen)
+
+    if not CELLS[name].linear:
+        with pytest.raises(_JacobianError):
+            run(ONE_SCAN, *args[1:])
+        return
+    weights = laws.weights_like(run(folds.scan(), *args[1:]))
+    got, wanted = (
+        laws.value_and_pullback(partial(run, fold), args[1:], weights)
+        for fold in (ONE_SCAN, folds.scan())
+    )
+    laws.assert_close(got, wanted)
+
+
+def by_step(step: Any, dtype: Any = F64) -> tuple[Any, ...]:
+    """A cell of this step with two leaves of state, and arguments."""
+    cell = from_step(
+        step,
+        init=lambda key: jnp.full((), 0.5, dtype),
+        start=lambda params, batch: (jnp.ones((*batch, 4), dtype), jnp.ones((*batch, 4), dtype)),
+        output=lambda state: state[0],
+        feature_axes=1,
+    )
+    params = cell.init(jax.random.key(0))
+    x = jax.random.normal(jax.random.key(1), (9, 2, 4)).astype(params.dtype)
+    return cell, params, x, cell.start(params, (2,))
+
+
+SEEN = {
+    "constant": lambda p, s, x: (p * x, jnp.tanh(x)),
+    "sum": lambda p, s, x: (s[0] + x - p * s[0], -s[1] / (1 + x**2)),
+    "called": lambda p, s, x: jax.jit(lambda s: (p * s[0], s[1] * x))(s),
+    "chosen": lambda p, s, x: (jnp.where(x > 0, s[0], p), jnp.where(x > 0, x, s[1] + x)),
+    "wider": lambda p, s, x: ((s[0].astype(F64) * p).astype(F64), s[1]),
+}
+UNSEEN = {
+    "square": lambda p, s, x: (p * s[0] * s[0], s[1]),
+    "inverse": lambda p, s, x: (p / s[0], s[1]),
+    "both": lambda p, s, x: (s[0] + s[1], p * s[1]),
+    "swapped": lambda p, s, x: (s[1], p * s[0]),
+    "neighbour": lambda p, s, x: (jnp.roll(s[0], 1, axis=-1) * p, s[1]),
+    "mean": lambda p, s, x: (s[0].mean(-1, keepdims=True) * p + x, s[1]),
+    "reversed": lambda p, s, x: (s[0][..., ::-1], p * s[1]),
+    "its sign": lambda p, s, x: (jnp.where(s[0] > 0, s[0], p), s[1]),
+    "held": lambda p, s, x: (p * jax.lax.stop_gradient(s[0]), s[1]),
+    "rounded": lambda p, s, x: (s[0].astype(jnp.float32).astype(F64) * p, s[1]),
+    "within": lambda p, s, x: jax.jit(lambda s: (jnp.sin(s[0]), p * s[1]))(s),
+}
+
+
+@pytest.mark.parametrize("name", SEEN)
+def test_steps_that_are_seen_to_be_linear(name: str) -> None:
+    """They need no Jacobian, and the states are those of the scan."""
+    args = by_step(SEEN[name])
+    laws.assert_close(ONE_SCAN(*args), folds.scan()(*args))
+
+
+@pytest.mark.parametrize("name", UNSEEN)
+def test_steps_that_are_not(name: str) -> None:
+    """Iterated upon, as any other."""
+    args = by_step(UNSEEN[name])
+    with pytest.raises(_JacobianError):
+        ONE_SCAN(*args)
+    laws.assert_close(folds.parallel()(*args), folds.scan()(*args))
+
+
+def test_a_linear_recurrence_that_one_scan_loses() -> None:
+    """Products of factors that outgrow the states: an error, or NaN, but no wrong number."""
+    growth = jnp.full((60, 1), 1e3)
+
+    def step(params: Any, h: jax.Array, x: jax.Array) -> jax.Array:
+        return x * h + (1 - x)
+
+    cell = from_step(step, init=lambda key: (), start=lambda params, batch: jnp.ones(batch))
+    for length in (6, 60):
+        args = cell, (), growth[:length], jnp.full(1, 1.0)
+        laws.assert_close(folds.scan()(*args)[1], jnp.ones((length, 1)))
+        found = folds.newton(*args)
+        known = int(found.solved[0])
+        np.testing.assert_array_equal(found.states[known:], np.nan)
+        laws.assert_close(found.states[:known], jnp.ones((known, 1)))
+        if not found.converged[0]:
+            with pytest.raises(FloatingPointError, match=r"or use `fold=rnnjax\.folds\.scan"):
+                folds.parallel()(*args)
+    assert not found.converged[0]
+
+
+def test_zero_stays_zero_beside_what_overflows() -> None:
+    """Where the product of all factors is infinite."""
+    cell = from_step(
+        lambda params, h, x: x * h, init=lambda key: (), start=lambda p, batch: jnp.zeros(batch)
+    )
+    args = cell, (), jnp.full((400, 1), 10.0), jnp.zeros(1)
+    assert not ONE_SCAN(*args)[1].any()
+
+
+# Derivatives of states whose leaves do not all read the parameters ------------------
 
 
 def _fast_weights(p: Any, state: Any, x: jax.Array) -> Any:
@@ -254,7 +371,7 @@ def test_too_few_iterations() -> None:
     cell = cells.elman(32, 32, dtype=F64)
     args = tanh_network(1.5, 0)
     fold = folds.parallel(max_iterations=2)
-    told = r"expected 256 steps solved, got \d+ .* 2 iterations were too few, .*`max_iterations` \("
+    told = r"expected 256 steps solved, got \d+ .* after 2 iterations is .*`max_iterations` if"
     with pytest.raises(FloatingPointError, match=told):
         jax.grad(lambda params: jnp.sum(fold(cell, params, *args[1:])[0]))(args[0])
     final, states = jax.jit(partial(fold, cell))(*args)

@@ -3,8 +3,8 @@
     λ   = exp(-exp(ν) + i exp(θ))
     h_t = λ h_{t-1} + exp(γ) (x_t W_xh + b_h)
 
-Complex and diagonal: `folds.parallel(linearise=folds.diagonal)` takes one iteration.
-|λ| < 1 for every ν. The paper has no b_h, which starts at zero here.
+Complex and diagonal: `folds.parallel()` is one associative scan. |λ| < 1 for every ν. The paper
+has no b_h, which starts at zero here.
 """
 
 import math

@@ -3,8 +3,8 @@
     z   = σ(x_t W_xz + b_z)
     h_t = (1 - z) h_{t-1} + z (x_t W_xn + b_n)
 
-Linear in h_{t-1} with a diagonal Jacobian: `folds.parallel(linearise=folds.diagonal)`
-takes one iteration. The columns are in the order z n.
+Linear in h_{t-1}, each unit by itself: `folds.parallel()` is one associative scan. The columns
+are in the order z n.
 """
 
 from typing import NamedTuple

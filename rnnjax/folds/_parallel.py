@@ -9,6 +9,9 @@ than a plain scan, T products of two `[S, S]` matrices with `dense`; it pays if 
 the state small or its Jacobian diagonal, and the hardware highly parallel. The number of
 iterations grows with the Lyapunov exponent: a few if the recurrence forgets its initial
 state, up to T if it is chaotic (Gonzalez and others 2025).
+
+A recurrence that is linear in its state, entry by entry, needs neither Jacobians nor a second
+iteration: `_linear` sees it in the step's operations, and one scan solves it.
 """
 
 from collections.abc import Callable
@@ -41,7 +44,8 @@ from rnnjax._tree import carries_gradient, describe, precision
 from rnnjax._values import by_value
 from rnnjax._vectors import largest_entry
 from rnnjax._wrappers import select
-from rnnjax.folds._sequence import Fold, length_of, vary_together
+from rnnjax.folds._linear import is_elementwise_linear, solve_linear
+from rnnjax.folds._sequence import Fold, element, length_of, vary_together
 
 
 class Solution(NamedTuple):
@@ -50,7 +54,7 @@ class Solution(NamedTuple):
     Attributes:
       final: the state after the last step, leaves `[B, ...]`.
       states: leaves `[T, B, ...]`; NaN from the first unsolved step on.
-      iterations: `[B]`, number until each sequence was solved; a linear cell takes one.
+      iterations: `[B]`, number until each sequence was solved; a linear cell takes at most one.
       residual: `[B]`, the largest |s_t - step(params, s_{t-1}, x_t)| after the last
         iteration, relative to the largest entry of the states up to t.
       solved: `[B]`, number of leading steps that are solved; T if all are.
@@ -81,7 +85,9 @@ def parallel(
         g_t = ∂L/∂s_t + J_{t+1}' g_{t+1}          (backward, J at the solution)
 
     The gradient repeats none of the iterations: it is one reverse associative scan, or
-    several until it is exact if `diagonal` is not the full Jacobian. Unsolved states are
+    several until it is exact if `diagonal` is not the full Jacobian. A cell that is linear in
+    its state entry by entry, such as `lru` and `min_gru`, is solved by one associative scan
+    each way, whatever `linearise` is. Unsolved states are
     never returned: it is an error where values are known; under `jit` or `vmap`, which
     cannot raise it, states are NaN from the first unsolved step on, and `newton` reports
     the details. The same holds from a step that is not finite on, even beyond a reset.
@@ -140,7 +146,8 @@ def newton(
         a linear cell reaches in one iteration.
       max_iterations: T by default.
       linearise: the Jacobian of a step, or an approximation: `dense`, `diagonal`, or another
-        function of `(push, path, axes)` that returns `Jacobians`.
+        function of `(push, path, axes)` that returns `Jacobians`. Not called where the step is
+        seen to be linear in its state entry by entry.
 
     Returns:
       A `Solution`, differentiable in forward and reverse mode.
@@ -166,9 +173,10 @@ def newton(
         kernel, drives = build_kernel(cell, params), cell.project(params, inputs)
     tolerance = _default_tolerance(state) if tolerance is None else tolerance
 
+    step = partial(advance, cell, params, kernel)
+
     def follow(states: Path) -> Path:
-        before = _later(states, state)
-        return jax.vmap(partial(advance, cell, params, kernel))(before, drives)
+        return jax.vmap(step)(_later(states, state), drives)
 
     def jacobians(states: Path, held: jax.Array) -> Jacobians:
         return _jacobians(linearise, jax.linearize(follow, states)[1], states, axes, held)
@@ -182,13 +190,17 @@ def newton(
     guess = jax.tree.map(
         lambda s: jnp.zeros_like(jnp.broadcast_to(s[None], (length, *s.shape))), state
     )
-    states, report = lax.custom_root(
-        lambda states: _minus(states, follow(states)),
-        vary_together(guess, state)[0],
-        solve,
-        lambda gap, rhs: _solve_linear(gap, rhs, axes, linearise),
-        has_aux=True,
-    )
+    guess = vary_together(guess, state)[0]
+    if length and is_elementwise_linear(step, state, element(drives)):
+        states, report = _solve_at_once(follow, guess, axes, tolerance)
+    else:
+        states, report = lax.custom_root(
+            lambda states: _minus(states, follow(states)),
+            guess,
+            solve,
+            lambda gap, rhs: _solve_linear(gap, rhs, axes, linearise),
+            has_aux=True,
+        )
     solved = report.solved.astype(jnp.int32)
     states = _only_solved(states, solved)
     return Solution(
@@ -209,6 +221,36 @@ class _Report(NamedTuple):
     finite: jax.Array
     residual: jax.Array
     iterations: jax.Array
+
+
+def _solve_at_once(
+    follow: Linear, zero: Path, axes: Batch, tolerance: float
+) -> tuple[Path, _Report]:
+    """Solves s = follow(s), where follow(s)_t is linear in s_{t-1} entry by entry."""
+    ones = jax.tree.map(jnp.ones_like, zero)
+    b, a = jax.jvp(follow, (zero,), (ones,))
+    states = jax.tree.map(solve_linear, a, b)
+    report = _report(states, follow(states), axes, tolerance)
+    return states, report._replace(iterations=jnp.ones_like(report.iterations))
+
+
+def _report(states: Path, after: Path, axes: Batch, tolerance: float) -> _Report:
+    """How far states are from follow(states), which is `after`; before any iteration."""
+    error = largest_entry(_minus(after, states), axes)
+    finite = jnp.isfinite(error)
+    # Over earlier steps only: large later states must not loosen the tolerance here.
+    scale = lax.cummax(largest_entry(after, axes), axis=0)
+    met = (finite & (error <= tolerance * scale)).astype(jnp.int32)
+    solved = lax.cumprod(met, axis=0)
+    count = solved.sum(0, dtype=jnp.int32)
+    following = _later(solved, jnp.ones_like(count)) > solved
+    relative = jnp.where(error == 0, error, error / scale)
+    return _Report(
+        solved=count,
+        finite=jnp.all(finite | ~following, axis=0),
+        residual=relative.max(0, initial=0),
+        iterations=jnp.zeros_like(count),
+    )
 
 
 def _iterate(
@@ -232,23 +274,6 @@ def _iterate(
     """
     length, zero = axes[0], jax.tree.map(jnp.zeros_like, guess)
 
-    def report(states: Path, after: Path) -> _Report:
-        error = largest_entry(_minus(after, states), axes)
-        finite = jnp.isfinite(error)
-        # Over earlier steps only: large later states must not loosen the tolerance here.
-        scale = lax.cummax(largest_entry(after, axes), axis=0)
-        met = (finite & (error <= tolerance * scale)).astype(jnp.int32)
-        solved = lax.cumprod(met, axis=0)
-        count = solved.sum(0, dtype=jnp.int32)
-        following = _later(solved, jnp.ones_like(count)) > solved
-        relative = jnp.where(error == 0, error, error / scale)
-        return _Report(
-            solved=count,
-            finite=jnp.all(finite | ~following, axis=0),
-            residual=relative.max(0, initial=0),
-            iterations=jnp.zeros_like(count),
-        )
-
     def going(now: _Report) -> jax.Array:
         return (now.solved < length) & now.finite & (now.iterations < limit)
 
@@ -264,10 +289,11 @@ def _iterate(
         states = _choose(held, states, better)
         after = follow(states)
         count = now.iterations + going(now).astype(jnp.int32)
-        return states, after, report(states, after)._replace(iterations=count)
+        report = _report(states, after, axes, tolerance)
+        return states, after, report._replace(iterations=count)
 
     first = follow(guess)
-    begin = guess, first, report(guess, first)
+    begin = guess, first, _report(guess, first, axes, tolerance)
     states, _, reached = lax.while_loop(lambda carry: jnp.any(going(carry[2])), iterate, begin)
     return states, reached
 
@@ -420,8 +446,8 @@ def _check_solved(solution: Solution) -> None:
         for leaf in (solution.solved, solution.iterations, solution.residual, solution.finite)
     )
     cause = (
-        f"{iterations} iterations were too few, and the residual is {residual:.1e}; raise "
-        "`max_iterations` (T is always enough) or `tolerance`"
+        f"the residual after {iterations} iterations is {residual:.1e}; raise `tolerance`, or "
+        "`max_iterations` if they were that many"
         if finite
         else f"step {solved} gives a number that is not finite; look at the recurrence there"
     )
