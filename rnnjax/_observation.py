@@ -19,8 +19,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Primitive, Var, jaxpr_as_fun
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Primitive, Var
 from jax.interpreters import ad, batching, mlir
+
+from rnnjax._programs import apply_equation
 
 Leaves = list[Any]
 
@@ -272,18 +274,9 @@ def _evaluate(
                 results, shown = _RULES[eqn.primitive.name](eqn, inner, given, probes)
             seen += shown
         else:
-            results = _as_it_is(jaxpr, eqn, given)
+            results = apply_equation(jaxpr, eqn, given)
         values.update(zip(eqn.outvars, results, strict=True))
     return list(map(read, jaxpr.outvars)), seen
-
-
-def _as_it_is(jaxpr: Jaxpr, eqn: JaxprEqn, given: Leaves) -> Leaves:
-    """Evaluated by JAX, as a program of one equation, so that all its parameters are handled."""
-    pairs = [(v, x) for v, x in zip(eqn.invars, given, strict=True) if isinstance(v, Var)]
-    alone = jaxpr.replace(
-        constvars=(), invars=[v for v, _ in pairs], outvars=eqn.outvars, eqns=[eqn]
-    )
-    return list(jaxpr_as_fun(ClosedJaxpr(alone, ()))(*(x for _, x in pairs)))
 
 
 def _call(eqn: JaxprEqn, inner: ClosedJaxpr, given: Leaves, probes: Iterator[Leaves]) -> Any:

@@ -5,7 +5,7 @@ devices.
 """
 
 import weakref
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import jax
@@ -70,6 +70,18 @@ def is_array(leaf: Any) -> bool:
     return isinstance(leaf, jax.Array) or (
         isinstance(leaf, np.ndarray) and leaf.dtype.kind not in "OSUMm"
     )
+
+
+def apply_equation(jaxpr: Jaxpr, equation: JaxprEqn, operands: Sequence[Any]) -> list[Any]:
+    """The results of one equation, evaluated by JAX as a program of it alone.
+
+    So all its parameters are handled.
+    """
+    pairs = [(v, x) for v, x in zip(equation.invars, operands, strict=True) if isinstance(v, Var)]
+    alone = jaxpr.replace(
+        constvars=(), invars=[v for v, _ in pairs], outvars=equation.outvars, eqns=[equation]
+    )
+    return list(jaxpr_as_fun(ClosedJaxpr(alone, ()))(*(x for _, x in pairs)))
 
 
 class Fingerprint:

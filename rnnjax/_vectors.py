@@ -4,6 +4,7 @@ Its floating leaves are flattened and concatenated in the order of the pytree, c
 as real parts followed by imaginary parts. Integers and keys are left out.
 """
 
+import functools
 import math
 from typing import Any
 
@@ -20,6 +21,11 @@ def to_vectors(tree: Any, batch: Batch) -> jax.Array:
     Raises:
       TypeError: there is no floating leaf, or one does not begin with the batch axes.
     """
+    return jnp.concatenate(_parts(tree, batch), axis=-1)
+
+
+def _parts(tree: Any, batch: Batch) -> list[jax.Array]:
+    """What `to_vectors` concatenates."""
     leaves = jax.tree.leaves(floating(tree))
     if not leaves:
         raise TypeError(
@@ -38,7 +44,7 @@ def to_vectors(tree: Any, batch: Batch) -> jax.Array:
         parts += [flat.real, flat.imag] if jnp.iscomplexobj(leaf) else [flat]
     # A product of half-precision Jacobians would be dominated by rounding errors.
     widest = max((at_least_float32(p.dtype) for p in parts), key=lambda d: jnp.finfo(d).bits)
-    return jnp.concatenate([p.astype(widest) for p in parts], axis=-1)
+    return [p.astype(widest) for p in parts]
 
 
 def from_vectors(vectors: jax.Array, like: Any, batch: Batch) -> Any:
@@ -68,4 +74,4 @@ def for_every_member(rows: jax.Array, like: jax.Array) -> jax.Array:
 
 def largest_entry(tree: Any, batch: Batch) -> jax.Array:
     """Of each member, in absolute value, `[B]`."""
-    return jnp.abs(to_vectors(tree, batch)).max(-1)
+    return functools.reduce(jnp.maximum, [jnp.abs(p).max(-1) for p in _parts(tree, batch)])

@@ -245,13 +245,27 @@ def test_a_linear_recurrence_that_one_scan_loses() -> None:
     assert not found.converged[0]
 
 
-def test_zero_stays_zero_beside_what_overflows() -> None:
-    """Where the product of all factors is infinite."""
+def test_growth_that_one_scan_follows() -> None:
+    """Factors above one are compared with the steps, and solved where no digits are lost."""
+    args = by_step(lambda p, s, x: ((p + 0.6) * s[0] + x, s[1]))
+    found = folds.newton(*args)
+    assert found.converged.all() and (found.residual < 1e-15).all()
+    laws.assert_close(ONE_SCAN(*args), folds.scan()(*args))
+
+
+def test_a_linear_recurrence_that_is_infinite() -> None:
+    """NaN from there on, also beyond the reset that ends it, and the error names the step."""
+    x = jnp.ones((9, 1)).at[4].set(jnp.inf)
     cell = from_step(
-        lambda params, h, x: x * h, init=lambda key: (), start=lambda p, batch: jnp.zeros(batch)
+        lambda params, h, x: 0.5 * h + x,
+        init=lambda key: (),
+        start=lambda params, batch: jnp.zeros(batch),
     )
-    args = cell, (), jnp.full((400, 1), 10.0), jnp.zeros(1)
-    assert not ONE_SCAN(*args)[1].any()
+    resets = np.arange(9)[:, None] == 6
+    run = partial(rnnjax.unroll, cell, (), x, resets=resets, fold=ONE_SCAN)
+    np.testing.assert_array_equal(np.isfinite(jax.jit(run)()[1][:, 0]), np.arange(9) < 4)
+    with pytest.raises(FloatingPointError, match="step 4 gives a number that is not finite"):
+        run()
 
 
 # Derivatives of states whose leaves do not all read the parameters ------------------

@@ -6,42 +6,44 @@ No cell declares it: it is read off the operations of a step.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.extend.core import Jaxpr, Literal
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
 from rnnjax._cell import Drive, State
+from rnnjax._programs import apply_equation
 
-# Linear in all their operands together.
-_SUMS = frozenset({"add", "add_any", "sub", "neg", "copy"})
 # Their only equation is a call of another jaxpr.
 _CALLS = frozenset({"jit", "pjit", "closed_call"})
 
 
-def is_elementwise_linear(
+def as_linear(
     step: Callable[[State, Drive], State], state: State, drive: Drive
-) -> bool:
-    """Whether a step is seen to be `a * state + b`, with a and b independent of the state.
+) -> tuple[State, State] | None:
+    """Coefficients of a step that is seen to be `a * state + b`, entry by entry.
 
     Args:
       step: `(state, drive) -> state`.
-      state: leaves `[B, ...]`, or arrays of their types; as all that follow.
+      state: leaves `[B, ...]`, of which only the types count.
       drive: of one step.
 
     Returns:
-      False also where the operations that compute it do not show it.
+      a and b, leaves `[B, ...]`; None if the operations of the step do not show them.
     """
-    jaxpr = jax.make_jaxpr(step)(state, drive).jaxpr
-    entries = range(len(jax.tree.leaves(state)))
-    given = [*entries, *(None for _ in jaxpr.invars[len(entries) :])]
+    closed, after = jax.make_jaxpr(step, return_shape=True)(state, drive)
+    ones = jax.tree.leaves(jax.tree.map(jnp.ones_like, state))
+    args = [*(_Term(place, one, None) for place, one in enumerate(ones)), *jax.tree.leaves(drive)]
     try:
-        sources = _sources(jaxpr, given)
+        results = _evaluate(closed, args)
+        terms = [_of_leaf(place, result) for place, result in enumerate(results)]
     except _NotLinearError:
-        return False
-    return all(source in (None, place) for place, source in enumerate(sources))
+        return None
+    structure = jax.tree.structure(after)
+    a, b = (jax.tree.unflatten(structure, leaves) for leaves in zip(*terms, strict=True))
+    return a, b
 
 
 def solve_linear(a: jax.Array, b: jax.Array) -> jax.Array:
@@ -73,62 +75,128 @@ def solve_linear(a: jax.Array, b: jax.Array) -> jax.Array:
 def _scan(a: jax.Array, b: jax.Array, *, reverse: bool = False) -> jax.Array:
     def join(first: Any, second: Any) -> Any:
         (a, b), (c, d) = first, second
-        # The product of many large factors is infinite, and its product with zero is zero.
-        return c * a, jnp.where(b == 0, d, c * b + d)
+        return c * a, c * b + d
 
     _, s = lax.associative_scan(join, (a, b), reverse=reverse)
     return cast(jax.Array, s)
+
+
+class _Term(NamedTuple):
+    """A value a s + b, entry by entry, of one leaf s of the state.
+
+    Attributes:
+      source: the place of the leaf.
+      a: of the leaf's shape.
+      b: the same; None for zero, as XLA leaves no product with zero out.
+    """
+
+    source: int
+    a: Any
+    b: Any
 
 
 class _NotLinearError(Exception):
     """An operation is not linear in the state, or mixes its entries."""
 
 
-def _sources(jaxpr: Jaxpr, given: Sequence[int | None]) -> list[int | None]:
-    """The leaf of the state in which each result is linear entry by entry; None if in none.
+def _evaluate(closed: ClosedJaxpr, args: Sequence[Any]) -> list[Any]:
+    """The results of operations, each a `_Term` if it depends on the state.
 
     Args:
-      jaxpr: of some operations.
-      given: the same for their arguments.
-    """
-    known = dict(zip(jaxpr.invars, given, strict=True))
+      closed: the operations.
+      args: their arguments, terms among them.
 
-    def source(variable: Any) -> int | None:
-        return None if isinstance(variable, Literal) else known.get(variable)
+    Raises:
+      _NotLinearError: one that depends on the state is not a term.
+    """
+    jaxpr = closed.jaxpr
+    known = dict(zip(jaxpr.constvars, closed.consts, strict=True))
+    known |= zip(jaxpr.invars, args, strict=True)
+
+    def value(variable: Any) -> Any:
+        return variable.val if isinstance(variable, Literal) else known[variable]
 
     for equation in jaxpr.eqns:
-        sources = [source(variable) for variable in equation.invars]
-        found = {each for each in sources if each is not None}
-        if not found:
-            continue
-        results: Sequence[int | None]
-        if equation.primitive.name in _CALLS:
-            results = _sources(equation.params["jaxpr"].jaxpr, sources)
-        elif len(found) == 1 and _is_linear(equation, sources):
-            results = [*found]
+        operands = [value(variable) for variable in equation.invars]
+        if not any(isinstance(operand, _Term) for operand in operands):
+            results = apply_equation(jaxpr, equation, operands)
+        elif equation.primitive.name in _CALLS:
+            results = _evaluate(equation.params["jaxpr"], operands)
         else:
-            raise _NotLinearError
-        known.update(zip(equation.outvars, results, strict=True))
-    return [source(variable) for variable in jaxpr.outvars]
+            results = [_combine(jaxpr, equation, operands)]
+        known |= zip(equation.outvars, results, strict=True)
+    return [value(variable) for variable in jaxpr.outvars]
 
 
-def _is_linear(equation: Any, sources: Sequence[int | None]) -> bool:
-    """Whether an operation is linear, entry by entry, in the operands that have a source."""
+def _combine(jaxpr: Jaxpr, equation: JaxprEqn, operands: Sequence[Any]) -> _Term:
+    """The result of an operation on terms and constants; errors as `_evaluate`."""
+    pairs = list(zip(operands, _linear_operands(equation, operands), strict=True))
+    terms = [operand for operand in operands if isinstance(operand, _Term)]
+    if len({term.source for term in terms}) > 1 or not all(
+        linear for operand, linear in pairs if isinstance(operand, _Term)
+    ):
+        raise _NotLinearError
+
+    def apply(of_term: Callable[[_Term], Any], of_constant: Callable[[Any], Any]) -> Any:
+        values = [
+            of_term(operand)
+            if isinstance(operand, _Term)
+            else of_constant(operand)
+            if linear
+            else operand
+            for operand, linear in pairs
+        ]
+        return apply_equation(jaxpr, equation, values)[0]
+
+    def b_of(term: _Term) -> Any:
+        return jnp.zeros_like(term.a) if term.b is None else term.b
+
+    constants = any(linear and not isinstance(operand, _Term) for operand, linear in pairs)
+    return _Term(
+        source=terms[0].source,
+        a=apply(lambda term: term.a, jnp.zeros_like),
+        b=apply(b_of, lambda constant: constant)
+        if constants or any(term.b is not None for term in terms)
+        else None,
+    )
+
+
+def _linear_operands(equation: JaxprEqn, operands: Sequence[Any]) -> Sequence[bool]:
+    """In which operands, taken together, an operation is linear entry by entry."""
     match equation.primitive.name:
+        case "add" | "add_any" | "sub":
+            return True, True
+        case "neg" | "copy":
+            return (True,)
         case "mul":
-            return None in sources
+            first = isinstance(operands[0], _Term)
+            return first, not first
         case "div":
-            return sources[1] is None
+            return True, False
         case "select_n":
-            return sources[0] is None
+            return False, *(True for _ in operands[1:])
         case "convert_element_type":
-            (before,), (after,) = equation.invars, equation.outvars
-            return _only_widens(before.aval.dtype, after.aval.dtype)
-        case name:
-            return name in _SUMS
+            return (_only_widens(equation),)
+        case _:
+            return [False for _ in operands]
 
 
-def _only_widens(before: Any, after: Any) -> bool:
+def _only_widens(equation: JaxprEqn) -> bool:
     """Whether a conversion of a state's numbers rounds none of them."""
+    variables: Any = *equation.invars, *equation.outvars
+    before, after = (variable.aval.dtype for variable in variables)
     kind = jnp.complexfloating if jnp.issubdtype(before, jnp.complexfloating) else jnp.floating
     return jnp.issubdtype(after, kind) and bool(jnp.finfo(after).eps <= jnp.finfo(before).eps)
+
+
+def _of_leaf(place: int, result: Any) -> tuple[jax.Array, jax.Array]:
+    """A and b of a leaf of the state.
+
+    Raises:
+      _NotLinearError: it depends on another leaf.
+    """
+    if not isinstance(result, _Term):
+        return jnp.zeros_like(result), result
+    if result.source != place:
+        raise _NotLinearError
+    return result.a, jnp.zeros_like(result.a) if result.b is None else result.b

@@ -44,8 +44,8 @@ from rnnjax._tree import carries_gradient, describe, precision
 from rnnjax._values import by_value
 from rnnjax._vectors import largest_entry
 from rnnjax._wrappers import select
-from rnnjax.folds._linear import is_elementwise_linear, solve_linear
-from rnnjax.folds._sequence import Fold, element, length_of, vary_together
+from rnnjax.folds._linear import as_linear, solve_linear
+from rnnjax.folds._sequence import Fold, length_of, vary_together
 
 
 class Solution(NamedTuple):
@@ -191,8 +191,22 @@ def newton(
         lambda s: jnp.zeros_like(jnp.broadcast_to(s[None], (length, *s.shape))), state
     )
     guess = vary_together(guess, state)[0]
-    if length and is_elementwise_linear(step, state, element(drives)):
-        states, report = _solve_at_once(follow, guess, axes, tolerance)
+    linear = jax.vmap(partial(as_linear, step))(guess, drives) if length else None
+    if linear is not None:
+        states = jax.tree.map(_solve_at_once, *linear, state)
+        report = _report(states, follow(states), axes, tolerance)
+
+        def checked() -> jax.Array:
+            after = jax.vmap(step)(_later(states, state), cell.project(params, inputs))
+            return _report(states, after, axes, tolerance).solved
+
+        report = report._replace(
+            iterations=jnp.ones_like(report.iterations),
+            # Where nothing grows, every partial sum of the scan is at most twice the largest state
+            # so far: the difference of a state and a multiple of an earlier one, by at most one. So
+            # no digits are lost, and the steps, projected anew, need not be compared.
+            solved=lax.cond(_grows(linear[0]), checked, lambda: _count_finite(states, axes)),
+        )
     else:
         states, report = lax.custom_root(
             lambda states: _minus(states, follow(states)),
@@ -223,15 +237,24 @@ class _Report(NamedTuple):
     iterations: jax.Array
 
 
-def _solve_at_once(
-    follow: Linear, zero: Path, axes: Batch, tolerance: float
-) -> tuple[Path, _Report]:
-    """Solves s = follow(s), where follow(s)_t is linear in s_{t-1} entry by entry."""
-    ones = jax.tree.map(jnp.ones_like, zero)
-    b, a = jax.jvp(follow, (zero,), (ones,))
-    states = jax.tree.map(solve_linear, a, b)
-    report = _report(states, follow(states), axes, tolerance)
-    return states, report._replace(iterations=jnp.ones_like(report.iterations))
+def _solve_at_once(a: jax.Array, b: jax.Array, state: jax.Array) -> jax.Array:
+    """s_t = a_t s_{t-1} + b_t, `[T, ...]`, from `state`."""
+    return solve_linear(a, b.at[0].add(a[0] * state))
+
+
+def _grows(factors: Path) -> jax.Array:
+    """Whether one is above one in absolute value, or not a number."""
+    bounded = [
+        jnp.all(jnp.square(a.real) + jnp.square(a.imag) <= 1 + _default_tolerance(a))
+        for a in jax.tree.leaves(factors)
+    ]
+    return ~jnp.stack(bounded).all()
+
+
+def _count_finite(states: Path, axes: Batch) -> jax.Array:
+    """The number of steps before the first that is not finite, `[B]`."""
+    finite = jnp.isfinite(largest_entry(states, axes)).astype(jnp.int32)
+    return lax.cumprod(finite, axis=0).sum(0, dtype=jnp.int32)
 
 
 def _report(states: Path, after: Path, axes: Batch, tolerance: float) -> _Report:
