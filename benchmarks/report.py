@@ -169,7 +169,16 @@ def record(
             "cores": os.cpu_count(),
         },
         "versions": versions(
-            "rnnjax", "jax", "jaxlib", "flax", "dm-haiku", "equinox", "keras", "torch", "numpy"
+            "rnnjax",
+            "jax",
+            "jaxlib",
+            "flax",
+            "dm-haiku",
+            "equinox",
+            "keras",
+            "torch",
+            "onnxruntime",
+            "numpy",
         ),
         # Both affect the speed of every contender.
         "environment": {n: os.environ.get(n) for n in ("XLA_FLAGS", "GLIBC_TUNABLES")},

@@ -24,6 +24,7 @@ from benchmarks.models import CELLS, Problem
 from benchmarks.peers import TORCH, UnavailableError, plain_step
 from benchmarks.report import Report, Row, by_point, lowest
 from rnnjax import layers
+from rnnjax.interop.torch import to_torch
 
 PROBLEMS = [
     Problem(cell, batch, 1, width, width)
@@ -31,7 +32,7 @@ PROBLEMS = [
     for batch, width in ((1, 128), (1, 512), (64, 128), (1024, 128))
 ]
 QUICK = PROBLEMS[:1]
-OURS, STEP, EMPTY, FLAX = "streaming", "step", "empty function", "Flax nnx"
+OURS, STEP, EMPTY, FLAX, ONNX = "streaming", "step", "empty function", "Flax nnx", "ONNX Runtime"
 TURNS = 20
 AT_LEAST = 1.0
 
@@ -134,11 +135,79 @@ def torch_cell(problem: Problem) -> Serve:
     return timed_steps(step, start, draw(problem))
 
 
+def onnx_runtime(problem: Problem) -> Serve:
+    """The operator of this name in ONNX Runtime, with the weights of a cell of this library."""
+    import onnxruntime
+
+    if jax.default_backend() != "cpu":
+        raise UnavailableError("compared on CPUs alone")
+    cell = CELLS[problem.cell](problem.input_size, problem.hidden_size)
+    session = onnxruntime.InferenceSession(
+        onnx_model(problem, cell.init(jax.random.key(0))), providers=["CPUExecutionProvider"]
+    )
+    value = onnxruntime.OrtValue.ortvalue_from_numpy
+    results = [each.name for each in session.get_outputs()]
+
+    def step(state: Any, x: Any) -> tuple[Any, Any]:
+        inputs = {"x": value(x[None])} | {f"{name}0": each for name, each in state.items()}
+        state = dict(zip(results, session.run_with_ort_values(results, inputs), strict=True))
+        return state, state["h"].numpy()
+
+    zeros = np.zeros((1, problem.batch, problem.hidden_size), np.float32)
+    return timed_steps(step, {name: value(zeros) for name in results}, draw(problem))
+
+
+def onnx_model(problem: Problem, params: Any) -> bytes:
+    """A model of one step, of inputs x `[1, B, D]` and h0, c0 `[1, B, H]` and outputs h, c."""
+    from onnx import TensorProto, checker, helper, numpy_helper
+
+    weights = to_torch(params)
+    # Where ONNX's gates z r h and i o f c stand in torch's order r z n and i f g o.
+    order = {"gru": (1, 0, 2), "lstm": (0, 3, 1, 2)}[problem.cell]
+
+    def gates(name: str) -> np.ndarray[Any, Any]:
+        blocks = np.split(np.asarray(weights[name]), len(order))
+        return np.concatenate([blocks[place] for place in order])[None]
+
+    biases = np.concatenate([gates("bias_ih_l0"), gates("bias_hh_l0")], axis=1)
+    constants = {"W": gates("weight_ih_l0"), "R": gates("weight_hh_l0"), "B": biases}
+    states = {"gru": ["h"], "lstm": ["h", "c"]}[problem.cell]
+    # torch's GRU, and ours by default, reset after the product.
+    options = {"gru": {"linear_before_reset": 1}, "lstm": {}}[problem.cell]
+    node = helper.make_node(
+        problem.cell.upper(),
+        ["x", "W", "R", "B", "", *(f"{name}0" for name in states)],
+        ["", *states],
+        hidden_size=problem.hidden_size,
+        **options,
+    )
+
+    def tensor(name: str, width: int) -> Any:
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, problem.batch, width])
+
+    graph = helper.make_graph(
+        [node],
+        problem.cell,
+        [
+            tensor("x", problem.input_size),
+            *(tensor(f"{name}0", problem.hidden_size) for name in states),
+        ],
+        [tensor(name, problem.hidden_size) for name in states],
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    # The oldest versions that define both operators as they are now.
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8)
+    checker.check_model(model)
+    serialized: bytes = model.SerializeToString()
+    return serialized
+
+
 CONTENDERS: dict[str, Callable[[Problem], Serve]] = {
     OURS: streaming,
     STEP: own_step,
     FLAX: flax_nnx,
     TORCH: torch_cell,
+    ONNX: onnx_runtime,
     EMPTY: empty,
 }
 
@@ -166,12 +235,15 @@ def measure(quick: bool) -> Iterator[Row]:
 
 
 def report(rows: Sequence[Row]) -> Report:
-    """In microseconds, half the steps and 99 of 100 take at most; torch against ours."""
+    """In microseconds, half the steps and 99 of 100 take at most; the others against ours."""
     cases = by_point(rows)
     ratios = {
-        place: case[TORCH]["p50_microseconds"] / case[OURS]["p50_microseconds"]
-        for place, case in cases.items()
-        if OURS in case and TORCH in case
+        other: {
+            place: case[other]["p50_microseconds"] / case[OURS]["p50_microseconds"]
+            for place, case in cases.items()
+            if OURS in case and other in case
+        }
+        for other in (TORCH, ONNX)
     }
 
     def microseconds(row: Row | None) -> str:
@@ -180,16 +252,22 @@ def report(rows: Sequence[Row]) -> Report:
         return f"{row['p50_microseconds']:.0f} / {row['p99_microseconds']:.0f}"
 
     return Report(
-        headers=["µs, p50 / p99", *CONTENDERS, f"{TORCH} / {OURS}"],
+        headers=["µs, p50 / p99", *CONTENDERS, *(f"{other} / {OURS}" for other in ratios)],
         lines=[
             [
                 place,
                 *(microseconds(case.get(name)) for name in CONTENDERS),
-                f"{ratios[place]:.2f}" if place in ratios else "",
+                *(f"{of[place]:.2f}" if place in of else "" for of in ratios.values()),
             ]
             for place, case in cases.items()
         ],
-        findings=lowest(
-            f"time of a step of {TORCH} over that of {OURS}, median", ratios, at_least=AT_LEAST
-        ),
+        findings=[
+            finding
+            for other, of in ratios.items()
+            for finding in lowest(
+                f"time of a step of {other} over that of {OURS}, median",
+                of,
+                at_least=AT_LEAST if other == TORCH else None,
+            )
+        ],
     )

@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from benchmarks import contest, timing
+import rnnjax
+from benchmarks import contest, serving, timing
 from benchmarks.models import CELLS, FOLDS, OURS, Problem
 from benchmarks.peers import JAX_PEERS, PEERS, UnavailableError
 from benchmarks.report import left_out, markdown
@@ -162,6 +163,31 @@ def test_what_is_written_by_hand_here_gives_our_gradient(make: Any, cell: str) -
         ours, theirs = (m(problem).training_step().call() for m in (FOLDS[OURS], make))
         for a, b in zip(ours, theirs, strict=True):
             np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_the_onnx_model_is_the_step(cell: str) -> None:
+    """From a state and with weights and biases that are not zero."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    problem, rng = Problem(cell, 3, 1, 5, 7), np.random.default_rng(0)
+
+    def draw(*shape: int) -> np.ndarray:
+        return rng.normal(size=shape).astype(np.float32)
+
+    own = CELLS[cell](problem.input_size, problem.hidden_size)
+    params = jax.tree.map(lambda leaf: draw(*leaf.shape), own.init(jax.random.key(0)))
+    session = onnxruntime.InferenceSession(serving.onnx_model(problem, params))
+    names = [result.name for result in session.get_outputs()]
+    states, x = {name: draw(3, 7) for name in names}, draw(3, 5)
+    feeds = {"x": x[None]} | {f"{name}0": state[None] for name, state in states.items()}
+    with as_a_user_has_it():
+        state = own.start(params, (3,))
+        state = states["h"] if cell == "gru" else state._replace(**states)
+        after = rnnjax.step(own, params, state, x)
+    for name, theirs in zip(names, session.run(names, feeds), strict=True):
+        ours = after if cell == "gru" else getattr(after, name)
+        np.testing.assert_allclose(theirs[0], ours, atol=1e-6)
 
 
 def a_row(cell: str, contender: str, ratio: float) -> dict[str, Any]:
