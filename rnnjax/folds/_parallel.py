@@ -253,8 +253,9 @@ def _grows(factors: Path) -> jax.Array:
 
 def _count_finite(states: Path, axes: Batch) -> jax.Array:
     """The number of steps before the first that is not finite, `[B]`."""
-    finite = jnp.isfinite(largest_entry(states, axes)).astype(jnp.int32)
-    return lax.cumprod(finite, axis=0).sum(0, dtype=jnp.int32)
+    finite = jnp.isfinite(largest_entry(states, axes))
+    first = jnp.argmin(finite, axis=0).astype(jnp.int32)
+    return jnp.where(finite.all(0), len(finite), first)
 
 
 def _report(states: Path, after: Path, axes: Batch, tolerance: float) -> _Report:
