@@ -17,18 +17,17 @@ from matplotlib.figure import Figure
 
 from benchmarks.machine import unseen_gpu, warn
 from benchmarks.report import Report, in_short, record, show
-from experiments.common.harness import DONE, UNEXPECTED, Description, command, describe, parse
-from experiments.common.output import (
-    OutputError,
-    UsageError,
-    make_folder,
+from experiments.lab.command_line import (
+    Description,
+    command,
+    describe,
+    parse,
     print_json,
     printing,
-    rendered,
-    replace_file,
     say,
-    strict_text,
 )
+from experiments.lab.errors import DONE, UNEXPECTED, OutputError, UsageError
+from experiments.lab.files import make_folder, rendered, replace_file, strict_text
 
 RESULTS = Path("results/benchmarks")
 

@@ -8,8 +8,8 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from experiments.common.harness import versions
-from experiments.common.output import print_table
+from experiments.lab.command_line import print_table
+from experiments.lab.versions import versions
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

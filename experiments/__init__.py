@@ -1,6 +1,7 @@
 """One claim a module: `python -m experiments` lists them, and runs one by name.
 
-Every file here is an experiment; what they share is in `experiments/common`.
+Every file here is an experiment. What they share: `data` (loaders), `models`, `baselines`, `page`
+(the lesson), and `lab` (command line, folders of results), which the benchmarks use as well.
 """
 
 import importlib.util

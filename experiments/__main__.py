@@ -7,8 +7,9 @@ into one page.
 import runpy
 import sys
 
-from experiments.common.harness import DONE, command, describe, experiment_files
-from experiments.common.output import UsageError, printing
+from experiments.lab.command_line import command, describe, printing
+from experiments.lab.errors import DONE, UsageError
+from experiments.lab.harness import experiment_files
 
 
 def main() -> int:
@@ -25,7 +26,7 @@ def main() -> int:
                 print(f"\n{found.name}\n  {found.claim}\n  {found.run_time}")
         return DONE
     if sys.argv[1] == "lesson":
-        from experiments.common.page.command import main as lesson
+        from experiments.page.command import main as lesson
 
         return lesson(sys.argv[2:])
     name = sys.argv[1].replace("-", "_")

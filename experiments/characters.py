@@ -24,7 +24,7 @@ embedding of an earlier one.
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
-from experiments.common import harness
+from experiments.lab import harness
 
 ORDERS = (1, 2, 3, 4, 5, 6, 7)  # characters in the longest gram of each baseline
 CLAIMED = 5  # up to which order the claim goes
@@ -92,19 +92,18 @@ from flax import nnx
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.common.language import LanguageModel, log_probabilities, train
-from experiments.common.lesson import Exercise, Found, Section
-from experiments.common.output import Output, Part
-from experiments.common.text import (
+from experiments.baselines.n_grams import KneserNey, kneser_ney
+from experiments.data.shakespeare import (
     ALPHABET,
     TEST,
     TRAINING,
     VALIDATION,
-    KneserNey,
     characters,
-    kneser_ney,
     shakespeare,
 )
+from experiments.lab.output import Output, Part
+from experiments.models.language import LanguageModel, log_probabilities, train
+from experiments.page.section import Exercise, Found, Section
 from rnnjax import cells
 
 LINE_END = ALPHABET.index("\n")

@@ -25,7 +25,7 @@ fresh sequences, as long and with the same optimiser; the gradient is measured b
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
-from experiments.common import harness
+from experiments.lab import harness
 
 LEARNED = 0.9  # share of right answers from which on a bit counts as recalled
 TESTED = 1000  # sequences, half of them of either bit
@@ -96,9 +96,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import rnnjax
-from experiments.common.cores import Trained, side_by_side
-from experiments.common.lesson import Exercise, Found, Section
-from experiments.common.output import Output, Part
+from experiments.lab.cores import Trained, side_by_side
+from experiments.lab.output import Output, Part
+from experiments.page.section import Exercise, Found, Section
 from rnnjax import cells
 from rnnjax.initializers import chrono, orthogonal, scaled_identity
 from rnnjax.training import NonFiniteError, fit

@@ -27,7 +27,7 @@ measured on the rest, after a gap of the longest lag. Nothing is chosen, so no p
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
-from experiments.common import harness
+from experiments.lab import harness
 
 NUMBERS = 32  # that every cell carries from step to step
 NOISE_LAGS = 64  # lags at which the memory of noise is measured: twice what could be held
@@ -88,9 +88,10 @@ from matplotlib.dates import DateFormatter, MonthLocator, date2num
 from matplotlib.figure import Figure, SubFigure
 
 import rnnjax
-from experiments.common.data import new_york_weather, standardised
-from experiments.common.lesson import Exercise, Found, Section
-from experiments.common.output import Output, Part
+from experiments.data.new_york import new_york_weather
+from experiments.data.scaling import standardised
+from experiments.lab.output import Output, Part
+from experiments.page.section import Exercise, Found, Section
 from rnnjax import cells
 from rnnjax.initializers import orthogonal, scaled_identity
 from rnnjax.training import fit

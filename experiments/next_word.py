@@ -25,7 +25,7 @@ on, its state carried from window to window, and the test plays in one pass.
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from experiments.common import harness
+from experiments.lab import harness
 
 ORDERS = (1, 2, 3, 5)  # words in the longest gram of each baseline
 LIKELIEST = 10  # words shown of a guess
@@ -96,21 +96,20 @@ from flax import nnx
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.common.language import LanguageModel, log_probabilities, train
-from experiments.common.lesson import Exercise, Found, Section
-from experiments.common.output import Output, Part
-from experiments.common.text import (
+from experiments.baselines.n_grams import KneserNey, kneser_ney
+from experiments.data.shakespeare import (
     END,
     TRAINING,
     UNKNOWN,
-    KneserNey,
     Words,
     joined,
-    kneser_ney,
     shakespeare,
     tokenise,
     words,
 )
+from experiments.lab.output import Output, Part
+from experiments.models.language import LanguageModel, log_probabilities, train
+from experiments.page.section import Exercise, Found, Section
 from rnnjax import cells
 
 NETWORK, MIXED = "LSTM", "LSTM mixed with the 5-gram"

@@ -26,7 +26,7 @@ pair of neighbours by how much likelier it is in one kind than in the other.
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
-from experiments.common import harness
+from experiments.lab import harness
 
 FEWEST, MOST = 6, 12  # words in a line
 SEEN = 5  # times that a word must occur in the training lines to be known
@@ -100,10 +100,7 @@ from flax import nnx
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.common.cores import Trained, side_by_side
-from experiments.common.lesson import Exercise, Found, Section
-from experiments.common.output import Output, Part
-from experiments.common.text import (
+from experiments.data.shakespeare import (
     TEST,
     TRAINING,
     UNKNOWN,
@@ -113,6 +110,9 @@ from experiments.common.text import (
     speeches,
     tokenise,
 )
+from experiments.lab.cores import Trained, side_by_side
+from experiments.lab.output import Output, Part
+from experiments.page.section import Exercise, Found, Section
 from rnnjax import cells
 from rnnjax.interop.nnx import RNN
 from rnnjax.training import fit

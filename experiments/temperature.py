@@ -31,7 +31,7 @@ test figures of models without it had been seen, so that only another year would
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from experiments.common import harness
+from experiments.lab import harness
 
 HORIZONS = (1, 6, 24)  # hours ahead
 PAST = 48  # hours read
@@ -106,9 +106,10 @@ from matplotlib.axes import Axes
 from matplotlib.dates import DateFormatter
 from matplotlib.figure import Figure, SubFigure
 
-from experiments.common.data import HourlyWeather, new_york_weather, standardised
-from experiments.common.lesson import Exercise, Found, Section
-from experiments.common.output import Output, Part
+from experiments.data.new_york import HourlyWeather, new_york_weather
+from experiments.data.scaling import standardised
+from experiments.lab.output import Output, Part
+from experiments.page.section import Exercise, Found, Section
 from rnnjax import cells
 from rnnjax.interop.nnx import RNN
 from rnnjax.training import fit

@@ -23,7 +23,7 @@ exactly l days. Training years 2012 and 2013, validation 2014, test 2015.
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
-from experiments.common import harness
+from experiments.lab import harness
 
 MONTH = 30  # days over which the singular values are taken
 TESTED = 32  # windows of the test year over which the gradient is measured
@@ -83,9 +83,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import rnnjax
-from experiments.common.data import Weather, seattle_weather, standardised
-from experiments.common.lesson import Exercise, Found, Section
-from experiments.common.output import Output, Part
+from experiments.data.scaling import standardised
+from experiments.data.seattle import Weather, seattle_weather
+from experiments.lab.output import Output, Part
+from experiments.page.section import Exercise, Found, Section
 from rnnjax import cells
 from rnnjax.initializers import orthogonal, scaled_identity
 from rnnjax.training import fit, gradient_monitor

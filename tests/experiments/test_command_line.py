@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from experiments.common.output import Output
+from experiments.lab.output import Output
 
 ROOT = Path(__file__).parents[2]
 NAME = "vanishing_gradients"

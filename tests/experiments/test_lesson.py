@@ -17,11 +17,13 @@ import tyro
 from matplotlib.figure import Figure
 from test_command_line import ROOT, environment, run
 
-from experiments.common import harness
-from experiments.common.lesson import Exercise, Section
-from experiments.common.output import rendered, strict_text
-from experiments.common.page import build, runs
-from experiments.common.page.runs import Experiment
+from experiments.data.packages import DatasetError
+from experiments.lab import errors, harness
+from experiments.lab.command_line import Description
+from experiments.lab.files import rendered, strict_text
+from experiments.page import build, runs
+from experiments.page.runs import Experiment
+from experiments.page.section import Exercise, Section
 
 BROWSER = Path(__file__).parent / "browser"
 
@@ -51,7 +53,7 @@ def fake(name: str, place: float, widget: str = "") -> Experiment:
         exercise=Exercise("What is `2 + 2`?", "It is `4`.", number=4),
         widget=widget,
     )
-    about = harness.Description(name, f"The claim of {name}.", "2 s; 1 s with --quick")
+    about = Description(name, f"The claim of {name}.", "2 s; 1 s with --quick")
     return Experiment(name, module, about)
 
 
@@ -113,7 +115,7 @@ ALL = build.own_sections
 def few_sections(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two of the page's own, since to compute them all takes seconds."""
     few = ("recurrence", "bits")
-    kept = [importlib.import_module(f"experiments.common.page.sections.{name}") for name in few]
+    kept = [importlib.import_module(f"experiments.page.sections.{name}") for name in few]
     monkeypatch.setattr(build, "own_sections", lambda: kept)
 
 
@@ -223,7 +225,7 @@ def test_results_that_cannot_be_read_or_shown(tmp_path: Path) -> None:
 
 
 def test_an_experiment_that_cannot_be_imported(tmp_path: Path) -> None:
-    about = harness.Description("one", "The claim.", "2 s")
+    about = Description("one", "The claim.", "2 s")
     broken = Experiment("one", None, about, "one: it cannot be imported, SyntaxError: bad")
     page, lacking = bind(tmp_path, broken)
     assert lacking == ["one"]
@@ -233,10 +235,10 @@ def test_an_experiment_that_cannot_be_imported(tmp_path: Path) -> None:
 def test_data_that_a_section_of_the_page_lacks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module = importlib.import_module("experiments.common.page.sections.bits")
+    module = importlib.import_module("experiments.page.sections.bits")
 
     def fail() -> None:
-        raise harness.DatasetError("data: expected the package weather, found none")
+        raise DatasetError("data: expected the package weather, found none")
 
     monkeypatch.setattr(module, "measure", fail)
     page, lacking = bind(tmp_path)
@@ -322,7 +324,7 @@ def test_a_run_that_fails_is_told_in_one_line(
     assert told == ["tanh: 2 s", error]
     assert there.result is None
     assert there.note == f"one: exit code {code}, {says}"
-    seeds = "--seeds 1 " if code == harness.DIVERGED else ""
+    seeds = "--seeds 1 " if code == errors.DIVERGED else ""
     again = f"python -m experiments.one {seeds}--out {tmp_path / 'one'} --force"
     assert there.remedy == again
     page, lacking = build.page([experiment], {"one": there}, tmp_path)
@@ -424,7 +426,7 @@ def test_an_interrupted_lesson_goes_on_where_it_was(tmp_path: Path) -> None:
     assert "tanh-seed0: finished before" in again.stderr
 
 
-# Small data for every widget, of the shapes that experiments/common/lesson.py tells.
+# Small data for every widget, of the shapes that experiments/page/section.py tells.
 LIKELIEST = [[word, 0.5**place] for place, word in enumerate("taoisdhmle", 1)]
 TEXT = "to be or not to be, that is the question"
 WIDGETS: dict[str, tuple[str, dict[str, Any]]] = {

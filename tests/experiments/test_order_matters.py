@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from experiments import order_matters
-from experiments.common.text import Provenance, Works
+from experiments.data.packages import Provenance
+from experiments.data.shakespeare import Works
 from experiments.order_matters import Options, Panel, Sequences, shuffle
 
 LINES = (

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 from test_command_line import contents, environment
 
-from experiments.common.output import Output, UsageError, make_folder, read_json, strict
+from experiments.lab.errors import UsageError
+from experiments.lab.files import make_folder, read_json, strict
+from experiments.lab.output import Output
 
 
 def output(folder: Path, **flags: bool) -> Output:
@@ -225,11 +227,12 @@ def test_a_run_that_came_and_went_meanwhile(tmp_path: Path) -> None:
 def run_as_command(script: str, folder: Path, **extra: str) -> subprocess.CompletedProcess[str]:
     """A process whose command line is the `main` of a script."""
     head = (
-        "from pathlib import Path; import numpy as np; from experiments.common import harness\n"
-        "from experiments.common.output import *\n"
+        "from pathlib import Path; import numpy as np\n"
+        "from experiments.lab.command_line import command, print_json, print_table, say\n"
+        "from experiments.lab.output import Output\n"
     )
     return subprocess.run(
-        [sys.executable, "-c", f"{head}{script}harness.command(main)\n"],
+        [sys.executable, "-c", f"{head}{script}command(main)\n"],
         cwd=folder, capture_output=True, text=True, env=environment(**extra),
     )  # fmt: skip
 

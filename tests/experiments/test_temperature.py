@@ -12,12 +12,8 @@ import pytest
 from test_command_line import run, strict
 
 from experiments import temperature
-from experiments.common.data import (
-    DatasetAltered,
-    DatasetUnavailable,
-    HourlyWeather,
-    new_york_weather,
-)
+from experiments.data.new_york import HourlyWeather, new_york_weather
+from experiments.data.packages import DatasetAltered, DatasetUnavailable
 from experiments.temperature import BLOCK, HORIZONS, LEVEL, PAST, Task
 
 

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from experiments.common import text as module
-from experiments.common.data import DatasetAltered, DatasetUnavailable
-from experiments.common.language import LanguageModel, log_probabilities, train
-from experiments.common.text import (
+from experiments.baselines.n_grams import kneser_ney
+from experiments.data import shakespeare as module
+from experiments.data.packages import DatasetAltered, DatasetUnavailable
+from experiments.data.shakespeare import (
     ALPHABET,
     END,
     TEST,
@@ -28,12 +28,12 @@ from experiments.common.text import (
     Works,
     characters,
     joined,
-    kneser_ney,
     shakespeare,
     speeches,
     tokenise,
     words,
 )
+from experiments.models.language import LanguageModel, log_probabilities, train
 from rnnjax import cells
 
 ROOT = Path(__file__).parents[2]

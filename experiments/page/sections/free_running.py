@@ -3,9 +3,9 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.common.harness import Column
-from experiments.common.lesson import Exercise, Found, Section
-from experiments.common.page.sections import BLUE, GREY, RED, Forecasting, numbers, rmse
+from experiments.lab.harness import Column
+from experiments.page.section import Exercise, Found, Section
+from experiments.page.sections import BLUE, GREY, RED, Forecasting, numbers, rmse
 
 AHEAD = 60  # days
 SHOWN = 200  # day of the test year from which the figure runs free

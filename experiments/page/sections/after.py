@@ -1,7 +1,7 @@
 """What came after recurrence."""
 
-from experiments.common.lesson import Exercise, Found, Section
-from experiments.common.page.sections import numbers
+from experiments.page.section import Exercise, Found, Section
+from experiments.page.sections import numbers
 
 
 def measure() -> Found:

@@ -4,43 +4,40 @@ An experiment is one file: a docstring whose first line is the claim, with a lin
 `Run time: ...`; a frozen dataclass `Options`; and `run(options, out) -> Result`.
 """
 
-import ast
 import dataclasses
 import importlib
 import importlib.metadata
-import io
 import os
-import platform
 import statistics
 import sys
 import time
-import traceback
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, NoReturn
 
 import tyro
 
-from experiments.common.data import DatasetError, Provenance
-from experiments.common.output import (
-    Output,
-    OutputError,
-    UsageError,
+from experiments.data.packages import Provenance
+from experiments.lab.command_line import (
+    command,
+    describe,
+    parse,
     print_json,
     print_table,
     printing,
     say,
 )
+from experiments.lab.errors import DIVERGED, DONE
+from experiments.lab.output import Output
+from experiments.lab.versions import versions
 
 if TYPE_CHECKING:
     import jax
 
-DONE, UNEXPECTED, USAGE, DATA_MISSING, DIVERGED, INTERRUPTED = 0, 1, 2, 3, 4, 130
 SCHEMA = 2
-Parsed = TypeVar("Parsed")
 
 _Seeds = Annotated[
     tuple[int, ...],
@@ -173,25 +170,9 @@ class Result(NamedTuple):
     data: Provenance | None = None
 
 
-class Description(NamedTuple):
-    """What is said of an experiment before it is run."""
-
-    name: str
-    claim: str
-    run_time: str
-
-
 def experiment_files() -> list[Path]:
     """Every experiment there is, by name."""
     return sorted(Path(__file__).parents[1].glob("[!_]*.py"))
-
-
-def describe(file: Path) -> Description:
-    """Reads an experiment's docstring without running the file."""
-    text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
-    claim, _, rest = text.partition("\n")
-    _, _, run_time = rest.partition("\nRun time:")
-    return Description(file.stem, claim, " ".join(run_time.partition("\n\n")[0].split()))
 
 
 def key(seed: int, purpose: str) -> "jax.Array":
@@ -199,44 +180,6 @@ def key(seed: int, purpose: str) -> "jax.Array":
     import jax
 
     return jax.random.fold_in(jax.random.key(seed), zlib.crc32(purpose.encode()))
-
-
-def command(main: Callable[[], int]) -> NoReturn:
-    """Runs a command line, and ends the process with the exit code it returns.
-
-    What the person at the terminal can mend is told in one line on standard error, what
-    nobody expected with its traceback. A character that the terminal's encoding does not
-    have is shown by its number.
-    """
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is None:  # closed: what is printed to None goes to the other one
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
-        elif isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-    try:
-        code = main()
-    except UsageError as error:
-        say(f"error: {error}")
-        code = USAGE
-    except DatasetError as error:
-        say(f"error: {error}")
-        code = DATA_MISSING
-    except OutputError as error:
-        say(f"error: {error}")
-        code = UNEXPECTED
-    except KeyboardInterrupt:
-        code = INTERRUPTED
-    except Exception:
-        say(traceback.format_exc().rstrip())
-        code = UNEXPECTED
-    sys.exit(code)
-
-
-def parse(options_type: type[Parsed], **how: Any) -> Parsed:
-    """The options on the command line, or whatever `how` tells tyro besides."""
-    with printing():  # the help
-        return tyro.cli(options_type, config=(tyro.conf.FlagCreatePairsOff,), **how)
 
 
 def main(file: str, doc: str | None, options_type: type[Options]) -> NoReturn:
@@ -356,14 +299,3 @@ def _cell(numbers: Mapping[str, Any], column: Column) -> str:
     if column.name not in numbers["mean"]:
         return ""
     return " ± ".join(text(kind) for kind in ("mean", "deviation") if kind in numbers)
-
-
-def versions(*packages: str) -> dict[str, str | None]:
-    """Of Python and of these packages, None for one that is not installed."""
-    found: dict[str, str | None] = {"python": platform.python_version()}
-    for package in packages:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            found[package] = None
-    return found

@@ -3,10 +3,11 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.common.data import seattle_weather, standardised
-from experiments.common.harness import Column
-from experiments.common.lesson import Exercise, Found, Section
-from experiments.common.page.sections import numbers
+from experiments.data.scaling import standardised
+from experiments.data.seattle import seattle_weather
+from experiments.lab.harness import Column
+from experiments.page.section import Exercise, Found, Section
+from experiments.page.sections import numbers
 
 PHRASE = "the cat sat"
 DAYS = 30

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.common.output import Part
+from experiments.lab.output import Part
 
 
 class Trained(NamedTuple):

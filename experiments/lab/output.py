@@ -1,20 +1,30 @@
 """The folder an experiment writes to: each file whole or not at all, nothing of others lost."""
 
-import contextlib
 import io
 import json
-import math
 import os
 import stat
-import sys
-import tempfile
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from experiments.lab.command_line import say
+from experiments.lab.errors import UsageError
+from experiments.lab.files import (
+    beside,
+    make_folder,
+    not_a_folder,
+    read_json,
+    rendered,
+    replace_file,
+    strict,
+    strict_text,
+    told_as_output,
+)
 
 try:
     import fcntl
@@ -25,150 +35,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Part = dict[str, np.ndarray]
-LARGEST = 2**26  # bytes of a JSON file that is read; those of runs are far smaller
-
-
-class UsageError(Exception):
-    """What was asked for cannot be done."""
-
-
-class OutputError(Exception):
-    """Results cannot be put where they belong, as on a full disk."""
-
-
-def say(text: str) -> None:
-    """A message for the person at the terminal; standard output is for results."""
-    try:
-        print(text, file=sys.stderr, flush=True)
-    except OSError:  # where nobody can be told, the work goes on
-        _give_up(sys.stderr)
-
-
-@contextlib.contextmanager
-def printing() -> Iterator[None]:
-    """Whatever prints results stands inside; at its end all of them are out.
-
-    Raises:
-      OutputError: standard output does not take it.
-    """
-    try:
-        try:
-            yield
-        finally:
-            sys.stdout.flush()
-    except OSError as error:
-        _give_up(sys.stdout)
-        raise OutputError(
-            f"standard output: expected it to take the results, got: {error.strerror}; "
-            "send it elsewhere"
-        ) from error
-
-
-def _give_up(stream: TextIO) -> None:
-    """Lets Python end without a complaint about what a stream did not take."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
-def print_json(value: Any) -> None:
-    """Strict JSON on standard output, in ASCII, which it can hold whatever its encoding."""
-    print(json.dumps(strict(value), indent=2, allow_nan=False))
-
-
-def strict(value: Any) -> Any:
-    """`value` as JSON can hold it.
-
-    A number that is not finite becomes null, and the object it stands in gets
-    `"finite": false`.
-    """
-    clean, _ = _strict(value)
-    return clean
-
-
-def _strict(value: Any) -> tuple[Any, bool]:
-    """The clean value, and whether all numbers up to the next object were finite."""
-    if isinstance(value, np.ndarray | np.generic):
-        value = value.tolist()
-    if isinstance(value, float):
-        return (value, True) if math.isfinite(value) else (None, False)
-    if isinstance(value, list | tuple):
-        pairs = [_strict(item) for item in value]
-        return [clean for clean, _ in pairs], all(finite for _, finite in pairs)
-    if isinstance(value, Mapping):
-        pairs = {name: _strict(item) for name, item in value.items()}
-        clean = {name: item for name, (item, _) in pairs.items()}
-        if not all(finite for _, finite in pairs.values()):
-            clean["finite"] = False
-        return clean, True
-    return value, True
-
-
-def strict_text(value: Any, indent: int | None = 2) -> str:
-    """Strict JSON; over several lines unless `indent` is None."""
-    return json.dumps(strict(value), indent=indent, allow_nan=False, ensure_ascii=False) + "\n"
-
-
-def read_json(file: Path) -> dict[str, Any] | None:
-    """The object in a file; None where there is none, or none that can be read."""
-    try:
-        # To open a pipe waits for whoever writes to it, and a device has no end.
-        if not file.is_file() or file.stat().st_size > LARGEST:
-            return None
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None
-
-
-def rendered(figure: "Figure", name: str) -> dict[str, bytes]:
-    """A figure as SVG and PNG, by file name."""
-    import matplotlib
-
-    files = {}
-    for kind, metadata in (("svg", {"Date": None}), ("png", {})):
-        buffer = io.BytesIO()
-        # Text stays text in the SVG, and the same figure gives the same file.
-        with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
-            figure.savefig(buffer, format=kind, dpi=150, metadata=metadata)
-        files[f"{name}.{kind}"] = buffer.getvalue()
-    return files
-
-
-def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """On standard output; the first column is to the left, the others to the right."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    # A pipe has no width: leave room for every column.
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 240)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column(headers[0], no_wrap=True)
-    for header in headers[1:]:
-        table.add_column(header, justify="right")
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
-
-
-def make_folder(folder: Path) -> None:
-    """Makes a folder for results, unless it is there, and sees that it can be written to.
-
-    Raises:
-      UsageError: it cannot.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise _not_a_folder(folder, error) from error
-
-
-def _not_a_folder(folder: Path, error: OSError) -> UsageError:
-    return UsageError(
-        f"--out: expected a folder that can be written to, got {folder}: {error.strerror}; "
-        "choose another"
-    )
 
 
 class Output:
@@ -230,8 +96,8 @@ class Output:
             say(f"{name}: finished before, taken from {self.folder / arrays}")
         else:
             began = time.perf_counter()
-            metrics = _beside(self.folder / lines)
-            with _told_as_output(self.folder / lines):
+            metrics = beside(self.folder / lines)
+            with told_as_output(self.folder / lines):
                 metrics.unlink(missing_ok=True)
                 try:
                     result = compute(metrics)
@@ -286,7 +152,7 @@ class Output:
         except FileNotFoundError:
             return
         except OSError as error:
-            raise _not_a_folder(self.folder, error) from error
+            raise not_a_folder(self.folder, error) from error
         self._lock()
         self._written = self._manifest()
         if not entries:
@@ -370,7 +236,7 @@ class Output:
                     (self.folder / name).unlink(missing_ok=True)
                 self._written = []
         except OSError as error:
-            raise _not_a_folder(self.folder, error) from error
+            raise not_a_folder(self.folder, error) from error
         if not self._written:
             self._written = ["files.json"]
         self.write_json("config.json", self.config)
@@ -405,44 +271,3 @@ def _is_file_below(folder: Path, name: PurePath) -> bool:
         return True
     except (OSError, ValueError):  # no file can have such a name
         return False
-
-
-def _beside(file: Path) -> Path:
-    """The name under which a file is written before it is whole."""
-    return file.with_name(file.name + ".tmp")
-
-
-@contextlib.contextmanager
-def _told_as_output(file: Path) -> Iterator[None]:
-    """An error in writing this file names it, and what can be done.
-
-    Raises:
-      OutputError: instead of such an error.
-    """
-    try:
-        yield
-    except OSError as error:
-        # One in writing to an open file names none; what names another is not about this one.
-        if error.filename not in (None, str(file), str(_beside(file))):
-            raise
-        raise OutputError(
-            f"--out: expected room for {file.name} in {file.parent}, got: {error.strerror}; make "
-            "room there, or choose another folder"
-        ) from error
-
-
-def replace_file(file: Path, content: bytes) -> None:
-    """Puts a file in place, whole.
-
-    Raises:
-      OutputError: it cannot be written.
-    """
-    temporary = _beside(file)
-    with _told_as_output(file):
-        temporary.unlink(missing_ok=True)
-        try:
-            with temporary.open("xb") as stream:  # never through a link
-                stream.write(content)
-            os.replace(temporary, file)
-        finally:
-            temporary.unlink(missing_ok=True)

@@ -3,9 +3,9 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.common.harness import Column
-from experiments.common.lesson import Exercise, Found, Section
-from experiments.common.page.sections import BLUE, GREY, RED, Forecasting, numbers
+from experiments.lab.harness import Column
+from experiments.page.section import Exercise, Found, Section
+from experiments.page.sections import BLUE, GREY, RED, Forecasting, numbers
 
 SIZES = (20, 40, 60, 90, 120, 180, 240, 300, 365)
 BLOCK = 14  # days

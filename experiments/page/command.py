@@ -16,8 +16,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments.common.harness import DONE, UNEXPECTED, parse
-from experiments.common.output import UsageError, make_folder, replace_file, say
+from experiments.lab.command_line import parse, say
+from experiments.lab.errors import DONE, UNEXPECTED, UsageError
+from experiments.lab.files import make_folder, replace_file
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def main(words: list[str]) -> int:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from experiments.common.page import build, runs
+    from experiments.page import build, runs
 
     known = runs.experiments()
     names = [experiment.name for experiment in known]

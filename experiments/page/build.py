@@ -18,11 +18,11 @@ import jinja2
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
-from experiments.common.harness import table
-from experiments.common.lesson import Exercise, Found, Section
-from experiments.common.output import read_json, rendered, strict
-from experiments.common.page import sections
-from experiments.common.page.runs import Experiment, Standing, command
+from experiments.lab.files import read_json, rendered, strict
+from experiments.lab.harness import table
+from experiments.page import sections
+from experiments.page.runs import Experiment, Standing, command
+from experiments.page.section import Exercise, Found, Section
 
 HERE = Path(__file__).parent
 # Widgets of the page's own sections read what an experiment wrote.

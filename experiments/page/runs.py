@@ -12,9 +12,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
-from experiments.common import harness
-from experiments.common.lesson import Found
-from experiments.common.output import read_json, strict
+from experiments.lab import errors, harness
+from experiments.lab.command_line import Description, describe
+from experiments.lab.files import read_json, strict
+from experiments.page.section import Found
 
 # Options that say where and how to run, not what comes out.
 APART = {"seed", "seeds", "out", "quick", "resume", "force", "json"}
@@ -32,7 +33,7 @@ class Experiment(NamedTuple):
 
     name: str
     module: ModuleType | None
-    about: harness.Description
+    about: Description
     trouble: str = ""
 
 
@@ -56,7 +57,7 @@ def experiments() -> list[Experiment]:
     """Those that define a `SECTION`, in their order on the page; the broken ones last."""
     found = []
     for file in harness.experiment_files():
-        about = harness.describe(file)
+        about = describe(file)
         try:
             module = importlib.import_module(f"experiments.{about.name}")
         except Exception as error:  # a broken file must not take the page with it
@@ -169,11 +170,11 @@ def run(
             process.send_signal(signal.SIGINT)
             process.wait()  # while it tidies up
             raise
-    if process.returncode == harness.DONE:
+    if process.returncode == errors.DONE:
         return standing(experiment, folder, quick=quick)
-    if process.returncode == harness.INTERRUPTED:
+    if process.returncode == errors.INTERRUPTED:
         raise KeyboardInterrupt
-    if process.returncode == harness.DIVERGED:
+    if process.returncode == errors.DIVERGED:
         wanted["seeds"] = [seed + 1 for seed in wanted["seeds"]]
     error = next((line for line in reversed(lines) if line.startswith("error: ")), lines[-1])
     note = f"{name}: exit code {process.returncode}, {error.removeprefix('error: ')}"

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import jinja2
 
-from experiments.common import page
-from experiments.common.harness import Column
-from experiments.common.lesson import Exercise, Found, Section
-from experiments.common.page.sections import numbers
+from experiments import page
+from experiments.lab.harness import Column
+from experiments.page.section import Exercise, Found, Section
+from experiments.page.sections import numbers
 from rnnjax.folds._scan import scan_drives
 
 INPUTS = (1.0, 0.0, 0.0, 1.0, 0.0)

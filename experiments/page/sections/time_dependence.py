@@ -4,10 +4,10 @@ import numpy as np
 from matplotlib.dates import YearLocator
 from matplotlib.figure import Figure
 
-from experiments.common.data import seattle_weather
-from experiments.common.harness import Column
-from experiments.common.lesson import Exercise, Found, Section
-from experiments.common.page.sections import BLUE, GREEN, GREY, RED, numbers
+from experiments.data.seattle import seattle_weather
+from experiments.lab.harness import Column
+from experiments.page.section import Exercise, Found, Section
+from experiments.page.sections import BLUE, GREEN, GREY, RED, numbers
 
 LAGS = (1, 2, 3, 7, 14, 30, 182, 365)
 FAR = 400  # days

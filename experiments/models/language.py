@@ -12,7 +12,7 @@ import optax
 from flax import nnx
 
 import rnnjax
-from experiments.common.output import say
+from experiments.lab.command_line import say
 from rnnjax.interop.nnx import RNN
 from rnnjax.training import begin, fit
 

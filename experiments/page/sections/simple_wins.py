@@ -3,9 +3,9 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.common.harness import Column
-from experiments.common.lesson import Exercise, Found, Section
-from experiments.common.page.sections import BLUE, GREY, RED, Forecasting, numbers, rmse
+from experiments.lab.harness import Column
+from experiments.page.section import Exercise, Found, Section
+from experiments.page.sections import BLUE, GREY, RED, Forecasting, numbers, rmse
 
 ORDERS = (1, 2, 3, 5, 7, 10, 14, 21, 28, 42, 60, 90, 120)
 FEATURES = 4

@@ -3,9 +3,9 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.common.harness import Column
-from experiments.common.lesson import Exercise, Found, Section
-from experiments.common.page.sections import BLUE, RED, Forecasting, numbers, rmse
+from experiments.lab.harness import Column
+from experiments.page.section import Exercise, Found, Section
+from experiments.page.sections import BLUE, RED, Forecasting, numbers, rmse
 
 MEMORISER, LINEAR = "nearest day", "least squares on two weeks"
 RANDOM, BY_TIME = "random days", "the year after"

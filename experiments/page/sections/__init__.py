@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from experiments.common.data import Weather, seattle_weather
-from experiments.common.harness import Column
-from experiments.common.lesson import Found
+from experiments.data.seattle import Weather, seattle_weather
+from experiments.lab.harness import Column
+from experiments.page.section import Found
 
 BLUE, RED, GREEN, GREY = "#1f5fa8", "#c1272d", "#1b7837", "#6b6b6b"
 

@@ -3,7 +3,7 @@
 An experiment file defines `SECTION = Section(...)`; `python -m experiments lesson` finds it
 there. The figure of a section is the SVG that `Output.figure` wrote, its table comes from
 `result.json`, its claim from the docstring. A section that needs no run of its own is a file
-in `experiments/common/page/sections/`.
+in `experiments/page/sections/`.
 
 Places on the page, which leave room between them:
 
@@ -22,7 +22,7 @@ Places on the page, which leave room between them:
     21    sampling error                                (page)
     22    what came after recurrence                    (page)
 
-A widget is `experiments/common/page/<widget>.js`, fed by the `lesson.json` that the run wrote
+A widget is `experiments/page/<widget>.js`, fed by the `lesson.json` that the run wrote
 with `out.write_json("lesson.json", {...})`. Numbers rounded, under 300 kB for a full run.
 A number that is not finite arrives as null. Their shapes, by widget:
 

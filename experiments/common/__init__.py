@@ -1,1 +1,0 @@
-"""What every experiment shares: command line, output folder, data."""

@@ -1,0 +1,1 @@
+"""What experiments and benchmarks share: command lines, files, versions."""
