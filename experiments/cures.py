@@ -98,6 +98,7 @@ from matplotlib.figure import Figure
 import rnnjax
 from experiments.lab.cores import Trained, side_by_side
 from experiments.lab.output import Output, Part
+from experiments.measures.seeds import mean_over_seeds
 from experiments.page.section import Exercise, Found, Section
 from rnnjax import cells
 from rnnjax.initializers import chrono, orthogonal, scaled_identity
@@ -364,11 +365,6 @@ def in_words(
 
 
 Tried = list[tuple[Network, list[Part]]]  # each network's parts, a seed each
-
-
-def mean_over_seeds(seeds: list[Part], name: str) -> np.ndarray:
-    """An entry a training."""
-    return np.mean([part[name] for part in seeds], axis=0)
 
 
 def draw(

@@ -91,6 +91,7 @@ import rnnjax
 from experiments.data.new_york import new_york_weather
 from experiments.data.scaling import standardised
 from experiments.lab.output import Output, Part
+from experiments.measures.seeds import mean_over_seeds
 from experiments.page.section import Exercise, Found, Section
 from rnnjax import cells
 from rnnjax.initializers import orthogonal, scaled_identity
@@ -343,11 +344,6 @@ def references(year: Year, seed: int) -> tuple[dict[str, dict[str, float]], dict
         )
     alone = curves[ALONE][1]["error"][0]
     return {label: row(*parts, alone) for label, parts in curves.items()}, curves
-
-
-def mean_over_seeds(parts: list[Part], name: str) -> np.ndarray:
-    """Of one measure."""
-    return np.mean([part[name] for part in parts], axis=0)
 
 
 Studied = list[tuple[Network, list[Part], list[Part]]]  # on noise and on weather, one a seed

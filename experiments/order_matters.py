@@ -85,7 +85,6 @@ class Options(harness.Options):
 if __name__ == "__main__":
     harness.main(__file__, __doc__, Options)
 
-import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -112,6 +111,7 @@ from experiments.data.shakespeare import (
 )
 from experiments.lab.cores import Trained, side_by_side
 from experiments.lab.output import Output, Part
+from experiments.measures.intervals import binomial_interval
 from experiments.page.section import Exercise, Found, Section
 from rnnjax import cells
 from rnnjax.interop.nnx import RNN
@@ -430,14 +430,6 @@ def neighbours(task: Task) -> dict[str, float]:
         "accuracy_validation": accuracy(best, task.validation),
         "accuracy": accuracy(best, task.test),
     }
-
-
-def binomial_interval(share: float, count: int) -> tuple[float, float]:
-    """Of a share of `count` answers, at 95 % (Wilson 1927)."""
-    z2 = 1.959964**2
-    middle = (share + z2 / (2 * count)) / (1 + z2 / count)
-    half = math.sqrt(z2 * (share * (1 - share) / count + z2 / (4 * count**2))) / (1 + z2 / count)
-    return middle - half, middle + half
 
 
 class Panel(NamedTuple):

@@ -109,6 +109,7 @@ from matplotlib.figure import Figure, SubFigure
 from experiments.data.new_york import HourlyWeather, new_york_weather
 from experiments.data.scaling import standardised
 from experiments.lab.output import Output, Part
+from experiments.measures.intervals import block_bootstrap, conformal
 from experiments.page.section import Exercise, Found, Section
 from rnnjax import cells
 from rnnjax.interop.nnx import RNN
@@ -364,25 +365,6 @@ def study(task: Task, base: np.ndarray, options: Options, seed: int, metrics: Pa
     return {"forecast": forecast}
 
 
-def bootstrap(sums: np.ndarray, hours: np.ndarray, *, seed: int) -> np.ndarray:
-    """Means over hours drawn anew, whole blocks at a time: `[RESAMPLES, M]` from `[n, M]`.
-
-    Errors of neighbouring hours are alike, so that hours drawn one by one would make a
-    much too narrow interval. A block that would reach over a gap in `hours` `[n]` goes on at
-    the beginning of its stretch, so that every hour is as likely to be drawn as any other
-    (Politis and Romano 1992).
-    """
-    stretch = np.cumsum(np.diff(hours, prepend=hours[0]) > 1)
-    begin, length = np.searchsorted(stretch, stretch), np.bincount(stretch)[stretch]
-    place = np.arange(len(hours)) - begin
-    block = begin[:, None] + (place[:, None] + np.arange(BLOCK)) % length[:, None]
-    of_block = sums[block].sum(axis=1)
-    draws = np.random.default_rng(seed).integers(
-        len(hours), size=(RESAMPLES, math.ceil(len(hours) / BLOCK))
-    )
-    return of_block[draws].mean(axis=1) / BLOCK
-
-
 def gain(task: Task, network: np.ndarray, rival: np.ndarray, *, seed: int) -> dict[str, float]:
     """By how many percent the network's mean square error is below the rival's, over the test.
 
@@ -398,21 +380,17 @@ def gain(task: Task, network: np.ndarray, rival: np.ndarray, *, seed: int) -> di
         ]
         counts = known[:, k].sum(axis=1)
         unit = squares[0].sum() / counts.sum() / 100
-        drawn = bootstrap(np.stack([squares[0] - squares[1], counts], axis=1), hours, seed=seed)
+        drawn = block_bootstrap(
+            np.stack([squares[0] - squares[1], counts], axis=1),
+            hours,
+            block=BLOCK,
+            draws=RESAMPLES,
+            seed=seed,
+        )
         low, high = np.quantile(drawn[:, 0] / drawn[:, 1], [0.025, 0.975]) / unit
         found[f"gain_{horizon}"] = float((squares[0] - squares[1]).sum() / counts.sum() / unit)
         found[f"gain_low_{horizon}"], found[f"gain_high_{horizon}"] = float(low), float(high)
     return found
-
-
-def conformal(errors: np.ndarray) -> float:
-    """The half-width that covers a share LEVEL of what comes, if it is like these errors.
-
-    The ⌈(n + 1) LEVEL⌉-th smallest of n absolute errors: the next one is no larger with a
-    probability of at least LEVEL, where all n + 1 could as well have come in any order.
-    """
-    rank = math.ceil((len(errors) + 1) * LEVEL)
-    return float(np.sort(np.abs(errors))[rank - 1]) if rank <= len(errors) else math.inf
 
 
 def half_widths(task: Task, forecast: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -428,7 +406,7 @@ def half_widths(task: Task, forecast: np.ndarray) -> tuple[np.ndarray, np.ndarra
     for k, horizon in enumerate(HORIZONS):
 
         def of(hours: np.ndarray, k: int = k) -> float:
-            return conformal(error[hours, k][task.known[hours, k]])
+            return conformal(error[hours, k][task.known[hours, k]], LEVEL)
 
         fixed[:, k] = of(task.split.validation)
         for i, hour in enumerate(task.split.test):
@@ -784,7 +762,7 @@ SECTION = Section(
     title="Temperature: a use where a straight line is hard to beat",
     text=paragraphs,
     alt=in_a_picture,
-    code=[bootstrap, conformal],
+    code=[block_bootstrap, conformal],
     exercise=Exercise(
         question=(
             "A validation part gave 19 errors, sorted by size. Which of them, counted from the "

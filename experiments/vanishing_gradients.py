@@ -86,6 +86,7 @@ import rnnjax
 from experiments.data.scaling import standardised
 from experiments.data.seattle import Weather, seattle_weather
 from experiments.lab.output import Output, Part
+from experiments.measures.seeds import mean_over_seeds
 from experiments.page.section import Exercise, Found, Section
 from rnnjax import cells
 from rnnjax.initializers import orthogonal, scaled_identity
@@ -328,7 +329,7 @@ def in_words(
     found: list[tuple[Network, list[Part]]], naive: dict[str, dict[str, float]], window: int
 ) -> tuple[str, str]:
     """The finding on gradients, and that on forecasts; means over the seeds."""
-    reach = {net.label: float(mean_over_seeds(seeds, "horizon", 1)) for net, seeds in found}
+    reach = {net.label: float(mean_over_seeds(seeds, "horizon")[1]) for net, seeds in found}
     shortest, longest = min(reach, key=reach.__getitem__), max(reach, key=reach.__getitem__)
     reaches = [
         f"more than {window} days in {label}"
@@ -337,7 +338,7 @@ def in_words(
         for label in dict.fromkeys([shortest, longest])
     ]
 
-    error = {net.label: float(mean_over_seeds(seeds, "rmse_test", 1)) for net, seeds in found}
+    error = {net.label: float(mean_over_seeds(seeds, "rmse_test")[1]) for net, seeds in found}
     best = min(error, key=error.__getitem__)
     rival = min(naive, key=lambda label: naive[label]["rmse_test"])
     score = naive[rival]["rmse_test"]
@@ -391,7 +392,7 @@ def bears_out(parts: dict[str, list[Part]]) -> bool:
 
     Without the tanh network nothing is shown. Reach is that after training.
     """
-    reach = {name: float(mean_over_seeds(seeds, "horizon", 1)) for name, seeds in parts.items()}
+    reach = {name: float(mean_over_seeds(seeds, "horizon")[1]) for name, seeds in parts.items()}
     kept = all(
         part["rate"][i] <= np.log(part["bound"][i])
         for part in parts.get("tanh", [])
@@ -408,10 +409,10 @@ def for_the_slider(found: list[tuple[Network, list[Part]]]) -> dict[str, Any]:
             {
                 "label": network.label,
                 "when": when,
-                "left": np.round(mean_over_seeds(seeds, "gradient", index), 2),
+                "left": np.round(mean_over_seeds(seeds, "gradient")[index], 2),
                 "log_bound": None
                 if network.slope is None
-                else float(np.log(mean_over_seeds(seeds, "bound", index))),
+                else float(np.log(mean_over_seeds(seeds, "bound")[index])),
             }
             for network, seeds in found
             for index, when in enumerate(("before training", "after training"))
@@ -419,20 +420,15 @@ def for_the_slider(found: list[tuple[Network, list[Part]]]) -> dict[str, Any]:
     }
 
 
-def mean_over_seeds(seeds: list[Part], name: str, index: int) -> np.ndarray:
-    """Before (0) or after (1) training."""
-    return np.mean([part[name][index] for part in seeds], axis=0)
-
-
 def against_lag(ax: Axes, found: list[tuple[Network, list[Part]]], index: int) -> None:
     """What is left of the gradient, and its bound."""
     for network, seeds in found:
-        log_left = mean_over_seeds(seeds, "gradient", index)
+        log_left = mean_over_seeds(seeds, "gradient")[index]
         lags = np.arange(len(log_left))
         style = {"color": network.colour}
         ax.plot(lags, np.exp(log_left), linestyle=network.line, label=network.label, **style)
         if network.slope is not None:
-            log_bound = lags * np.log(mean_over_seeds(seeds, "bound", index))
+            log_bound = lags * np.log(mean_over_seeds(seeds, "bound")[index])
             # Cut far above the axes, where it would overflow.
             ax.plot(lags, np.exp(np.minimum(log_bound, 50)), linestyle=":", **style)
     ax.plot([], [], ":", color="0.3", label="bound, ‖W_hh‖₂ ^ lag")
@@ -447,7 +443,7 @@ def horizons(ax: Axes, found: list[tuple[Network, list[Part]]], window: int) -> 
     sight = 10 * window
     for place, (network, seeds) in enumerate(found):
         style = {"color": network.colour, "linestyle": network.line}
-        days = [float(mean_over_seeds(seeds, "horizon", index)) for index in (0, 1)]
+        days = [float(mean_over_seeds(seeds, "horizon")[index]) for index in (0, 1)]
         ax.plot(np.minimum(days, sight), [place, place], **style)
         for horizon, inside in zip(days, ("white", network.colour), strict=True):
             marker = "o" if horizon < sight else ">"
@@ -479,7 +475,7 @@ def singular_values(ax: Axes, found: list[tuple[Network, list[Part]]]) -> None:
     """Of the product of a month's Jacobians: how many directions carry anything so far."""
     for network, seeds in found:
         for index, faint in ((0, 0.35), (1, 1.0)):
-            values = np.exp(mean_over_seeds(seeds, "spectrum", index))
+            values = np.exp(mean_over_seeds(seeds, "spectrum")[index])
             share = 100 * np.arange(1, len(values) + 1) / len(values)
             ax.plot(share, values, linestyle=network.line, color=network.colour, alpha=faint)
     ax.set_title(f"Left after {MONTH} days (faint: before)")

@@ -1,8 +1,5 @@
 """The sequences whose label depends on order alone, without a training."""
 
-import math
-from statistics import NormalDist
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -128,17 +125,6 @@ def test_neighbours_know_lines_and_miss_what_stands_apart() -> None:
     assert found["lines"]["accuracy"] > 0.9
     # A and B stand side by side in 2 / T of the sequences, and the ends tell more.
     assert 0.55 < found["events"]["accuracy"] < 0.95
-
-
-@pytest.mark.parametrize(("share", "count"), [(0.0, 50), (0.5, 2000), (0.9, 10), (1.0, 300)])
-def test_interval_solves_the_equation_of_wilson(share: float, count: int) -> None:
-    # Its ends are the p at which share is 1.96 deviations away.
-    z = NormalDist().inv_cdf(0.975)
-    low, high = order_matters.binomial_interval(share, count)
-    assert 0 <= low <= share <= high <= 1
-    for p in {low, high} - {0.0, 1.0}:
-        if abs(p - share) > 1e-12:
-            assert abs(p - share) == pytest.approx(z * math.sqrt(p * (1 - p) / count), rel=1e-4)
 
 
 @pytest.mark.parametrize(

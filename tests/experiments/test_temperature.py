@@ -14,7 +14,8 @@ from test_command_line import run, strict
 from experiments import temperature
 from experiments.data.new_york import HourlyWeather, new_york_weather
 from experiments.data.packages import DatasetAltered, DatasetUnavailable
-from experiments.temperature import BLOCK, HORIZONS, LEVEL, PAST, Task
+from experiments.measures.intervals import conformal
+from experiments.temperature import BLOCK, HORIZONS, PAST, Task
 
 
 @pytest.fixture(scope="module")
@@ -211,49 +212,6 @@ def test_blend_takes_of_each_what_validation_shows_to_be_good(task: Task) -> Non
     np.testing.assert_array_equal(found[:, 1], above[task.split.validation, 1])
 
 
-def test_conformal_interval_covers_what_may_come_in_any_order() -> None:
-    random = np.random.default_rng(0)
-    covered = []
-    for _ in range(4000):
-        errors = random.uniform(size=49)
-        # The next error is uniform: the interval covers it with this very probability.
-        covered.append(temperature.conformal(errors * random.choice([-1, 1], 49)))
-    # (n + 1) LEVEL is whole, so that the promise is kept exactly.
-    assert np.mean(covered) == pytest.approx(LEVEL, abs=0.003)
-    assert temperature.conformal(np.arange(19.0)) == 17
-    assert temperature.conformal(np.arange(8.0)) == math.inf
-    assert temperature.SECTION.exercise.number == 18
-
-
-def test_bootstrap_of_hours_that_depend_on_each_other() -> None:
-    random = np.random.default_rng(0)
-    count, keeps = 24000, 0.9
-    noise = random.standard_normal(count)
-    series = np.zeros(count)
-    for i in range(1, count):
-        series[i] = keeps * series[i - 1] + noise[i]
-    drawn = temperature.bootstrap(np.stack([noise, series], axis=1), np.arange(count), seed=0)
-    # The deviation of a mean of n: σ / √n, and for an autoregression 1 / (1 - φ) times that.
-    expected = np.array([1, 1 / (1 - keeps)]) / math.sqrt(count)
-    np.testing.assert_allclose(drawn.std(axis=0), expected, rtol=0.2)
-    np.testing.assert_allclose(drawn.mean(axis=0), [noise.mean(), series.mean()], atol=0.01)
-
-
-def test_no_block_reaches_over_a_gap() -> None:
-    hours = np.concatenate([np.arange(200), np.arange(1000, 1200)])
-    values = np.repeat([[0.0], [1.0]], 200, axis=0)
-    blocks = math.ceil(len(hours) / BLOCK)
-    whole = temperature.bootstrap(values, hours, seed=0) * blocks
-    np.testing.assert_allclose(whole, np.round(whole), atol=1e-9)
-
-
-def test_every_hour_is_as_likely_to_be_drawn() -> None:
-    hours = np.concatenate([np.arange(200), np.arange(1000, 1130)])
-    each = temperature.bootstrap(np.eye(len(hours)), hours, seed=0).mean(axis=0) * len(hours)
-    # The edges of a stretch as often as its middle, up to the chance of 4000 draws.
-    np.testing.assert_allclose(each, 1, atol=0.12)
-
-
 def test_gain_has_a_sign_and_may_be_none(task: Task) -> None:
     rival = temperature.naive(task)["persistence"]
     same = temperature.gain(task, rival, rival, seed=0)
@@ -277,7 +235,7 @@ def test_intervals_keep_up_without_knowing_what_comes(task: Task) -> None:
     hours = np.concatenate([task.split.validation, task.split.test])
     known_by_now = hours[(hours + HORIZONS[k] <= now) & (hours + HORIZONS[k] > now - 30 * 24)]
     errors = (forecast - task.truth)[known_by_now, k][task.known[known_by_now, k]]
-    assert recent[at, k] == temperature.conformal(errors)
+    assert recent[at, k] == conformal(errors, temperature.LEVEL)
     assert len(np.unique(fixed[:, k])) == 1
 
 

@@ -4,6 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.lab.harness import Column
+from experiments.measures.intervals import block_bootstrap
 from experiments.page.section import Exercise, Found, Section
 from experiments.page.sections import BLUE, GREY, RED, Forecasting, numbers
 
@@ -12,17 +13,16 @@ BLOCK = 14  # days
 DRAWS = 2000
 
 
-def interval(differences: np.ndarray, block: int, rng: np.random.Generator) -> np.ndarray:
-    """95 % of the means of series put together from random blocks of this one."""
-    count = len(differences)
-    starts = rng.integers(count - block + 1, size=(DRAWS, -(-count // block)))
-    days = (starts[:, :, None] + np.arange(block)).reshape(DRAWS, -1)[:, :count]
-    return np.percentile(differences[days].mean(axis=1), [2.5, 97.5])
+def interval(differences: np.ndarray, block: int) -> np.ndarray:
+    """95 % of the means over resampled blocks of days."""
+    days = np.arange(len(differences))
+    means = block_bootstrap(differences[:, None], days, block=block, draws=DRAWS, seed=0)
+    return np.percentile(means[:, 0], [2.5, 97.5])
 
 
 def measure() -> Found:
     """What the linear forecast wins over persistence, in squared error, by test days."""
-    task, rng = Forecasting(), np.random.default_rng(0)
+    task = Forecasting()
     days = np.arange(task.test, len(task.celsius))
     persistence = task.celsius[days - 1] - task.celsius[days]
     linear = task.forecasts[days] - task.celsius[days]
@@ -30,7 +30,7 @@ def measure() -> Found:
     rows = {}
     for size in SIZES:
         first = differences[:size]
-        (low, high), (low_1, high_1) = (interval(first, block, rng) for block in (BLOCK, 1))
+        (low, high), (low_1, high_1) = (interval(first, block) for block in (BLOCK, 1))
         rows[f"{size} days"] = {
             "size": size, "mean": float(first.mean()), "low": low, "high": high,
             "low_1": low_1, "high_1": high_1,
@@ -124,7 +124,7 @@ SECTION = Section(
         )
         + "."
     ),
-    code=[interval],
+    code=[block_bootstrap],
     exercise=Exercise(
         "An interval from 30 test days is 2 °C² wide. The differences are independent from day to "
         "day. About how many days would make it 0.5 °C² wide?",
