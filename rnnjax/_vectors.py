@@ -73,5 +73,15 @@ def for_every_member(rows: jax.Array, like: jax.Array) -> jax.Array:
 
 
 def largest_entry(tree: Any, batch: Batch) -> jax.Array:
-    """Of each member, in absolute value, `[B]`."""
-    return functools.reduce(jnp.maximum, [jnp.abs(p).max(-1) for p in _parts(tree, batch)])
+    """Of each member, in absolute value, `[B]`; NaN if one of its entries is."""
+    parts = _parts(tree, batch)
+    largest = functools.reduce(jnp.maximum, [jnp.abs(part).max(-1) for part in parts])
+    # On CPUs XLA reduces arrays of some 4,096 entries and more to a maximum that ignores NaN.
+    lost = functools.reduce(jnp.logical_or, [jnp.isnan(part).any(-1) for part in parts])
+    return jnp.where(lost, jnp.nan, largest)
+
+
+def all_finite(tree: Any, batch: Batch) -> jax.Array:
+    """Whether all entries of each member are, `[B]`."""
+    finite = [jnp.isfinite(part).all(-1) for part in _parts(tree, batch)]
+    return functools.reduce(jnp.logical_and, finite)

@@ -268,6 +268,26 @@ def test_a_linear_recurrence_that_is_infinite() -> None:
         run()
 
 
+@pytest.mark.parametrize("step", [lambda p, h, x: p * h + x, lambda p, h, x: p * jnp.sinh(h) + x])
+def test_one_unit_of_many_that_overflows(step: Any) -> None:
+    """XLA's maximum over a large array misses a NaN among finite numbers."""
+    factors = jnp.full(16, 0.1).at[3].set(30.0)
+    cell = from_step(
+        lambda p, h, x: step(jnp.broadcast_to(p, h.shape), h, x),
+        init=lambda key: factors,
+        start=lambda params, batch: jnp.zeros((*batch, 16)),
+        feature_axes=1,
+    )
+    args = cell, factors, jnp.ones((1024, 2, 16)), jnp.zeros((2, 16))
+    found = jax.jit(partial(folds.newton, cell, linearise=folds.diagonal))(*args[1:])
+    assert not found.converged.any() and not found.finite.any()
+    states = folds.scan()(*args)[1]
+    assert (np.asarray(found.solved) <= np.isfinite(states).all(-1).sum(0)).all()
+    np.testing.assert_array_equal(np.isfinite(found.states).all(-1).sum(0), found.solved)
+    with pytest.raises(FloatingPointError, match="gives a number that is not finite"):
+        folds.parallel(linearise=folds.diagonal)(*args)
+
+
 # Derivatives of states whose leaves do not all read the parameters ------------------
 
 

@@ -42,7 +42,7 @@ from rnnjax._jacobians import Jacobians, Linear, Linearise, Path, dense
 from rnnjax._once import once, when_known
 from rnnjax._tree import carries_gradient, describe, precision
 from rnnjax._values import by_value
-from rnnjax._vectors import largest_entry
+from rnnjax._vectors import all_finite, largest_entry
 from rnnjax._wrappers import select
 from rnnjax.folds._linear import as_linear, solve_linear
 from rnnjax.folds._sequence import Fold, length_of, vary_together
@@ -56,7 +56,8 @@ class Solution(NamedTuple):
       states: leaves `[T, B, ...]`; NaN from the first unsolved step on.
       iterations: `[B]`, number until each sequence was solved; a linear cell takes at most one.
       residual: `[B]`, the largest |s_t - step(params, s_{t-1}, x_t)| after the last
-        iteration, relative to the largest entry of the states up to t.
+        iteration, relative to the largest entry of the states up to t; NaN if one is not
+        finite.
       solved: `[B]`, number of leading steps that are solved; T if all are.
       converged: `[B]`, whether all are.
       finite: `[B]`, False if the step after the solved ones is not finite: the recurrence
@@ -90,7 +91,9 @@ def parallel(
     each way, whatever `linearise` is. Unsolved states are
     never returned: it is an error where values are known; under `jit` or `vmap`, which
     cannot raise it, states are NaN from the first unsolved step on, and `newton` reports
-    the details. The same holds from a step that is not finite on, even beyond a reset.
+    the details. The same holds from a step that is not finite on, even beyond a reset, and
+    where a linear cell multiplies its state by more than one for so long that the product of
+    these factors overflows; its gradient then is NaN too.
 
     Args:
       tolerance: as `newton`.
@@ -253,7 +256,7 @@ def _grows(factors: Path) -> jax.Array:
 
 def _count_finite(states: Path, axes: Batch) -> jax.Array:
     """The number of steps before the first that is not finite, `[B]`."""
-    finite = jnp.isfinite(largest_entry(states, axes))
+    finite = all_finite(states, axes)
     first = jnp.argmin(finite, axis=0).astype(jnp.int32)
     return jnp.where(finite.all(0), len(finite), first)
 
@@ -272,7 +275,7 @@ def _report(states: Path, after: Path, axes: Batch, tolerance: float) -> _Report
     return _Report(
         solved=count,
         finite=jnp.all(finite | ~following, axis=0),
-        residual=relative.max(0, initial=0),
+        residual=jnp.where(finite.all(0), relative.max(0, initial=0), jnp.nan),
         iterations=jnp.zeros_like(count),
     )
 
@@ -473,7 +476,8 @@ def _check_solved(solution: Solution) -> None:
         f"the residual after {iterations} iterations is {residual:.1e}; raise `tolerance`, or "
         "`max_iterations` if they were that many"
         if finite
-        else f"step {solved} gives a number that is not finite; look at the recurrence there"
+        else f"step {solved} gives a number that is not finite; look at the recurrence there "
+        "(where it multiplies its state by more than one, products of these factors overflow first)"
     )
     raise FloatingPointError(
         f"states: expected {length_of(solution.states)} steps solved, got {solved} in the worst "
