@@ -224,33 +224,72 @@ def test_steps_that_are_not(name: str) -> None:
     laws.assert_close(folds.parallel()(*args), folds.scan()(*args))
 
 
-def test_a_linear_recurrence_that_one_scan_loses() -> None:
-    """Products of factors that outgrow the states: an error, or NaN, but no wrong number."""
-    growth = jnp.full((60, 1), 1e3)
+def random_step(rng: np.random.Generator) -> Any:
+    """Linear in each leaf, of a few operations that keep it so, with constants in all places."""
 
-    def step(params: Any, h: jax.Array, x: jax.Array) -> jax.Array:
-        return x * h + (1 - x)
+    def deeper(inner: Any) -> Any:
+        constant = float(rng.choice([-0.5, 0.25, 1.0, 2.0]))
+        return [
+            lambda p, s, x: inner(p, s, x) + constant,
+            lambda p, s, x: constant - inner(p, s, x),
+            lambda p, s, x: inner(p, s, x) * constant,
+            lambda p, s, x: inner(p, s, x) / (1 + x**2),
+            lambda p, s, x: p * (inner(p, s, x) - x),
+            lambda p, s, x: -jnp.where(x > 0, inner(p, s, x), constant),
+            lambda p, s, x: jnp.where(x > constant, s, inner(p, s, x) + s),
+            lambda p, s, x: jax.jit(lambda s: inner(p, s, x) + constant)(s),
+        ][rng.integers(8)]
 
-    cell = from_step(step, init=lambda key: (), start=lambda params, batch: jnp.ones(batch))
-    for length in (6, 60):
-        args = cell, (), growth[:length], jnp.full(1, 1.0)
-        laws.assert_close(folds.scan()(*args)[1], jnp.ones((length, 1)))
-        found = folds.newton(*args)
-        known = int(found.solved[0])
-        np.testing.assert_array_equal(found.states[known:], np.nan)
-        laws.assert_close(found.states[:known], jnp.ones((known, 1)))
-        if not found.converged[0]:
-            with pytest.raises(FloatingPointError, match=r"or use `fold=rnnjax\.folds\.scan"):
-                folds.parallel()(*args)
-    assert not found.converged[0]
+    def one() -> Any:
+        step: Any = lambda p, s, x: s  # noqa: E731
+        for _ in range(4):
+            step = deeper(step)
+        return step
+
+    steps = one(), one()
+    return lambda p, s, x: tuple(step(p, leaf, x) for step, leaf in zip(steps, s, strict=True))
 
 
-def test_growth_that_one_scan_follows() -> None:
-    """Factors above one are compared with the steps, and solved where no digits are lost."""
-    args = by_step(lambda p, s, x: ((p + 0.6) * s[0] + x, s[1]))
-    found = folds.newton(*args)
-    assert found.converged.all() and (found.residual < 1e-15).all()
-    laws.assert_close(ONE_SCAN(*args), folds.scan()(*args))
+@pytest.mark.parametrize("seed", range(12))
+def test_random_linear_steps(seed: int) -> None:
+    """States and gradients are those of the scan, growing or not."""
+    cell, *args = by_step(random_step(np.random.default_rng(seed)))
+
+    def run(fold: folds.Fold, *args: Any) -> Any:
+        return fold(cell, *args)
+
+    weights = laws.weights_like(run(folds.scan(), *args))
+    got, wanted = (
+        jax.jit(partial(laws.value_and_pullback, partial(run, fold)))(tuple(args), weights)
+        for fold in (ONE_SCAN, folds.scan())
+    )
+    laws.assert_close(got, wanted, 1e-9)
+
+
+@pytest.mark.parametrize(("factor", "start"), [(1e3, 1.0), (10.0, 0.0), (-1.5, 1e-30)])
+def test_growth_is_folded_step_by_step(factor: float, start: float) -> None:
+    """Where products of the factors overflow, or states are small differences of large ones."""
+    cell = from_step(
+        lambda params, h, x: x * h + params * (1 - x),
+        init=lambda key: jnp.ones(()),
+        start=lambda params, batch: jnp.full(batch, start),
+    )
+    x = jnp.full((400, 1), factor).at[200:].set(1 / factor)
+    params, state = jnp.asarray(start), jnp.full(1, start)
+
+    def run(fold: folds.Fold, *args: Any) -> Any:
+        return fold(cell, *args)
+
+    args = params, x, state
+    weights = laws.weights_like(run(folds.scan(), *args))
+    got, wanted = (
+        jax.jit(partial(laws.value_and_pullback, partial(run, fold)))(args, weights)
+        for fold in (ONE_SCAN, folds.scan())
+    )
+    laws.assert_close(got[0], wanted[0])
+    assert all(map(np.array_equal, jax.tree.leaves(got[0]), jax.tree.leaves(wanted[0])))
+    found = folds.newton(cell, *args, linearise=no_jacobians)
+    assert found.converged.all() and (found.iterations == 400).all()
 
 
 def test_a_linear_recurrence_that_is_infinite() -> None:

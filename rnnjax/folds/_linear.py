@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, cast
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
+from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal
 
 from rnnjax._cell import Drive, State
 from rnnjax._programs import apply_equation
@@ -72,13 +72,34 @@ def solve_linear(a: jax.Array, b: jax.Array) -> jax.Array:
     return cast(jax.Array, s)
 
 
+def grows(a: jax.Array) -> jax.Array:
+    """Whether a factor is above one in absolute value, or not a number.
+
+    Where none is, every partial sum of the associative scan is at most twice the largest state so
+    far, as the difference of a state and a multiple of an earlier one by at most one: no digits
+    are lost. Else they may be, and the products of the factors overflow before the states do.
+    """
+    return ~jnp.all(jnp.square(a.real) + jnp.square(a.imag) <= 1)
+
+
 def _scan(a: jax.Array, b: jax.Array, *, reverse: bool = False) -> jax.Array:
     def join(first: Any, second: Any) -> Any:
         (a, b), (c, d) = first, second
         return c * a, c * b + d
 
-    _, s = lax.associative_scan(join, (a, b), reverse=reverse)
-    return cast(jax.Array, s)
+    def at_once(a: jax.Array, b: jax.Array) -> jax.Array:
+        _, s = lax.associative_scan(join, (a, b), reverse=reverse)
+        return cast(jax.Array, s)
+
+    def in_turn(a: jax.Array, b: jax.Array) -> jax.Array:
+        def step(s: jax.Array, terms: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+            s = terms[0] * s + terms[1]
+            return s, s
+
+        return lax.scan(step, jnp.zeros_like(b[0]), (a, b), reverse=reverse)[1]
+
+    s: jax.Array = lax.cond(grows(a), in_turn, at_once, a, b)
+    return s
 
 
 class _Term(NamedTuple):
@@ -114,7 +135,10 @@ def _evaluate(closed: ClosedJaxpr, args: Sequence[Any]) -> list[Any]:
     known |= zip(jaxpr.invars, args, strict=True)
 
     def value(variable: Any) -> Any:
-        return variable.val if isinstance(variable, Literal) else known[variable]
+        if not isinstance(variable, Literal):
+            return known[variable]
+        kind: Any = variable.aval
+        return jnp.asarray(variable.val, kind.dtype)
 
     for equation in jaxpr.eqns:
         operands = [value(variable) for variable in equation.invars]
@@ -123,12 +147,12 @@ def _evaluate(closed: ClosedJaxpr, args: Sequence[Any]) -> list[Any]:
         elif equation.primitive.name in _CALLS:
             results = _evaluate(equation.params["jaxpr"], operands)
         else:
-            results = [_combine(jaxpr, equation, operands)]
+            results = [_combine(equation, operands)]
         known |= zip(equation.outvars, results, strict=True)
     return [value(variable) for variable in jaxpr.outvars]
 
 
-def _combine(jaxpr: Jaxpr, equation: JaxprEqn, operands: Sequence[Any]) -> _Term:
+def _combine(equation: JaxprEqn, operands: Sequence[Any]) -> _Term:
     """The result of an operation on terms and constants; errors as `_evaluate`."""
     pairs = list(zip(operands, _linear_operands(equation, operands), strict=True))
     terms = [operand for operand in operands if isinstance(operand, _Term)]
@@ -146,7 +170,8 @@ def _combine(jaxpr: Jaxpr, equation: JaxprEqn, operands: Sequence[Any]) -> _Term
             else operand
             for operand, linear in pairs
         ]
-        return apply_equation(jaxpr, equation, values)[0]
+        # Not by `apply_equation`, which would keep constants that are literals of the equation.
+        return equation.primitive.bind(*values, **equation.params)
 
     def b_of(term: _Term) -> Any:
         return jnp.zeros_like(term.a) if term.b is None else term.b

@@ -11,7 +11,8 @@ iterations grows with the Lyapunov exponent: a few if the recurrence forgets its
 state, up to T if it is chaotic (Gonzalez and others 2025).
 
 A recurrence that is linear in its state, entry by entry, needs neither Jacobians nor a second
-iteration: `_linear` sees it in the step's operations, and one scan solves it.
+iteration: `_linear` sees it in the step's operations, and one associative scan solves it, or a
+sequential one where the state is multiplied by more than one.
 """
 
 from collections.abc import Callable
@@ -44,7 +45,7 @@ from rnnjax._tree import carries_gradient, describe, precision
 from rnnjax._values import by_value
 from rnnjax._vectors import all_finite, largest_entry
 from rnnjax._wrappers import select
-from rnnjax.folds._linear import as_linear, solve_linear
+from rnnjax.folds._linear import as_linear, grows, solve_linear
 from rnnjax.folds._sequence import Fold, length_of, vary_together
 
 
@@ -54,7 +55,8 @@ class Solution(NamedTuple):
     Attributes:
       final: the state after the last step, leaves `[B, ...]`.
       states: leaves `[T, B, ...]`; NaN from the first unsolved step on.
-      iterations: `[B]`, number until each sequence was solved; a linear cell takes at most one.
+      iterations: `[B]`, number until each sequence was solved. A linear cell takes at most one;
+        one that is linear entry by entry and multiplies its state by more than one takes T.
       residual: `[B]`, the largest |s_t - step(params, s_{t-1}, x_t)| after the last
         iteration, relative to the largest entry of the states up to t; NaN if one is not
         finite.
@@ -88,12 +90,11 @@ def parallel(
     The gradient repeats none of the iterations: it is one reverse associative scan, or
     several until it is exact if `diagonal` is not the full Jacobian. A cell that is linear in
     its state entry by entry, such as `lru` and `min_gru`, is solved by one associative scan
-    each way, whatever `linearise` is. Unsolved states are
+    each way, whatever `linearise` is; but step by step if it ever multiplies an entry by more
+    than one, since products of such factors lose digits and overflow. Unsolved states are
     never returned: it is an error where values are known; under `jit` or `vmap`, which
     cannot raise it, states are NaN from the first unsolved step on, and `newton` reports
-    the details. The same holds from a step that is not finite on, even beyond a reset, and
-    where a linear cell multiplies its state by more than one for so long that the product of
-    these factors overflows; its gradient then is NaN too.
+    the details. The same holds from a step that is not finite on, even beyond a reset.
 
     Args:
       tolerance: as `newton`.
@@ -198,17 +199,12 @@ def newton(
     if linear is not None:
         states = jax.tree.map(_solve_at_once, *linear, state)
         report = _report(states, follow(states), axes, tolerance)
-
-        def checked() -> jax.Array:
-            after = jax.vmap(step)(_later(states, state), cell.project(params, inputs))
-            return _report(states, after, axes, tolerance).solved
-
+        grown = jnp.stack([grows(a) for a in jax.tree.leaves(linear[0])]).any()
+        solved = _count_finite(states, axes)
         report = report._replace(
-            iterations=jnp.ones_like(report.iterations),
-            # Where nothing grows, every partial sum of the scan is at most twice the largest state
-            # so far: the difference of a state and a multiple of an earlier one, by at most one. So
-            # no digits are lost, and the steps, projected anew, need not be compared.
-            solved=lax.cond(_grows(linear[0]), checked, lambda: _count_finite(states, axes)),
+            solved=solved,
+            finite=solved == length,
+            iterations=jnp.full_like(solved, jnp.where(grown, length, 1)),
         )
     else:
         states, report = lax.custom_root(
@@ -243,15 +239,6 @@ class _Report(NamedTuple):
 def _solve_at_once(a: jax.Array, b: jax.Array, state: jax.Array) -> jax.Array:
     """s_t = a_t s_{t-1} + b_t, `[T, ...]`, from `state`."""
     return solve_linear(a, b.at[0].add(a[0] * state))
-
-
-def _grows(factors: Path) -> jax.Array:
-    """Whether one is above one in absolute value, or not a number."""
-    bounded = [
-        jnp.all(jnp.square(a.real) + jnp.square(a.imag) <= 1 + _default_tolerance(a))
-        for a in jax.tree.leaves(factors)
-    ]
-    return ~jnp.stack(bounded).all()
 
 
 def _count_finite(states: Path, axes: Batch) -> jax.Array:
@@ -476,8 +463,7 @@ def _check_solved(solution: Solution) -> None:
         f"the residual after {iterations} iterations is {residual:.1e}; raise `tolerance`, or "
         "`max_iterations` if they were that many"
         if finite
-        else f"step {solved} gives a number that is not finite; look at the recurrence there "
-        "(where it multiplies its state by more than one, products of these factors overflow first)"
+        else f"step {solved} gives a number that is not finite; look at the recurrence there"
     )
     raise FloatingPointError(
         f"states: expected {length_of(solution.states)} steps solved, got {solved} in the worst "
