@@ -292,6 +292,56 @@ def test_growth_is_folded_step_by_step(factor: float, start: float) -> None:
     assert found.converged.all() and (found.iterations == 400).all()
 
 
+@pytest.mark.parametrize("name", ["lru", "min-gru"])
+def test_vmap_on_a_mesh_with_explicit_axes(name: str) -> None:
+    """Of parameters, so that the factors are mapped while the batch is sharded."""
+    cell, args = CELLS[name].make(None), laws.draw(name, 7, (4,))
+    params = jax.tree.map(lambda leaf: jnp.stack([leaf, 0.5 * leaf]), args.params)
+
+    def gradient(inputs: jax.Array, fold: folds.Fold) -> Any:
+        def loss(params: Any) -> jax.Array:
+            return jnp.sum(rnnjax.unroll(cell, params, inputs, fold=fold)[1] ** 2)
+
+        return jax.jit(jax.vmap(jax.grad(loss)))(params)
+
+    wanted = gradient(args.inputs, folds.scan())
+    mesh = jax.make_mesh((2,), ("batch",), axis_types=(jax.sharding.AxisType.Explicit,))
+    with jax.set_mesh(mesh):
+        spec = jax.sharding.PartitionSpec(None, "batch")
+        inputs = jax.device_put(args.inputs, jax.NamedSharding(mesh, spec))
+        laws.assert_close(gradient(inputs, ONE_SCAN), wanted)
+
+
+def test_rotations_are_no_growth() -> None:
+    """Factors of modulus one, up to rounding; but a half-precision one above one is."""
+    phases = jnp.linspace(0, 6, 64)
+    rotations = jax.lax.complex(jnp.cos(phases), jnp.sin(phases))
+
+    def iterations(factor: jax.Array) -> Any:
+        cell = from_step(
+            lambda p, h, x: p * h,
+            init=lambda key: factor,
+            start=lambda p, batch: jnp.ones((*batch, *factor.shape), factor.dtype),
+            feature_axes=1,
+        )
+        x, state = jnp.zeros((30, 64)), jnp.ones(64, factor.dtype)
+        return folds.newton(cell, factor, x, state).iterations
+
+    assert iterations(rotations) == 1
+    assert iterations(rotations.astype(jnp.complex64)) == 1
+    assert iterations(jnp.full(64, 1.0078125, jnp.bfloat16)) == 30
+
+
+def test_complex_states_that_are_not_finite() -> None:
+    """NaN in both parts."""
+    cell = cells.lru(3, 2, dtype=F64)
+    params = cell.init(jax.random.key(0))
+    x = jnp.ones((6, 1, 3)).at[3].set(jnp.nan)
+    run = partial(rnnjax.unroll, cell, fold=folds.parallel())
+    _, outputs = jax.jit(run)(params, x)
+    np.testing.assert_array_equal(np.isnan(outputs[:, 0]).all(-1), np.arange(6) >= 3)
+
+
 def test_a_linear_recurrence_that_is_infinite() -> None:
     """NaN from there on, also beyond the reset that ends it, and the error names the step."""
     x = jnp.ones((9, 1)).at[4].set(jnp.inf)

@@ -15,6 +15,7 @@ from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal
 
 from rnnjax._cell import Drive, State
 from rnnjax._programs import apply_equation
+from rnnjax._tree import precision
 
 # Their only equation is a call of another jaxpr.
 _CALLS = frozenset({"jit", "pjit", "closed_call"})
@@ -72,14 +73,22 @@ def solve_linear(a: jax.Array, b: jax.Array) -> jax.Array:
     return cast(jax.Array, s)
 
 
+@jax.custom_batching.custom_vmap
 def grows(a: jax.Array) -> jax.Array:
-    """Whether a factor is above one in absolute value, or not a number.
+    """Whether a factor is above one in absolute value, or NaN; under `vmap`, one of any member.
 
     Where none is, every partial sum of the associative scan is at most twice the largest state so
     far, as the difference of a state and a multiple of an earlier one by at most one: no digits
     are lost. Else they may be, and the products of the factors overflow before the states do.
     """
-    return ~jnp.all(jnp.square(a.real) + jnp.square(a.imag) <= 1)
+    # The rounding of float32 and not of narrower types, of which a thousand would be growth.
+    rounding = 4 * min(precision(a), float(jnp.finfo(jnp.float32).eps))
+    return ~jnp.all(jnp.square(a.real) + jnp.square(a.imag) <= 1 + rounding)
+
+
+@grows.def_vmap
+def _any_grows(_: int, __: Any, a: jax.Array) -> tuple[jax.Array, bool]:
+    return grows(a), False
 
 
 def _scan(a: jax.Array, b: jax.Array, *, reverse: bool = False) -> jax.Array:

@@ -150,8 +150,9 @@ def newton(
         a linear cell reaches in one iteration.
       max_iterations: T by default.
       linearise: the Jacobian of a step, or an approximation: `dense`, `diagonal`, or another
-        function of `(push, path, axes)` that returns `Jacobians`. Not called where the step is
-        seen to be linear in its state entry by entry.
+        function of `(push, path, axes)` that returns `Jacobians`. Like the other options it is
+        not used where the step is seen to be linear in its state entry by entry: then every
+        finite state is solved.
 
     Returns:
       A `Solution`, differentiable in forward and reverse mode.
@@ -199,7 +200,8 @@ def newton(
     if linear is not None:
         states = jax.tree.map(_solve_at_once, *linear, state)
         report = _report(states, follow(states), axes, tolerance)
-        grown = jnp.stack([grows(a) for a in jax.tree.leaves(linear[0])]).any()
+        factors = jax.tree.leaves(lax.stop_gradient(linear[0]))
+        grown = jnp.stack([grows(a) for a in factors]).any()
         solved = _count_finite(states, axes)
         report = report._replace(
             solved=solved,
@@ -404,7 +406,12 @@ def _choose(where: jax.Array, this: Path, that: Path) -> Path:
 def _only_solved(path: Path, solved: jax.Array) -> Path:
     """NaN from the first unsolved step on."""
     known = _first(solved, jax.tree.leaves(path)[0].shape[0])
-    return _choose(known, path, jax.tree.map(lambda s: jnp.full_like(s, jnp.nan), path))
+    nan = float("nan")
+
+    def unknown(s: jax.Array) -> jax.Array:
+        return jnp.full_like(s, complex(nan, nan) if jnp.iscomplexobj(s) else nan)
+
+    return _choose(known, path, jax.tree.map(unknown, path))
 
 
 def _first(count: jax.Array, length: int) -> jax.Array:
