@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     import jax
 
 SCHEMA = 2
+# Options that say where and how to run, not what comes out.
+APART = {"seed", "seeds", "out", "quick", "resume", "redraw", "force", "json"}
 
 _Seeds = Annotated[
     tuple[int, ...],
@@ -66,6 +68,8 @@ class Options:
     """A smaller run, to see that it works; its defaults are shown by --quick --help."""
     resume: bool = False
     """Finish the run that is in the folder."""
+    redraw: bool = False
+    """Draw the figure of the finished run in the folder anew; nothing is trained."""
     force: bool = False
     """Replace the run that is in the folder."""
     json: bool = False
@@ -80,8 +84,10 @@ class Options:
         Raises:
           ValueError: naming the option.
         """
-        if self.resume and self.force:
-            raise ValueError("--resume, --force: expected one of them, got both; choose")
+        if sum([self.resume, self.redraw, self.force]) > 1:
+            raise ValueError(
+                "--resume, --redraw, --force: expected one of them, got several; choose"
+            )
         for seed in self.all_seeds:
             if not 0 <= seed < 2**32:
                 raise ValueError(f"--seed: expected 0 to 2**32 - 1, got {seed}; choose another")
@@ -125,13 +131,12 @@ class Options:
 
     def config(self, experiment: str) -> dict[str, Any]:
         """What the results depend on."""
-        apart = {"seed", "seeds", "out", "resume", "force", "json"}
         own = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return {
             "schema": SCHEMA,
             "experiment": experiment,
             "seeds": list(self.all_seeds),
-            **{name: value for name, value in own.items() if name not in apart},
+            **{n: value for n, value in own.items() if n == "quick" or n not in APART},
         }
 
 
@@ -210,7 +215,10 @@ def _main(name: str, doc: str | None, options_type: type[Options]) -> int:
         flags = os.environ.get("XLA_FLAGS", "")
         os.environ["XLA_FLAGS"] = f"{flags} --xla_backend_optimization_level=0"
     config = options.config(name)
-    out = Output(options.out, name, config, resume=options.resume, force=options.force)
+    out = Output(
+        options.out, name, config,
+        resume=options.resume or options.redraw, force=options.force, redraw=options.redraw,
+    )  # fmt: skip
     say(f"{name}: results go to {options.out}")
     try:
         experiment = importlib.import_module(f"experiments.{name}")

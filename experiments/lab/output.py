@@ -46,7 +46,14 @@ class Output:
     """
 
     def __init__(
-        self, folder: Path, experiment: str, config: dict[str, Any], *, resume: bool, force: bool
+        self,
+        folder: Path,
+        experiment: str,
+        config: dict[str, Any],
+        *,
+        resume: bool,
+        force: bool,
+        redraw: bool = False,
     ) -> None:
         """Checks that the run may write here.
 
@@ -56,13 +63,15 @@ class Output:
           config: what the results depend on.
           resume: go on with the run that is there.
           force: replace the run that is there.
+          redraw: with `resume`, do no piece of work that is not finished there.
 
         Raises:
           UsageError: the folder holds something this run may not write over, or another
             run is at work in it.
         """
         self.folder, self.experiment, self.config = folder, experiment, config
-        self.resume, self.force = resume, force
+        self.resume, self.force, self.redraw = resume, force, redraw
+        self._going_on = "--redraw" if redraw else "--resume"
         self.parts: dict[str, dict[str, Any]] = {}
         self._metrics: list[dict[str, Any]] = []  # the lines of every part so far
         self._written: list[str] = []
@@ -89,11 +98,16 @@ class Output:
                 part, seconds, records = self._read(arrays, lines)
             except Exception as error:  # the readers raise whatever a damaged file brings about
                 raise UsageError(
-                    f"--resume: expected {name} whole in {self.folder / 'parts'}, got files that "
-                    f"cannot be read ({type(error).__name__}: {error}); delete "
+                    f"{self._going_on}: expected {name} whole in {self.folder / 'parts'}, got files "
+                    f"that cannot be read ({type(error).__name__}: {error}); delete "
                     f"{self.folder / arrays}, and it is done again"
                 ) from error
             say(f"{name}: finished before, taken from {self.folder / arrays}")
+        elif self.redraw:
+            raise UsageError(
+                f"--redraw: expected {name} finished in {self.folder}, found it not; finish the "
+                "run with --resume"
+            )
         else:
             began = time.perf_counter()
             metrics = beside(self.folder / lines)
@@ -147,6 +161,8 @@ class Output:
 
     def _check(self) -> None:
         """Refuses a folder in which this run may not write, and keeps other runs out of it."""
+        if self.redraw and not (self.folder / "config.json").is_file():
+            self._check_same_run()
         try:
             entries = len(os.listdir(self.folder))
         except FileNotFoundError:
@@ -192,15 +208,15 @@ class Output:
         before = read_json(self.folder / "config.json") or {}
         if not self._written or before.get("experiment") != self.experiment:
             raise UsageError(
-                f"--resume: expected a run of {self.experiment} in {self.folder}, found none; "
-                "choose another folder with --out"
+                f"{self._going_on}: expected a run of {self.experiment} in {self.folder}, found "
+                "none; choose another folder with --out"
             )
         now = strict(self.config)
         names = [n for n in {**before, **now} if before.get(n) != now.get(n)]
         if names:
             differing = ", ".join(f"{n} {before.get(n)!r} there, {now.get(n)!r} now" for n in names)
             raise UsageError(
-                f"--resume: expected the options of the run in {self.folder}, got others "
+                f"{self._going_on}: expected the options of the run in {self.folder}, got others "
                 f"({differing}); give the same options, or choose another folder with --out"
             )
 

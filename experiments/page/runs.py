@@ -17,9 +17,6 @@ from experiments.lab.command_line import Description, describe
 from experiments.lab.files import read_json, strict
 from experiments.page.section import Found
 
-# Options that say where and how to run, not what comes out.
-APART = {"seed", "seeds", "out", "quick", "resume", "force", "json"}
-
 
 class Experiment(NamedTuple):
     """An experiment that has a section on the page.
@@ -87,7 +84,7 @@ def command(
     for field in dataclasses.fields(module.Options):
         # What an older version did not know of has no value to tell.
         value = options.get(field.name, usual.get(field.name))
-        if field.name in APART or value == usual[field.name]:
+        if field.name in harness.APART or value == usual[field.name]:
             continue
         given = value if isinstance(value, list) else [] if value is True else [value]
         words += [f"--{field.name.replace('_', '-')}", *map(str, given)]

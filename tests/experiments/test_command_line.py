@@ -133,7 +133,8 @@ def test_help_comes_before_jax() -> None:
         (["--seeds", "1,1"], "--seeds: expected different seeds"),
         (["--window", "30"], "--window: expected 31 to 365 days, got 30"),
         (["--steps", "0"], "--steps: expected a number above zero, got 0"),
-        (["--resume", "--force"], "--resume, --force: expected one of them, got both"),
+        (["--resume", "--force"], "--resume, --redraw, --force: expected one of them, got several"),
+        (["--redraw"], "--redraw: expected a run of"),
         (["--bogus"], "--bogus"),
     ],
 )
@@ -228,6 +229,21 @@ def test_resume_goes_on_with_what_is_not_finished(copy: Path) -> None:
     assert found["deviation"]["rmse_test"] == pytest.approx(abs(each[0] - each[1]) / 2**0.5)
     parts = {strict(line)["part"] for line in (copy / "metrics.jsonl").read_text().splitlines()}
     assert parts == {"tanh-seed0", "tanh-seed1"}
+
+
+def test_redraw_trains_nothing(copy: Path) -> None:
+    before = contents(copy)
+    (copy / f"{NAME}.svg").write_text("spoilt")
+    done = run(*TINY, "--out", copy, "--redraw")
+    assert done.returncode == 0, done.stderr
+    assert contents(copy)[f"{NAME}.svg"] == before[f"{NAME}.svg"]
+    (copy / "parts" / "tanh-seed0.npz").unlink()
+    before = contents(copy)
+    done = run(*TINY, "--out", copy, "--redraw")
+    assert done.returncode == 2
+    told = f"--redraw: expected tanh-seed0 finished in {copy}, found it not; finish the run with"
+    assert told in done.stderr
+    assert contents(copy) == before
 
 
 def test_resume_with_other_options_is_refused(copy: Path) -> None:
