@@ -98,8 +98,8 @@ class Output:
                 part, seconds, records = self._read(arrays, lines)
             except Exception as error:  # the readers raise whatever a damaged file brings about
                 raise UsageError(
-                    f"{self._going_on}: expected {name} whole in {self.folder / 'parts'}, got files "
-                    f"that cannot be read ({type(error).__name__}: {error}); delete "
+                    f"{self._going_on}: expected {name} whole in {self.folder / 'parts'}, got "
+                    f"files that cannot be read ({type(error).__name__}: {error}); delete "
                     f"{self.folder / arrays}, and it is done again"
                 ) from error
             say(f"{name}: finished before, taken from {self.folder / arrays}")
