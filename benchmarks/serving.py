@@ -118,12 +118,17 @@ def flax_nnx(problem: Problem) -> Serve:
     return jitted(step, params, start, draw(problem))
 
 
+def check_cpu() -> None:
+    """For contenders that do not run where JAX does otherwise."""
+    if jax.default_backend() != "cpu":
+        raise UnavailableError("compared on CPUs alone")
+
+
 def torch_cell(problem: Problem) -> Serve:
     """A cell of `torch.nn`, without recording gradients."""
     import torch
 
-    if jax.default_backend() != "cpu":
-        raise UnavailableError("compared on CPUs alone")
+    check_cpu()
     cells: dict[str, Callable[..., Any]] = {"gru": torch.nn.GRUCell, "lstm": torch.nn.LSTMCell}
     cell = cells[problem.cell](problem.input_size, problem.hidden_size)
     zeros = torch.zeros(problem.batch, problem.hidden_size)
@@ -141,8 +146,7 @@ def onnx_runtime(problem: Problem) -> Serve:
     """The operator of this name in ONNX Runtime, with the weights of a cell of this library."""
     import onnxruntime
 
-    if jax.default_backend() != "cpu":
-        raise UnavailableError("compared on CPUs alone")
+    check_cpu()
     cell = CELLS[problem.cell](problem.input_size, problem.hidden_size)
     session = onnxruntime.InferenceSession(
         onnx_model(problem, cell.init(jax.random.key(0))), providers=["CPUExecutionProvider"]

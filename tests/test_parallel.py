@@ -150,6 +150,16 @@ def no_jacobians(push: Any, path: Any, axes: Any) -> Any:
 ONE_SCAN = folds.parallel(linearise=no_jacobians)
 
 
+def by_one_scan_and_by_scan(run: Any, args: tuple[Any, ...]) -> tuple[Any, Any]:
+    """Results of `run(fold, *args)` and pullbacks, with no Jacobian, and as they should be."""
+    weights = laws.weights_like(run(folds.scan(), *args))
+    got, wanted = (
+        jax.jit(partial(laws.value_and_pullback, partial(run, fold)))(args, weights)
+        for fold in (ONE_SCAN, folds.scan())
+    )
+    return got, wanted
+
+
 @pytest.mark.parametrize("options", [(), ("mask", "resets")], ids=["plain", "masked"])
 @pytest.mark.parametrize("name", [n for n in CELLS if laws.carries("parallel()", n)])
 def test_linear_cells_need_no_jacobian(name: str, options: tuple[str, ...]) -> None:
@@ -164,12 +174,7 @@ def test_linear_cells_need_no_jacobian(name: str, options: tuple[str, ...]) -> N
         with pytest.raises(_JacobianError):
             run(ONE_SCAN, *args[1:])
         return
-    weights = laws.weights_like(run(folds.scan(), *args[1:]))
-    got, wanted = (
-        laws.value_and_pullback(partial(run, fold), args[1:], weights)
-        for fold in (ONE_SCAN, folds.scan())
-    )
-    laws.assert_close(got, wanted)
+    laws.assert_close(*by_one_scan_and_by_scan(run, args[1:]))
 
 
 def by_step(step: Any, dtype: Any = F64) -> tuple[Any, ...]:
@@ -240,8 +245,11 @@ def random_step(rng: np.random.Generator) -> Any:
             lambda p, s, x: jax.jit(lambda s: inner(p, s, x) + constant)(s),
         ][rng.integers(8)]
 
+    def unchanged(p: Any, s: Any, x: Any) -> Any:
+        return s
+
     def one() -> Any:
-        step: Any = lambda p, s, x: s  # noqa: E731
+        step: Any = unchanged
         for _ in range(4):
             step = deeper(step)
         return step
@@ -258,12 +266,7 @@ def test_random_linear_steps(seed: int) -> None:
     def run(fold: folds.Fold, *args: Any) -> Any:
         return fold(cell, *args)
 
-    weights = laws.weights_like(run(folds.scan(), *args))
-    got, wanted = (
-        jax.jit(partial(laws.value_and_pullback, partial(run, fold)))(tuple(args), weights)
-        for fold in (ONE_SCAN, folds.scan())
-    )
-    laws.assert_close(got, wanted, 1e-9)
+    laws.assert_close(*by_one_scan_and_by_scan(run, tuple(args)), 1e-9)
 
 
 @pytest.mark.parametrize(("factor", "start"), [(1e3, 1.0), (10.0, 0.0), (-1.5, 1e-30)])
@@ -281,11 +284,7 @@ def test_growth_is_folded_step_by_step(factor: float, start: float) -> None:
         return fold(cell, *args)
 
     args = params, x, state
-    weights = laws.weights_like(run(folds.scan(), *args))
-    got, wanted = (
-        jax.jit(partial(laws.value_and_pullback, partial(run, fold)))(args, weights)
-        for fold in (ONE_SCAN, folds.scan())
-    )
+    got, wanted = by_one_scan_and_by_scan(run, args)
     laws.assert_close(got[0], wanted[0])
     assert all(map(np.array_equal, jax.tree.leaves(got[0]), jax.tree.leaves(wanted[0])))
     found = folds.newton(cell, *args, linearise=no_jacobians)
