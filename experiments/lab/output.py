@@ -71,7 +71,6 @@ class Output:
         """
         self.folder, self.experiment, self.config = folder, experiment, config
         self.resume, self.force, self.redraw = resume, force, redraw
-        self._going_on = "--redraw" if redraw else "--resume"
         self.parts: dict[str, dict[str, Any]] = {}
         self._metrics: list[dict[str, Any]] = []  # the lines of every part so far
         self._written: list[str] = []
@@ -186,6 +185,11 @@ class Output:
                 "entries; add --resume to finish the run that is there, --force to replace it, "
                 "or choose another folder with --out"
             )
+
+    @property
+    def _going_on(self) -> str:
+        """The option that the run in the folder is gone on with."""
+        return "--redraw" if self.redraw else "--resume"
 
     def _lock(self) -> None:
         """Lasts as long as this object, and no longer than its process, however that ends."""
