@@ -12,8 +12,8 @@ WITH := $(if $(EXTRA),$(comma)$(EXTRA))
 .PHONY: help demo lesson bench test test-slow docs wheel lint clean
 
 help:
-	@echo 'make demo       train five recurrent networks on real weather and draw their gradients'
-	@echo 'make lesson     run every experiment and collect the results on one page; about 35 minutes, once'
+	@echo 'make demo       train six recurrent networks on real weather and draw their gradients'
+	@echo 'make lesson     run every experiment and collect the results on one page; about 70 minutes, once'
 	@echo 'make bench      measure time and memory of a training step, and more, against other libraries'
 	@echo '                (on an NVIDIA GPU make bench EXTRA=cuda, on a TPU EXTRA=tpu; also for demo and lesson)'
 	@echo 'make test       run the tests (make test-slow: those that take longer)'
@@ -23,8 +23,8 @@ help:
 	@echo 'make clean      remove the virtual environment and the results'
 
 demo: $(VENV)/.installed-experiments$(WITH)
-	@echo '== Training five networks on Seattle weather; the figure goes to results/vanishing_gradients'
-	$(BIN)/python -m experiments.vanishing_gradients --force
+	@echo '== Training six networks on Seattle weather; the figure goes to results/vanishing_gradients'
+	$(BIN)/python -m experiments.vanishing_gradients --seeds 0 --force
 
 lesson: $(VENV)/.installed-experiments$(WITH)
 	@echo '== Running the missing experiments; the page goes to results/lesson/index.html'

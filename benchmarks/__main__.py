@@ -27,7 +27,8 @@ from experiments.lab.command_line import (
     say,
 )
 from experiments.lab.errors import DONE, UNEXPECTED, OutputError, UsageError
-from experiments.lab.files import make_folder, rendered, replace_file, strict_text
+from experiments.lab.files import make_folder, replace_file, strict_text
+from experiments.lab.panels import saved
 
 RESULTS = Path("results/benchmarks")
 
@@ -51,7 +52,7 @@ class Options:
 
 def main() -> int:
     """The command line."""
-    found = [describe(file) for file in sorted(Path(__file__).parent.glob("[!_]*.py"))]
+    found = [describe(file.stem, file) for file in sorted(Path(__file__).parent.glob("[!_]*.py"))]
     benchmarks = {each.name: each for each in found if each.run_time}
     options = parse(
         Options, prog="python -m benchmarks", description=(__doc__ or "").partition("\n")[0]
@@ -131,7 +132,7 @@ def write(folder: Path, stem: str, found: dict[str, Any], report: Report) -> Non
         figure.suptitle(
             f"{found['question']}\n{device['kind']}, {device['processor']}", fontsize=11
         )
-        files |= rendered(figure, stem)
+        files |= {f"{stem}.{kind}": saved(figure, kind, stem) for kind in ("svg", "png")}
     for name, content in files.items():
         replace_file(folder / name, content)
 

@@ -1,7 +1,8 @@
 """One claim a module: `python -m experiments` lists them, and runs one by name.
 
-Every file here is an experiment. What they share: `data` (loaders), `models`, `baselines`, `page`
-(the lesson), and `lab` (command line, folders of results), which the benchmarks use as well.
+A folder with an `options.py` is an experiment. What they share: `data` (loaders), `models`,
+`baselines`, `measures`, `style`, `page` (the lesson), and `lab` (command line, folders of results),
+which the benchmarks use as well.
 """
 
 import importlib.util
@@ -10,7 +11,7 @@ import sys
 # Asked for here, which is imported before whatever needs them, by the benchmarks as well.
 _MISSING = [
     name
-    for name in ("jinja2", "matplotlib", "rich", "tyro")
+    for name in ("jinja2", "latex2mathml", "matplotlib", "rich", "tyro")
     if importlib.util.find_spec(name) is None
 ]
 if _MISSING:

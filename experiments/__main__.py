@@ -1,28 +1,23 @@
 """`python -m experiments` lists the experiments; with a name, it runs one.
 
-Any file in this folder is an experiment. `lesson` is none: it runs them all and binds them
+A folder with an `options.py` is an experiment. `lesson` is none: it runs them all and binds them
 into one page.
 """
 
-import runpy
 import sys
 
-from experiments.lab.command_line import command, describe, printing
+from experiments.lab.command_line import command, printing
 from experiments.lab.errors import DONE, UsageError
-from experiments.lab.harness import experiment_files
+from experiments.lab.harness import about, main, names
 
 
-def main() -> int:
+def choose() -> int:
     """Lists, or hands over to an experiment's own command line."""
-    files = experiment_files()
-    names = [file.stem for file in files]
     if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
         with printing():
-            print(
-                "python -m experiments NAME [OPTION...], or NAME --help for what it tells and takes"
-            )
+            print("python -m experiments NAME [OPTION...] runs one; NAME --help shows its options")
             print("python -m experiments lesson runs them all and binds them into one page")
-            for found in map(describe, files):
+            for found in map(about, names()):
                 print(f"\n{found.name}\n  {found.claim}\n  {found.run_time}")
         return DONE
     if sys.argv[1] == "lesson":
@@ -30,14 +25,13 @@ def main() -> int:
 
         return lesson(sys.argv[2:])
     name = sys.argv[1].replace("-", "_")
-    if name not in names:
+    if name not in names():
         raise UsageError(
-            f"NAME: expected lesson or one of {', '.join(names)}, got {sys.argv[1]}; "
-            "python -m experiments tells what each is about"
+            f"NAME: expected lesson or one of {', '.join(names())}, got {sys.argv[1]}; "
+            "python -m experiments lists what each is about"
         )
     del sys.argv[1]
-    runpy.run_module(f"experiments.{name}", run_name="__main__", alter_sys=True)
-    return DONE
+    main(f"experiments.{name}")
 
 
-command(main)
+command(choose)

@@ -1,4 +1,4 @@
-"""Kneser-Ney n-grams of words or characters."""
+"""Kneser-Ney n-grams of words or characters, and a cache of the latest ones."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -56,7 +56,7 @@ class KneserNey(NamedTuple):
             context = np.concatenate([[-1], gram[:-1]])
         return p
 
-    def distribution(self, before: Sequence[int]) -> np.ndarray:
+    def distribution(self, before: Sequence[int] | np.ndarray) -> np.ndarray:
         """Of the token that comes after those, `[V]`."""
         vocabulary = np.arange(self.size)
         context = 0
@@ -70,7 +70,7 @@ class KneserNey(NamedTuple):
             p = np.where(gram >= 0, level.share[gram], 0) + level.rest[context] * p
         return p
 
-    def _context(self, tokens: Sequence[int]) -> int:
+    def _context(self, tokens: Sequence[int] | np.ndarray) -> int:
         gram = 0
         for level, token in zip(self.levels, tokens, strict=False):
             gram = int(level.find(np.array([gram * self.size + token]))[0])
@@ -112,6 +112,29 @@ def kneser_ney(stream: np.ndarray, *, order: int, size: int) -> KneserNey:
             )
         )
     return KneserNey(size, tuple(levels))
+
+
+def with_cache(p: np.ndarray, stream: np.ndarray, *, length: int, weight: float) -> np.ndarray:
+    """A model mixed with the frequencies of the latest tokens (Kuhn and De Mori 1990), `[N]`.
+
+        (1 - weight) p(w) + weight · (how often w occurs among the latest) / (how many those are)
+
+    The first token has none before it, and keeps its probability.
+
+    Args:
+      p: `[N]`, what the model gives to each token of the stream.
+      stream: `[N]`, numbers of the tokens.
+      length: of the cache: how many tokens before the present one are the latest.
+      weight: of the cache.
+    """
+    place = np.arange(len(stream))
+    latest = np.minimum(place, length)
+    # Every token with its place, sorted: those of one word stand together, in their order.
+    here = stream.astype(np.int64) * len(stream) + place
+    ordered = np.sort(here)
+    count = np.searchsorted(ordered, here) - np.searchsorted(ordered, here - latest)
+    mixed: np.ndarray = (1 - weight) * p + weight * count / np.maximum(latest, 1)
+    return np.where(place > 0, mixed, p)
 
 
 def _discounts(counts: np.ndarray) -> np.ndarray:

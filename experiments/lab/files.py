@@ -1,22 +1,17 @@
 """Files written whole or not at all, and strict JSON."""
 
 import contextlib
-import io
 import json
 import math
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from experiments.lab.errors import OutputError, UsageError
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 
 LARGEST = 2**26  # bytes of a JSON file that is read; those of runs are far smaller
 
@@ -64,20 +59,6 @@ def read_json(file: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
-
-
-def rendered(figure: "Figure", name: str) -> dict[str, bytes]:
-    """A figure as SVG and PNG, by file name."""
-    import matplotlib
-
-    files = {}
-    for kind, metadata in (("svg", {"Date": None}), ("png", {})):
-        buffer = io.BytesIO()
-        # Text stays text in the SVG, and the same figure gives the same file.
-        with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
-            figure.savefig(buffer, format=kind, dpi=150, metadata=metadata)
-        files[f"{name}.{kind}"] = buffer.getvalue()
-    return files
 
 
 def make_folder(folder: Path) -> None:

@@ -1,7 +1,8 @@
 """The command line of every experiment.
 
-An experiment is one file: a docstring whose first line is the claim, with a line
-`Run time: ...`; a frozen dataclass `Options`; and `run(options, out) -> Result`.
+An experiment is a folder of `experiments` with four modules: `options` (a docstring whose first
+line is the claim, with a line `Run time: ...`, and a frozen dataclass `Options`), `experiment`
+(`run(options, out) -> Result`), `figure` (`panels(shown)`) and `section` (`SECTION`).
 """
 
 import dataclasses
@@ -16,12 +17,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, NoReturn
 
 import tyro
 
 from experiments.data.packages import Provenance
 from experiments.lab.command_line import (
+    Description,
     command,
     describe,
     parse,
@@ -37,7 +40,7 @@ from experiments.lab.versions import versions
 if TYPE_CHECKING:
     import jax
 
-SCHEMA = 2
+SCHEMA = 3
 # Options that say where and how to run, not what comes out.
 APART = {"seed", "seeds", "out", "quick", "resume", "redraw", "force", "json"}
 
@@ -164,7 +167,9 @@ class Result(NamedTuple):
       baselines: for each naive method, its numbers.
       columns: what to print.
       borne_out: whether these numbers bear the claim out.
+      shown: what the figure and the page's widget are made from.
       data: what it was found on, None for synthetic tasks.
+      extra: what else the page's text needs, as JSON can hold it.
     """
 
     finding: str
@@ -172,12 +177,24 @@ class Result(NamedTuple):
     baselines: dict[str, Mapping[str, float]]
     columns: Sequence[Column]
     borne_out: bool
+    shown: Any
     data: Provenance | None = None
+    extra: Mapping[str, Any] = {}
 
 
-def experiment_files() -> list[Path]:
-    """Every experiment there is, by name."""
-    return sorted(Path(__file__).parents[1].glob("[!_]*.py"))
+def names() -> list[str]:
+    """Every experiment there is."""
+    return sorted(file.parent.name for file in Path(__file__).parents[1].glob("*/options.py"))
+
+
+def module(name: str, part: str) -> ModuleType:
+    """One of an experiment's four modules."""
+    return importlib.import_module(f"experiments.{name}.{part}")
+
+
+def about(name: str) -> Description:
+    """What an experiment's docstring says, read without running anything."""
+    return describe(name, Path(__file__).parents[1] / name / "options.py")
 
 
 def key(seed: int, purpose: str) -> "jax.Array":
@@ -187,27 +204,27 @@ def key(seed: int, purpose: str) -> "jax.Array":
     return jax.random.fold_in(jax.random.key(seed), zlib.crc32(purpose.encode()))
 
 
-def main(file: str, doc: str | None, options_type: type[Options]) -> NoReturn:
+def main(package: str) -> NoReturn:
     """The command line of an experiment; does not return.
 
-    Called before the experiment's file imports jax, so that `--help` and mistakes are
-    answered at once. The file is then imported by its name, and its `run` called.
+    Its options are read before jax is imported, so that `--help` and mistakes are answered at
+    once.
 
     Args:
-      file: the experiment's `__file__`.
-      doc: its `__doc__`, shown by `--help`.
-      options_type: its `Options`.
+      package: of the experiment, `experiments.NAME`.
     """
-    command(partial(_main, Path(file).stem, doc, options_type))
+    command(partial(_main, package.rpartition(".")[2]))
 
 
-def _main(name: str, doc: str | None, options_type: type[Options]) -> int:
+def _main(name: str) -> int:
     began = time.perf_counter()
+    told = module(name, "options")
+    options_type: type[Options] = told.Options
     smaller = options_type.QUICK if "--quick" in sys.argv[1:] else {}
     options = parse(
         options_type,
         prog=f"python -m experiments.{name}",
-        description=doc,
+        description=told.__doc__,
         default=options_type(out=Path("results") / name, **smaller),
     )
     if options.quick:
@@ -221,7 +238,7 @@ def _main(name: str, doc: str | None, options_type: type[Options]) -> int:
     )  # fmt: skip
     say(f"{name}: results go to {options.out}")
     try:
-        experiment = importlib.import_module(f"experiments.{name}")
+        experiment = module(name, "experiment")
         from rnnjax.training import NonFiniteError
 
         try:
@@ -229,25 +246,29 @@ def _main(name: str, doc: str | None, options_type: type[Options]) -> int:
         except NonFiniteError as error:
             say(f"error: diverged where it should not: {error}")
             return DIVERGED
-        _report(experiment, options, out, result, began)
+        out.figure(module(name, "figure").panels(result.shown))
+        if (data := module(name, "section").SECTION.data) is not None:
+            out.write_json("lesson.json", data(result.shown), indent=None)
+        _report(options, out, result, began)
     except KeyboardInterrupt:
         say(f"interrupted; what is finished stays in {options.out}, go on with --resume")
         raise
     return DONE
 
 
-def _report(experiment: Any, options: Options, out: Output, result: Result, began: float) -> None:
+def _report(options: Options, out: Output, result: Result, began: float) -> None:
     import jax
 
     device = jax.devices()[0]
     found = {
         **options.config(out.experiment),
-        "claim": describe(Path(experiment.__file__)).claim,
+        "claim": about(out.experiment).claim,
         "borne_out": bool(result.borne_out),
         "finding": result.finding,
         "columns": [column._asdict() for column in result.columns],
         "results": {row: _over_seeds(seeds) for row, seeds in result.rows.items()},
         "baselines": result.baselines,
+        "extra": result.extra,
         "data": None if result.data is None else result.data._asdict(),
         "device": {"platform": device.platform, "kind": device.device_kind},
         "versions": versions("rnnjax", "jax", "jaxlib", "optax", "numpy"),

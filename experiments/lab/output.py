@@ -6,7 +6,7 @@ import os
 import stat
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,6 @@ from experiments.lab.files import (
     make_folder,
     not_a_folder,
     read_json,
-    rendered,
     replace_file,
     strict,
     strict_text,
@@ -32,7 +31,7 @@ except ImportError:  # not on Windows, where two runs in one folder go unnoticed
     fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from experiments.lab.panels import Panel
 
 Part = dict[str, np.ndarray]
 
@@ -131,9 +130,11 @@ class Output:
         self.write("metrics.jsonl", text.encode())
         return part
 
-    def figure(self, figure: "Figure") -> None:
-        """Writes the experiment's figure as SVG and PNG."""
-        for name, content in rendered(figure, self.experiment).items():
+    def figure(self, panels: "Mapping[str, Panel]") -> None:
+        """Writes the experiment's figure: a sheet of all panels, and each of them for the page."""
+        from experiments.lab.panels import rendered
+
+        for name, content in rendered(panels, self.experiment).items():
             self.write(name, content)
 
     def write_json(self, name: str, value: Any, *, indent: int | None = 2) -> None:
@@ -250,7 +251,8 @@ class Output:
         make_folder(self.folder)
         self._check()  # once more: another run may have been here since
         try:
-            (self.folder / "parts").mkdir(exist_ok=True)
+            for name in ("parts", "panels"):
+                (self.folder / name).mkdir(exist_ok=True)
             if self.force:
                 for name in self._written:
                     (self.folder / name).unlink(missing_ok=True)

@@ -3,11 +3,13 @@
 What is finished is not run again. Whatever is missing, the page is written and says so in
 its place; the exit code is 0 where nothing that was asked for is missing, 1 otherwise.
 
-Run time: about 35 minutes on two cores, once; about two with --quick.
+Run time: about 70 minutes on two cores, once; 25 with --seeds 1, 4 with
+--quick.
 
 Examples:
   python -m experiments lesson
   python -m experiments lesson --quick
+  python -m experiments lesson --seeds 1
   python -m experiments lesson --only next_word characters
 """
 
@@ -26,7 +28,9 @@ class Options:
     """What can be told to the lesson."""
 
     quick: bool = False
-    """Smaller runs, to see that all works."""
+    """Smaller runs, to see that everything works."""
+    seeds: int | None = None
+    """How many seeds to run where an experiment has several: 1 for the short way."""
     out: Path = Path("results/lesson")
     """Folder for the page, index.html, and beside it one for each experiment."""
     only: tuple[str, ...] = ()
@@ -34,7 +38,7 @@ class Options:
 
 
 def main(words: list[str]) -> int:
-    """Runs what is missing, builds the page, and tells what it lacks."""
+    """Runs what is missing, builds the page, and says what it lacks."""
     options = parse(Options, prog="python -m experiments lesson", description=__doc__, args=words)
     # They load jax, and --help shall answer at once.
     from rich.console import Console
@@ -42,13 +46,15 @@ def main(words: list[str]) -> int:
 
     from experiments.page import build, runs
 
+    if options.seeds is not None and options.seeds < 1:
+        raise UsageError(f"--seeds: expected at least 1, got {options.seeds}; choose another")
     known = runs.experiments()
     names = [experiment.name for experiment in known]
     unknown = [name for name in options.only if name not in names]
     if unknown:
         raise UsageError(
             f"--only: expected some of {', '.join(names)}, got {', '.join(unknown)}; "
-            "python -m experiments tells what each is about"
+            "python -m experiments lists what each is about"
         )
     make_folder(options.out)  # before the runs, which take long
     asked = options.only or names
@@ -70,12 +76,13 @@ def main(words: list[str]) -> int:
             task = bar.add_task("the lesson", total=len(known))
             for experiment in known:
                 name, folder = experiment.name, options.out / experiment.name
-                there = runs.standing(experiment, folder, quick=options.quick)
+                size = {"quick": options.quick, "seeds": options.seeds}
+                there = runs.standing(experiment, folder, **size)
                 if there.flags is not None and name in asked:
                     tell(f"{name}: {experiment.about.run_time or 'of unknown length'}")
                     bar.update(task, description=name)
                     there = runs.run(
-                        experiment, folder, there.flags, quick=options.quick,
+                        experiment, folder, there.flags, **size,
                         tell=lambda line: tell(f"  {line}"),
                     )  # fmt: skip
                 elif there.result is not None:

@@ -1,10 +1,20 @@
-// Point at a character: which earlier ones did its prediction lean on?
+// Point at a character: on which of the earlier ones does its prediction depend?
 lesson.widgets.connectivity = (box, data) => {
-  const { make, slider, choice, percent } = lesson;
+  const { make, slider, choice, percent, named } = lesson;
+  const quoted = (character) => (named(character) === character ? `“${character}”` : named(character));
+  const joined = (parts) => parts.join(", ");
   let passage = data.passages[0], at = 0, slide = null, views = [];
-  const shown = (letter) => (letter === " " ? "space" : letter === "\n" ? "end of line" : letter);
   const stage = make("div", {});
 
+  const describe = (cell, leaned) => {
+    const next = passage.text[at + 1];
+    const guesses = joined(cell.guesses[at].map(([character, p]) => `${quoted(character)} ${percent(p)}`));
+    const back = joined(leaned.map((share, j) => [share, j]).sort((a, b) => b[0] - a[0]).slice(0, 3)
+      .filter(([share]) => share > 0)
+      .map(([share, j]) => `${quoted(passage.text[at - j])} (${j + 1} back) ${percent(share / 1000)}`));
+    return `Likeliest: ${guesses}. The true character, ${quoted(next)}, cost ${cell.bits[at].toFixed(1)} bits.`
+      + (back ? ` Largest shares of the gradient: ${back}.` : "");
+  };
   const point = (t) => {
     at = t;
     const next = at + 1;
@@ -14,16 +24,13 @@ lesson.widgets.connectivity = (box, data) => {
       letters.forEach((span, i) => {
         const share = i <= at ? leaned[at - i] ?? 0 : 0;
         span.className = i === next ? "next" : i > next ? "later" : "";
-        // Thickness tells the same as the tint.
+        // The thickness of the line shows the same as the tint.
         span.style.backgroundColor = share ? `rgb(var(--mark) / ${(0.5 * share / most).toFixed(2)})` : "";
         span.style.borderBottomWidth = `${Math.round(5 * share / most)}px`;
       });
-      const guesses = cell.guesses[at].map(([letter, p]) => `${shown(letter)} ${percent(p)}`).join(", ");
-      const back = leaned.map((share, j) => [share, j]).sort((a, b) => b[0] - a[0]).slice(0, 3)
-        .map(([share, j]) => `${shown(passage.text[at - j])} (${j + 1} back) ${percent(share / 1000)}`).join(", ");
-      words.textContent = `likeliest: ${guesses}; “${shown(passage.text[next])}” cost ${cell.bits[at].toFixed(1)} bits` + (back ? `; leaned most on ${back}` : "");
+      words.textContent = describe(cell, leaned);
     }
-    return `no. ${next + 1}, “${shown(passage.text[next])}”`;
+    return `no. ${next + 1}, ${quoted(passage.text[next])}`;
   };
 
   const build = (index) => {
@@ -34,25 +41,17 @@ lesson.widgets.connectivity = (box, data) => {
       }, letter === "\n" ? "↵\n" : letter));
       return { cell, letters, words: make("p", { class: "aside" }) };
     });
-    slide = slider("Position of the character that is predicted", { min: 0, max: passage.text.length - 2, value: Math.min(40, passage.text.length - 2) }, point);
-    stage.replaceChildren(make("p", {}, `From ${passage.source}.`), slide.box, ...views.flatMap(({ cell, letters, words }) => [
-      make("h4", {}, cell.label + (cell.leaned ? "" : " (no gradient to show)")), make("div", { class: "passage" }, ...letters), words]));
+    // Begins at the last line end, which the figure shows.
+    slide = slider("Character that is predicted", { min: 0, max: passage.text.length - 2, value: passage.text.lastIndexOf("\n") - 1 }, point);
+    stage.replaceChildren(slide.box, ...views.flatMap(({ cell, letters, words }) => [
+      make("h4", {}, cell.label + (cell.leaned ? "" : " (counts, so there is no gradient)")), make("div", { class: "passage" }, ...letters), words]));
     slide.update();
   };
   box.append(make("h3", {}, "Point at a character"),
-    make("p", {}, "Point at a character below, or move the slider: the framed character is to be predicted, and those before it are tinted and underlined by how much each network's prediction leaned on them."));
-  if (data.passages.length > 1) box.append(choice("Passage", data.passages.map((p) => p.source), build).box);
+    make("p", {}, "Point at a character below, or move the slider. The framed character is the one to be predicted; what follows it is grey. Each earlier character is tinted and underlined by its share of the gradient."));
+  if (data.passages.length > 1) {
+    box.append(choice("Passage", data.passages.map(({ source, text }) => `${source}: “${text.slice(0, 24).trim()} …”`), build).box);
+  }
   box.append(stage);
   build(0);
-
-  const { label, texts } = data.samples;
-  const written = make("div", { class: "passage sample", "aria-live": "polite" });
-  const warmth = slider("Temperature", { min: 0, max: texts.length - 1, value: 1 }, (index) => {
-    written.textContent = texts[index].text;
-    return String(texts[index].temperature);
-  });
-  box.append(make("h3", {}, `What the ${label} writes`),
-    make("p", {}, `It has read the lines before “${data.passages[0].text.slice(0, 20)}…”, and goes on by itself.`),
-    warmth.box, written);
-  warmth.update();
 };

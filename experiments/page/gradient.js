@@ -1,4 +1,4 @@
-// Two sliders: the lag, over what was measured; the spectral radius, of a network computed here.
+// Two sliders: the lag, for what was measured; the spectral radius, of a network computed here.
 lesson.widgets.gradient = (box, data) => {
   const { make, slider, table, bar, small } = lesson;
   const LOWEST = Math.log(1e-8); // the left end of every bar
@@ -7,7 +7,7 @@ lesson.widgets.gradient = (box, data) => {
   const longest = Math.max(...data.networks.map((network) => network.left.length)) - 1;
   const lag = slider(`Lag (${data.step}s back)`, { min: 0, max: longest, value: Math.min(20, longest) }, (at) => {
     measured.replaceChildren(table(
-      "The bar is a logarithmic scale: empty is a hundred-millionth, full is everything.",
+      "The bar is on a logarithmic scale: empty is 10⁻⁸ or less, full is all of it.",
       ["network", "gradient left", "", "bound"],
       data.networks.map((network) => {
         const left = network.left[at] ?? null;
@@ -16,7 +16,9 @@ lesson.widgets.gradient = (box, data) => {
       })));
     return `${at} ${data.step}${at === 1 ? "" : "s"}`;
   });
-  box.append(make("h3", {}, "Move the lag"), lag.box, measured);
+  box.append(make("h3", {}, "Measured: move the lag"),
+    make("p", {}, `How much of the gradient of the last output is left in the networks of this section, some ${data.step}s back. The last column has the bound ‖W_hh‖₂ ^ lag of the networks for which it holds.`),
+    lag.box, measured);
 
   // A tanh network of N units, driven by noise, and the gradient of its last step to earlier ones.
   const N = 24, STEPS = 100;
@@ -89,7 +91,7 @@ lesson.widgets.gradient = (box, data) => {
     return left;
   };
 
-  const LINES = [["tanh", "var(--blue)", ""], ["linear (f left out)", "var(--green)", "8 4"], ["bound ‖W_hh‖₂ ^ lag", "var(--red)", "2 4"]];
+  const LINES = [["tanh", "var(--blue)", ""], ["linear (without tanh)", "var(--green)", "8 4"], ["bound ‖W_hh‖₂ ^ lag", "var(--red)", "2 4"]];
   const TOP = Math.log(1e4), BOTTOM = LOWEST;
   const WIDTH = 480;
   const x = (at) => 52 + (WIDTH - 60) * at / (STEPS - 1);
@@ -137,8 +139,8 @@ lesson.widgets.gradient = (box, data) => {
     return `${at} step${at === 1 ? "" : "s"}`;
   });
   const which = lesson.choice("Kernel", KERNELS.map(([name]) => name), (index) => { kernel = index; rho.update(); });
-  box.append(make("h3", {}, "Move the spectral radius"),
-    make("p", {}, `A recurrence of ${N} units, driven by noise. Below spectral radius 1 the linear one always ends in decay, above 1 in growth; the bound goes by the norm, which is never below the radius, and neither curve rises above it.`),
+  box.append(make("h3", {}, "Computed here: move the spectral radius"),
+    make("p", {}, `A recurrence of ${N} units that reads noise. The spectral radius ρ is the largest absolute value of an eigenvalue of W_hh: multiplied many times, a vector ends up growing or shrinking by ρ a step. Without tanh, the gradient therefore vanishes in the long run for ρ below 1 and explodes for ρ above 1. The bound uses the norm, which is never smaller than ρ; no curve rises above it. For an orthogonal kernel the two are equal.`),
     which.box, rho.box, steps.box, chart, found);
   lag.update();
   rho.update();

@@ -1,7 +1,6 @@
 """Which experiments the page still lacks, and their runs."""
 
 import dataclasses
-import importlib
 import os
 import shlex
 import signal
@@ -9,28 +8,30 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import NamedTuple
 
 from experiments.lab import errors, harness
-from experiments.lab.command_line import Description, describe
+from experiments.lab.command_line import Description
 from experiments.lab.files import read_json, strict
-from experiments.page.section import Found
+from experiments.page.contents import CONTENTS
+from experiments.page.section import Found, Section
 
 
 class Experiment(NamedTuple):
-    """An experiment that has a section on the page.
+    """An experiment, which has a section on the page.
 
     Attributes:
-      name: of its file.
-      module: None where it could not be imported.
+      name: of its folder.
       about: what its docstring says.
-      trouble: why it could not be imported, or nothing.
+      options: its `Options`.
+      section: its `SECTION`.
+      trouble: why it could not be imported, or nothing; then the two before are None.
     """
 
     name: str
-    module: ModuleType | None
     about: Description
+    options: type[harness.Options] | None
+    section: Section | None
     trouble: str = ""
 
 
@@ -51,56 +52,71 @@ class Standing(NamedTuple):
 
 
 def experiments() -> list[Experiment]:
-    """Those that define a `SECTION`, in their order on the page; the broken ones last."""
-    found = []
-    for file in harness.experiment_files():
-        about = describe(file)
-        try:
-            module = importlib.import_module(f"experiments.{about.name}")
-        except Exception as error:  # a broken file must not take the page with it
-            trouble = f"{about.name}: it cannot be imported, {type(error).__name__}: {error}"
-            found.append(Experiment(about.name, None, about, trouble))
-            continue
-        if hasattr(module, "SECTION"):
-            found.append(Experiment(about.name, module, about))
-    return sorted(found, key=lambda e: (e.module is None, e.module and e.module.SECTION.place))
+    """Those that the contents name, in their order on the page."""
+    known = harness.names()
+    return [_experiment(name) for part in CONTENTS.values() for name in part if name in known]
 
 
-def defaults(module: ModuleType, *, quick: bool) -> harness.Options:
-    """What the experiment's command line takes when it is told nothing else."""
-    return module.Options(**(dict(module.Options.QUICK, quick=True) if quick else {}))
+def _experiment(name: str) -> Experiment:
+    about = harness.about(name)
+    try:
+        options = harness.module(name, "options").Options
+        section = harness.module(name, "section").SECTION
+    except Exception as error:  # a broken file must not take the page with it
+        trouble = f"{name}: it cannot be imported, {type(error).__name__}: {error}"
+        return Experiment(name, about, None, None, trouble)
+    return Experiment(name, about, options, section)
+
+
+def defaults(
+    options: type[harness.Options], *, quick: bool, seeds: int | None = None
+) -> harness.Options:
+    """The options of a command line without any but `--quick`, or with the first few seeds."""
+    if quick:
+        return options(**options.QUICK, quick=True)
+    usual = options()
+    return usual if seeds is None else options(seeds=usual.all_seeds[:seeds])
 
 
 def command(
-    module: ModuleType, folder: Path, options: Found, *flags: str, python: str = "python"
+    experiment: Experiment, folder: Path, given: Found, *flags: str, python: str = "python"
 ) -> list[str]:
     """The command line that gives these options, as `result.json` holds them."""
-    name = module.__name__.rpartition(".")[2]
-    quick = bool(options["quick"])
-    usual = strict(defaults(module, quick=quick).config(name))
+    name, options = experiment.name, experiment.options
+    assert options is not None
+    quick = bool(given["quick"])
+    usual = strict(defaults(options, quick=quick).config(name))
     words = [python, "-m", f"experiments.{name}"] + ["--quick"] * quick
-    if options["seeds"] != usual["seeds"]:
-        words += ["--seeds", ",".join(map(str, options["seeds"]))]
-    for field in dataclasses.fields(module.Options):
-        # What an older version did not know of has no value to tell.
-        value = options.get(field.name, usual.get(field.name))
+    if given["seeds"] != usual["seeds"]:
+        words += ["--seeds", ",".join(map(str, given["seeds"]))]
+    for field in dataclasses.fields(options):
+        # An option that an older version did not have is left at its default.
+        value = given.get(field.name, usual.get(field.name))
         if field.name in harness.APART or value == usual[field.name]:
             continue
-        given = value if isinstance(value, list) else [] if value is True else [value]
-        words += [f"--{field.name.replace('_', '-')}", *map(str, given)]
+        each = value if isinstance(value, list) else [] if value is True else [value]
+        words += [f"--{field.name.replace('_', '-')}", *map(str, each)]
     return [*words, "--out", str(folder), *flags]
 
 
-def standing(experiment: Experiment, folder: Path, *, quick: bool) -> Standing:
+def standing(
+    experiment: Experiment, folder: Path, *, quick: bool, seeds: int | None = None
+) -> Standing:
     """What is in the folder, and what to do about it.
 
     A finished run is never replaced unasked, but a quick one by a full one.
+
+    Args:
+      experiment: which.
+      folder: where its results are.
+      quick: whether the smaller run is wanted.
+      seeds: how many seeds are wanted, None for the usual number.
     """
-    name, module = experiment.name, experiment.module
-    if module is None:
+    name = experiment.name
+    if experiment.options is None:
         return Standing(None, None, experiment.trouble, f"python -m experiments.{name} --help")
-    wanted = strict(defaults(module, quick=quick).config(name))
-    again = shlex.join(command(module, folder, wanted, "--force"))
+    wanted = strict(defaults(experiment.options, quick=quick, seeds=seeds).config(name))
+    again = shlex.join(command(experiment, folder, wanted, "--force"))
     result, config = (read_json(folder / file) for file in ("result.json", "config.json"))
     there = result or config
     if there is None:
@@ -111,8 +127,8 @@ def standing(experiment: Experiment, folder: Path, *, quick: bool) -> Standing:
             f"{there.get('schema')}, written by another version"
         )
         return Standing(None, None, note, again)
-    usual = [wanted, strict(defaults(module, quick=False).config(name))]
-    # A full run is as good where a quick one was asked for.
+    usual = [wanted, strict(defaults(experiment.options, quick=False).config(name))]
+    # A full run is as good where a quick one, or one with fewer seeds, was asked for.
     finished = any(options.items() <= there.items() for options in usual)
     if result is None:
         if wanted.items() <= there.items():
@@ -121,7 +137,8 @@ def standing(experiment: Experiment, folder: Path, *, quick: bool) -> Standing:
             return Standing(None, ("--force",))
         wish = "a run with --quick" if quick else "one with the usual options"
         note = f"{name}: expected {wish} in {folder}, got another full one, not finished"
-        return Standing(None, None, note, shlex.join(command(module, folder, config, "--resume")))
+        remedy = shlex.join(command(experiment, folder, there, "--resume"))
+        return Standing(None, None, note, remedy)
     if finished:
         return Standing(result)
     if there.get("quick"):
@@ -131,7 +148,7 @@ def standing(experiment: Experiment, folder: Path, *, quick: bool) -> Standing:
 
 def run(
     experiment: Experiment, folder: Path, flags: tuple[str, ...], *, quick: bool,
-    tell: Callable[[str], None],
+    seeds: int | None = None, tell: Callable[[str], None],
 ) -> Standing:  # fmt: skip
     """Runs an experiment as a process of its own.
 
@@ -140,6 +157,7 @@ def run(
       folder: where its results go.
       flags: `--resume` or `--force`, or none.
       quick: whether to run the smaller one.
+      seeds: how many, None for the usual number.
       tell: gets each line that the experiment says of its progress.
 
     Returns:
@@ -148,12 +166,13 @@ def run(
     Raises:
       KeyboardInterrupt: after the experiment has put its results in order.
     """
-    module, name = experiment.module, experiment.name
-    wanted = strict(defaults(module, quick=quick).config(name))
+    name, options = experiment.name, experiment.options
+    assert options is not None
+    wanted = strict(defaults(options, quick=quick, seeds=seeds).config(name))
     lines = [""]
     # In a session of its own, so that Ctrl-C reaches it once, from here.
     with subprocess.Popen(
-        command(module, folder, wanted, *flags, python=sys.executable),
+        command(experiment, folder, wanted, *flags, python=sys.executable),
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
         text=True, encoding="utf-8", start_new_session=True,
         # Whatever the terminal's is, which takes what this process says.
@@ -168,11 +187,11 @@ def run(
             process.wait()  # while it tidies up
             raise
     if process.returncode == errors.DONE:
-        return standing(experiment, folder, quick=quick)
+        return standing(experiment, folder, quick=quick, seeds=seeds)
     if process.returncode == errors.INTERRUPTED:
         raise KeyboardInterrupt
     if process.returncode == errors.DIVERGED:
         wanted["seeds"] = [seed + 1 for seed in wanted["seeds"]]
     error = next((line for line in reversed(lines) if line.startswith("error: ")), lines[-1])
     note = f"{name}: exit code {process.returncode}, {error.removeprefix('error: ')}"
-    return Standing(None, None, note, shlex.join(command(module, folder, wanted, "--force")))
+    return Standing(None, None, note, shlex.join(command(experiment, folder, wanted, "--force")))

@@ -1,115 +1,116 @@
-"""What an experiment tells the lesson's page, and the data that its widgets read.
+"""What a section of the lesson consists of.
 
-An experiment file defines `SECTION = Section(...)`; `python -m experiments lesson` finds it
-there. The figure of a section is the SVG that `Output.figure` wrote, its table comes from
-`result.json`, its claim from the docstring. A section that needs no run of its own is a file
-in `experiments/page/sections/`.
+An experiment's `section.py`, or a module in `experiments/page/sections/`, defines `SECTION`;
+`experiments/page/contents.py` gives its place. The body of a section is a list of blocks, in the
+order in which they are read. A paragraph is a string, in which
 
-Places on the page, which leave room between them:
+    `code`   *emphasis*   [words](#name-of-a-section)   $TeX$
 
-     1    what a sequence is                            (page)
-     2    why order matters                             order_matters
-     3    time-dependent data                           (page)
-     4    the recurrence, unrolled                      (page)
-     5    training, validation and leakage              (page)
-     6    the hidden state as memory                    hidden_memory
-     7    nats, bits and perplexity                     (page)
-     8    teacher forcing and free running              (page)
-     9    the vanishing gradient                        vanishing_gradients
-    10    the cures                                     cures
-    11-19 uses: 11 next_word, 12 characters, 13 temperature, further ones after them
-    20    why a linear or bag-of-words model sometimes wins   (page)
-    21    sampling error                                (page)
-    22    what came after recurrence                    (page)
+are set as code, emphasis, a link, and mathematics (MathML).
 
-A widget is `experiments/page/<widget>.js`, fed by the `lesson.json` that the run wrote
-with `out.write_json("lesson.json", {...})`. Numbers rounded, under 300 kB for a full run.
-A number that is not finite arrives as null. Their shapes, by widget:
-
-`gradient` (vanishing_gradients), the slider of the lag; one entry of `left` a lag, from 0 on:
-
-    {"step": "day",                                  # what one lag is
-     "networks": [{"label": "GRU", "when": "after training",
-                   "left": [0.0, -0.12, ...],        # natural logarithm of the gradient left
-                   "log_bound": -0.7 or null}]}      # natural logarithm of the bound, per step
-
-The slider of the spectral radius needs no data: the page computes that network itself.
-
-`connectivity` (characters). For each passage, `text` has T characters; entry t of a cell's
-lists is about its prediction of `text[t + 1]` after reading `text[0]` to `text[t]`, so each
-list has T - 1 entries:
-
-    {"passages": [{"source": "Hamlet", "text": "To be...",
-                   "cells": [{"label": "GRU",
-                              "leaned": [[1000], [700, 300], ...],
-                              "guesses": [[["e", 0.41], ["o", 0.2], ["a", 0.1]], ...],
-                              "bits": [1.3, ...]}]}],
-     "samples": {"label": "LSTM", "texts": [{"temperature": 0.5, "text": "..."}]}}
-
-`leaned[t][j]` is how much the prediction leaned on `text[t - j]`, the latest first, no more
-than 60 of them: the norm of the gradient to that character's input, in thousandths of the sum
-over them (whole numbers). `guesses[t]` are the three likeliest next characters with their
-probabilities, `bits[t]` is -log2 of the probability given to `text[t + 1]`. A baseline without
-a gradient (an n-gram) may stand among the cells with `"leaned": null`. `samples` are what the
-named cell wrote after what stands before the first passage.
-
-`states` (hidden_memory), the hidden state step by step; T steps, H units:
-
-    {"step": "day",
-     "labels": ["2015-01-01", ...],                  # T
-     "inputs": [{"label": "highest temperature", "unit": "°C", "values": [...]}],   # T each
-     "cells": [{"label": "GRU", "h": [[0.12, -0.4, ...], ...]}]}                    # T rows of H
-
-`guess` (next_word), the reader's guess before the network's:
-
-    {"models": ["LSTM", "Kneser-Ney 5-gram"],        # the labels, in the order of the lists below
-     "rounds": [{"source": "Hamlet", "context": "what stands before <end>",  # or both empty
-                 "before": "to be or not to",
-                 "truth": "be",  # or null, as `probability`: nobody's text, or an unknown word
-                 "likeliest": [[["be", 0.5], ... ten], [... ten]],  # with the context
-                 "alone": [[... ten], [... ten]],  # after `before` without the context
-                 "probability": [0.5, 0.21]}]}  # that each gave to the truth
+A widget is `experiments/page/<name>.js` and defines `lesson.widgets.<name> = (box, data)`; `data`
+is the `lesson.json` of an experiment, which `Section.data` made from what the run found: numbers
+rounded, under 300 kB (one megabyte where it holds a network); one that is not finite arrives as
+null. The functions that make it say in their docstrings what it holds.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from types import ModuleType
 from typing import Any, NamedTuple
 
 Found = Mapping[str, Any]  # what `result.json` holds
 
 
+class Heading(NamedTuple):
+    """Above a part of a section."""
+
+    text: str
+
+
+class Bullets(NamedTuple):
+    """A list; each item is written as a paragraph is."""
+
+    items: Sequence[str]
+    numbered: bool = False
+
+
+class Equation(NamedTuple):
+    """Displayed mathematics, in TeX."""
+
+    tex: str
+
+
+class Plot(NamedTuple):
+    """A numbered figure of one to four panels.
+
+    Attributes:
+      panels: their names, as `panels` of the experiment's `figure.py` gives them.
+      caption: how to read it, written as a paragraph is; not the result once more.
+      alt: the figure in words, with its numbers.
+    """
+
+    panels: Sequence[str]
+    caption: str
+    alt: str
+
+
+class Drawing(NamedTuple):
+    """A numbered figure drawn by hand: SVG whose colours are the variables of page.css."""
+
+    svg: str
+    caption: str
+    alt: str
+
+
+class Widget(NamedTuple):
+    """Something to try.
+
+    Attributes:
+      name: of the file, without `.js`.
+      source: the experiment whose `lesson.json` it reads; nothing where it needs none.
+    """
+
+    name: str
+    source: str = ""
+
+
+class Code(NamedTuple):
+    """Functions, or whole modules, whose source is shown, folded away unless `open`."""
+
+    functions: Sequence[Callable[..., Any] | ModuleType]
+    title: str = "The code behind it"
+    open: bool = False
+
+
+Block = str | Heading | Bullets | Equation | Plot | Drawing | Widget | Code
+
+
 class Exercise(NamedTuple):
-    """A question with its answer, plain text with `ticks` around code.
+    """A question with its answer, both written as paragraphs are.
 
     Attributes:
       question: what the reader is to do or to work out.
-      answer: shown when asked for.
-      number: the answer where it is one number: the page then takes the reader's and tells
-        whether it is right to 2 %.
+      answer: shown on request.
+      numbers: what the page asks for and checks to 2 %, by label; empty where the answer is
+        none.
     """
 
     question: str
     answer: str
-    number: float | None = None
+    numbers: Mapping[str, float] = {}
 
 
 class Section(NamedTuple):
-    """One section of the lesson's page. Texts are plain, with `ticks` around code.
+    """One section of the lesson.
 
     Attributes:
-      place: orders the page; see the list above.
-      title: what the section is about, in a few words.
-      text: `result.json -> two to four paragraphs`, numbers filled in from the result,
-        saying plainly where the claim was not borne out.
-      alt: `result.json -> the figure in words`, with its numbers.
-      code: the functions whose source is shown, about twenty lines together.
-      exercise: for the reader.
-      widget: name of the interactive element, fed by the run's `lesson.json`.
+      title: a few words, or a question.
+      body: `result.json -> blocks`, the numbers filled in from the result.
+      exercises: one or two.
+      data: what the experiment's `run` returned as `shown` -> what its `lesson.json` holds.
     """
 
-    place: float
     title: str
-    text: Callable[[Found], list[str]]
-    alt: Callable[[Found], str]
-    code: Sequence[Callable[..., Any]]
-    exercise: Exercise
-    widget: str = ""
+    body: Callable[[Found], Sequence[Block]]
+    exercises: Callable[[Found], Sequence[Exercise]]
+    data: Callable[[Any], Any] | None = None

@@ -2,21 +2,31 @@ for (const form of document.querySelectorAll("form.check")) {
   form.hidden = false;
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    const right = Number(form.dataset.number);
-    const text = form.querySelector("input").value.trim();
-    // A comma may stand for the decimal point or part thousands.
-    const given = [text, text.replace(/(\d)[ ,'](?=\d{3}\b)/g, "$1")]
-      .filter(Boolean).map((one) => Number(one.replace(",", "."))).filter((one) => !Number.isNaN(one));
-    form.querySelector("output").textContent = given.length === 0
-      ? "Write a number, such as 2.5."
-      : given.some((one) => Math.abs(one - right) <= 0.02 * Math.abs(right)) ? "✓ Right." : "✗ Not yet.";
+    const inputs = [...form.querySelectorAll("input")];
+    const verdicts = inputs.map((input) => {
+      const right = Number(input.dataset.number);
+      const text = input.value.trim();
+      // A comma may be the decimal point or separate thousands.
+      const given = [text, text.replace(/(\d)[ ,'](?=\d{3}\b)/g, "$1")]
+        .filter(Boolean).map((one) => Number(one.replace(",", "."))).filter((one) => !Number.isNaN(one));
+      if (given.length === 0) return "Write a number, such as 2.5.";
+      return given.some((one) => Math.abs(one - right) <= 0.02 * Math.abs(right)) ? "✓ Right." : "✗ Not yet.";
+    });
+    form.querySelector("output").textContent = inputs.length === 1 ? verdicts[0]
+      : inputs.map((input, i) => `${input.labels[0].textContent}: ${verdicts[i]}`).join(" ");
   });
 }
+// Two widgets may share what an experiment wrote: it is parsed once.
+const parsed = {};
+const read = (source) => {
+  if (!source) return null;
+  parsed[source] ??= JSON.parse(document.getElementById(source).textContent);
+  return parsed[source];
+};
 for (const box of document.querySelectorAll("[data-widget]")) {
-  const source = box.dataset.source && document.getElementById(box.dataset.source);
   // One that fails must not take the others with it.
   try {
-    lesson.widgets[box.dataset.widget](box, source ? JSON.parse(source.textContent) : null);
+    lesson.widgets[box.dataset.widget](box, read(box.dataset.source));
     box.hidden = false;
   } catch (error) {
     console.error(box.dataset.widget, error);

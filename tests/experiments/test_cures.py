@@ -1,14 +1,17 @@
 """The task, the reach and the claim, without a training."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import cures
+import rnnjax
+from experiments.cures import comparing, experiment, section
+from rnnjax import cells
 
 
 def test_a_bit_is_shown_once_and_each_as_often() -> None:
-    inputs, bit = cures.recall(jax.random.key(0), 9, 20)
+    inputs, bit = experiment.recall(jax.random.key(0), 9, 20)
     assert inputs.shape == (10, 20, 2)
     assert bit.sum() == 0
     np.testing.assert_array_equal(inputs[0, :, 0], bit)
@@ -16,13 +19,13 @@ def test_a_bit_is_shown_once_and_each_as_often() -> None:
 
 
 def test_without_the_first_step_nothing_tells_the_bit() -> None:
-    inputs, bit = cures.recall(jax.random.key(0), 5, 20000)
+    inputs, bit = experiment.recall(jax.random.key(0), 5, 20000)
     correlation = np.corrcoef(np.asarray(inputs[..., 1]), np.asarray(bit)[None])[-1, :-1]
     assert np.abs(correlation).max() < 4 / np.sqrt(20000)
 
 
 def test_baselines_are_chance_and_certainty() -> None:
-    found = cures.baselines((3, 8), 0)
+    found = experiment.baselines((3, 8), 0)
     assert found["always the same answer"] == {"accuracy_3": 0.5, "accuracy_8": 0.5}
     assert found["sum of the signal"] == {"accuracy_3": 1.0, "accuracy_8": 1.0}
 
@@ -34,7 +37,7 @@ def test_baselines_are_chance_and_certainty() -> None:
 def test_reach_ends_at_the_first_lag_that_is_not_recalled(
     accuracy: list[float], expected: int
 ) -> None:
-    assert cures.reach({"accuracy": np.array(accuracy)}, (10, 20, 40)) == expected
+    assert comparing.reach({"accuracy": np.array(accuracy)}, (10, 20, 40)) == expected
 
 
 def test_threshold_tells_apart_what_can_be_told() -> None:
@@ -42,10 +45,13 @@ def test_threshold_tells_apart_what_can_be_told() -> None:
         {"left": np.array([-1.0, -9.0]), "accuracy": np.array([1.0, 0.5])},
         {"left": np.array([-3.0, -5.0]), "accuracy": np.array([1.0, 0.5])},
     ]
-    told = cures.threshold(parts)
-    assert (told.left, told.right, told.count) == (-4.0, 4, 4)
+    told = comparing.threshold(parts)
+    assert (told.left, told.right, told.trainings) == (-4.0, 4, 4)
     parts[0]["accuracy"] = np.array([1.0, 1.0])
-    assert cures.threshold(parts).right == 3
+    assert comparing.threshold(parts).right == 3
+
+
+REACHED = {"tanh": 10.0, "gru": 20.0, "lstm-0": 20.0, "lstm-1": 40.0, "lstm-chrono": 80.0}
 
 
 @pytest.mark.parametrize(
@@ -53,17 +59,35 @@ def test_threshold_tells_apart_what_can_be_told() -> None:
     [
         ({}, 5, True),
         ({"tanh": 20}, 5, False),
-        ({"lstm-1": 10}, 5, False),
+        ({"lstm-1": 15}, 5, False),
         ({"lstm-chrono": 20, "lstm-1": 20}, 5, False),
         ({}, 2, False),
     ],
 )
 def test_the_claim_can_fail(changed: dict[str, float], clipped: int, expected: bool) -> None:
-    reached = {"tanh": 10, "gru": 20, "lstm-0": 20, "lstm-1": 40, "lstm-chrono": 80, **changed}
-    assert cures.bears_out(reached, {"not clipped": 2, "clipped": clipped}) is expected
+    reached = {name: comparing.Reach(mean, 0.0) for name, mean in (REACHED | changed).items()}
+    learned = {"not clipped": 2, "clipped": clipped}
+    assert comparing.bears_out(reached, learned) is expected
+
+
+def test_seeds_that_overlap_bear_nothing_out() -> None:
+    learned = {"not clipped": 0, "clipped": 1}
+    tanh = comparing.over_seeds([10, 10, 10])
+    for each, expected in (([20, 20, 40], True), ([10, 10, 40], False)):
+        reached = {"tanh": tanh, "gru": comparing.over_seeds(each)}
+        assert comparing.bears_out(reached, learned) is expected
 
 
 def test_without_tanh_or_a_rival_nothing_is_shown() -> None:
     learned = {"not clipped": 0, "clipped": 1}
-    assert not cures.bears_out({"gru": 20}, learned)
-    assert not cures.bears_out({"tanh": 20}, learned)
+    for name in ("gru", "tanh"):
+        assert not comparing.bears_out({name: comparing.Reach(20, 0)}, learned)
+
+
+def test_the_exercise_measures_what_its_formula_gives() -> None:
+    assert f"forget_bias={section.BIAS}" in section.COMMAND
+    for bias in (1, section.BIAS):
+        cell = cells.lstm(1, 8, kernel_init=jax.nn.initializers.zeros, forget_bias=bias)
+        params = cell.init(jax.random.key(0))
+        report = rnnjax.gradient_report(cell, params, jnp.zeros((1000, 1, 1)))
+        assert int(report.horizon[0]) == section._horizon(bias)

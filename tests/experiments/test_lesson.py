@@ -1,7 +1,6 @@
 """The lesson's page, bound from runs that were never made; and what starts the runs."""
 
 import dataclasses
-import importlib
 import json
 import re
 import signal
@@ -9,21 +8,23 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
-from types import ModuleType
 from typing import Any, ClassVar
 
 import pytest
 import tyro
-from matplotlib.figure import Figure
+from matplotlib.figure import FigureBase
 from test_command_line import ROOT, environment, run
+from test_training_section import numerics
 
 from experiments.data.packages import DatasetError
 from experiments.lab import errors, harness
 from experiments.lab.command_line import Description
-from experiments.lab.files import rendered, strict_text
+from experiments.lab.files import strict_text
+from experiments.lab.panels import Panel, rendered
 from experiments.page import build, runs
+from experiments.page.contents import CONTENTS
 from experiments.page.runs import Experiment
-from experiments.page.section import Exercise, Section
+from experiments.page.section import Block, Code, Exercise, Found, Plot, Section, Widget
 
 BROWSER = Path(__file__).parent / "browser"
 
@@ -34,6 +35,7 @@ class Options(harness.Options):
     steps: int = 300
     clip: bool = False
 
+    REPEATS: ClassVar[int] = 2
     QUICK: ClassVar[dict[str, Any]] = {"steps": 3}
 
 
@@ -41,31 +43,39 @@ def shown_code() -> str:
     return "this is the code"
 
 
-def fake(name: str, place: float, widget: str = "") -> Experiment:
-    module = ModuleType(f"experiments.{name}")
-    module.Options = Options
-    module.SECTION = Section(
-        place=place,
+def rising(figure: FigureBase) -> None:
+    figure.subplots().plot([0, 1], [0, 1], label="rising")
+
+
+def fake(name: str, *widgets: Widget) -> Experiment:
+    def body(found: Found) -> list[Block]:
+        return [
+            f"The error is {found['results']['tanh']['mean']['error']:.2f} <°C>.",
+            Plot(["line"], "Read it from *left* to right.", 'A line, "rising".'),
+            *widgets,
+            Code([shown_code]),
+        ]
+
+    section = Section(
         title=f"About {name}",
-        text=lambda found: [f"The error is {found['results']['tanh']['mean']['error']:.2f} <°C>."],
-        alt=lambda found: 'A line, "rising".',
-        code=[shown_code],
-        exercise=Exercise("What is `2 + 2`?", "It is `4`.", number=4),
-        widget=widget,
+        body=body,
+        exercises=lambda found: [
+            Exercise("What is `2 + 2`?", "It is `4`.", {"Sum": 4}),
+            Exercise("And $2^3$, and half of it?", "$8$ and 4.", {"Power": 8, "Half": 4}),
+        ],
     )
     about = Description(name, f"The claim of {name}.", "2 s; 1 s with --quick")
-    return Experiment(name, module, about)
+    return Experiment(name, about, Options, section)
 
 
 def finish(experiment: Experiment, folder: Path, *, quick: bool = False, **others: Any) -> None:
     """Writes what a run would have left."""
     folder.mkdir(parents=True)
-    figure = Figure()
-    figure.subplots().plot([0, 1], [0, 1], label="rising")
-    for name, content in rendered(figure, experiment.name).items():
+    (folder / "panels").mkdir()
+    for name, content in rendered({"line": Panel(rising)}, experiment.name).items():
         (folder / name).write_bytes(content)
     result = {
-        **runs.defaults(experiment.module, quick=quick).config(experiment.name),
+        **runs.defaults(Options, quick=quick).config(experiment.name),
         "claim": experiment.about.claim,
         "borne_out": True,
         "finding": f"The finding of {experiment.name}.",
@@ -108,15 +118,11 @@ class Page(HTMLParser):
             self.references += re.findall(r"url\(#([^)]*)\)", value or "")
 
 
-ALL = build.own_sections
-
-
 @pytest.fixture(autouse=True)
 def few_sections(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two of the page's own, since to compute them all takes seconds."""
-    few = ("recurrence", "bits")
-    kept = [importlib.import_module(f"experiments.page.sections.{name}") for name in few]
-    monkeypatch.setattr(build, "own_sections", lambda: kept)
+    contents = {"First": ["one", "others", "broken", "other", "recurrence"], "": ["bits", "two"]}
+    monkeypatch.setattr(build, "CONTENTS", contents)
 
 
 def bind(folder: Path, *experiments: Experiment, quick: bool = False) -> tuple[str, list[str]]:
@@ -129,7 +135,7 @@ def section(page: str, name: str) -> str:
 
 
 def test_a_finished_run_is_shown_whole(tmp_path: Path) -> None:
-    one, two = fake("one", 2), fake("two", 8.5)
+    one, two = fake("one"), fake("two")
     for experiment in (one, two):
         finish(experiment, tmp_path / experiment.name)
     page, lacking = bind(tmp_path, one, two)
@@ -138,9 +144,9 @@ def test_a_finished_run_is_shown_whole(tmp_path: Path) -> None:
     for expected in (
         "About one",
         "The error is 1.23 &lt;°C&gt;.",
-        "Borne out by this run:</strong> The claim of one.",
-        'aria-label="A line, &#34;rising&#34;."',
-        "The finding of one.",
+        "Supported by this run:</strong> The claim of one.",
+        'role="img" aria-label="A line, &#34;rising&#34;."',
+        '<span class="number">Figure 1.</span> Read it from <em>left</em> to right.',
         '<th scope="col">RMSE 2014</th><th scope="col">RMSE 2015</th>',
         '<th scope="row">tanh</th><td>1.23</td><td>not finite</td>',
         '<th scope="row">persistence</th><td>2.00</td><td></td>',
@@ -148,24 +154,30 @@ def test_a_finished_run_is_shown_whole(tmp_path: Path) -> None:
         '<span class="string">&#34;this is the code&#34;</span></code>',
         f"python -m experiments.one --out {tmp_path / 'one'}</code>",
         "What is <code>2 + 2</code>?",
+        '<label for="one-1-1">Sum</label>',
         'data-number="4"',
+        'id="one-2-2" data-number="4"',
         "This run: 42 s on cpu",
     ):
         assert expected in found, expected
     places = [page.index(f'<section id="{name}"') for name in ("one", "recurrence", "bits", "two")]
     assert places == sorted(places)
+    assert "Figure 1." not in section(page, "two")
+    assert '<p class="part">First</p>' in found
     assert "From quick runs" not in page
 
 
+@pytest.mark.slow  # all sections of the page's own
 def test_the_page_is_whole_in_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "own_sections", ALL)
-    widgets = {"gradient": "one", "states": "two"}
-    experiments = [fake(name, 9 + i, w) for i, (w, name) in enumerate(widgets.items())]
+    monkeypatch.setattr(build, "CONTENTS", {"First": ["one", "two"], **CONTENTS})
+    experiments = [fake("one", Widget("gradient", "one")), fake("two", Widget("states", "two"))]
     for experiment in experiments:
         finish(experiment, tmp_path / experiment.name)
         (tmp_path / experiment.name / "lesson.json").write_text('{"text": "</script><b>"}')
-    page, lacking = bind(tmp_path, *experiments)
+    with numerics():
+        page, lacking = bind(tmp_path, *experiments)
     assert lacking == []
+    assert all(f'data-source="data-{name}"' in page for name in ("one", "two"))
     read = Page(page)
     assert [url for url in read.loaded if not url.startswith("data:")] == []
     styles = " ".join(re.findall(r"<style.*?</style>", page, re.DOTALL))
@@ -173,26 +185,37 @@ def test_the_page_is_whole_in_itself(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert set(re.findall(r"https?://[^\"'\s<]*", page)) <= {
         "http://www.w3.org/2000/svg",
         "http://www.w3.org/1999/xlink",
+        "http://www.w3.org/1998/Math/MathML",
     }
     assert len(read.ids) == len(set(read.ids))
-    assert set(read.references) <= set(read.ids)
+    # The experiments that were not run have no section here.
+    assert set(read.references) <= {*read.ids, *harness.names()}
     assert "</script><b>" not in page
     data = re.search(r'id="data-one">(.*?)</script>', page)
     assert data is not None
     assert json.loads(data[1]) == {"text": "</script><b>"}
 
 
-def test_a_claim_that_was_not_borne_out_is_shown_as_such(tmp_path: Path) -> None:
-    experiment = fake("one", 2)
+def test_a_claim_that_was_not_supported_is_shown_as_such(tmp_path: Path) -> None:
+    experiment = fake("one")
     finish(experiment, tmp_path / "one", borne_out=False)
     page, lacking = bind(tmp_path, experiment)
     assert lacking == []
-    assert "Not borne out by this run:</strong> The claim of one." in section(page, "one")
-    assert "(not borne out)" in page.partition("</nav>")[0]
+    assert "Not supported by this run:</strong> The claim of one." in section(page, "one")
+    assert "(claim not supported)" in page.partition("</nav>")[0]
+
+
+def test_a_widget_without_its_data_names_the_command(tmp_path: Path) -> None:
+    experiment = fake("one", Widget("gradient", "vanishing_gradients"))
+    finish(experiment, tmp_path / "one")
+    page, lacking = bind(tmp_path, experiment)
+    assert lacking == []
+    assert "data-widget" not in section(page, "one")
+    assert "python -m experiments lesson --only vanishing_gradients" in section(page, "one")
 
 
 def test_what_was_not_run_is_missing_with_its_command(tmp_path: Path) -> None:
-    page, lacking = bind(tmp_path, fake("one", 2))
+    page, lacking = bind(tmp_path, fake("one"))
     assert lacking == ["one"]
     found = section(page, "one")
     assert "Missing." in found
@@ -201,7 +224,7 @@ def test_what_was_not_run_is_missing_with_its_command(tmp_path: Path) -> None:
 
 
 def test_results_of_an_older_schema(tmp_path: Path) -> None:
-    experiment = fake("one", 2)
+    experiment = fake("one")
     finish(experiment, tmp_path / "one", schema=1)
     there = runs.standing(experiment, tmp_path / "one", quick=False)
     assert there.flags is None
@@ -214,7 +237,7 @@ def test_results_of_an_older_schema(tmp_path: Path) -> None:
 
 
 def test_results_that_cannot_be_read_or_shown(tmp_path: Path) -> None:
-    others, broken = fake("others", 2), fake("broken", 3)
+    others, broken = fake("others"), fake("broken")
     finish(others, tmp_path / "others", results={"gru": {"mean": {"error": 1.0}}}, cell=["gru"])
     finish(broken, tmp_path / "broken")
     (tmp_path / "broken" / "result.json").write_text("{")
@@ -226,7 +249,7 @@ def test_results_that_cannot_be_read_or_shown(tmp_path: Path) -> None:
 
 def test_an_experiment_that_cannot_be_imported(tmp_path: Path) -> None:
     about = Description("one", "The claim.", "2 s")
-    broken = Experiment("one", None, about, "one: it cannot be imported, SyntaxError: bad")
+    broken = Experiment("one", about, None, None, "one: it cannot be imported, SyntaxError: bad")
     page, lacking = bind(tmp_path, broken)
     assert lacking == ["one"]
     assert "SyntaxError: bad" in section(page, "one")
@@ -235,12 +258,10 @@ def test_an_experiment_that_cannot_be_imported(tmp_path: Path) -> None:
 def test_data_that_a_section_of_the_page_lacks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module = importlib.import_module("experiments.page.sections.bits")
-
     def fail() -> None:
         raise DatasetError("data: expected the package weather, found none")
 
-    monkeypatch.setattr(module, "measure", fail)
+    monkeypatch.setattr(build.own_section("bits"), "measure", fail)
     page, lacking = bind(tmp_path)
     assert lacking == ["bits"]
     assert "expected the package weather" in section(page, "bits")
@@ -248,15 +269,15 @@ def test_data_that_a_section_of_the_page_lacks(
 
 def test_what_is_finished_is_not_run_again(tmp_path: Path) -> None:
     def flags(name: str, *, quick: bool) -> tuple[str, ...] | None:
-        return runs.standing(fake(name, 2), tmp_path / name, quick=quick).flags
+        return runs.standing(fake(name), tmp_path / name, quick=quick).flags
 
-    finish(fake("full", 2), tmp_path / "full")
-    finish(fake("small", 2), tmp_path / "small", quick=True)
-    finish(fake("other", 2), tmp_path / "other", steps=5)
+    finish(fake("full"), tmp_path / "full")
+    finish(fake("small"), tmp_path / "small", quick=True)
+    finish(fake("other"), tmp_path / "other", steps=5)
     for name in ("full", "small"):
         folder = tmp_path / f"half_{name}"
         folder.mkdir()
-        options = runs.defaults(fake(name, 2).module, quick=name == "small")
+        options = runs.defaults(Options, quick=name == "small")
         (folder / "config.json").write_text(strict_text(options.config(folder.name)))
     assert flags("nothing", quick=False) == ()
     assert flags("full", quick=False) is None
@@ -265,13 +286,31 @@ def test_what_is_finished_is_not_run_again(tmp_path: Path) -> None:
     assert flags("half_full", quick=False) == ("--resume",)
     assert flags("half_small", quick=False) == ("--force",)
     # What took long is never replaced unasked.
-    assert runs.standing(fake("full", 2), tmp_path / "full", quick=True).note == ""
+    assert runs.standing(fake("full"), tmp_path / "full", quick=True).note == ""
     for name in ("full", "other", "half_full"):
         assert flags(name, quick=True) is None
     for name in ("other", "half_full"):
-        there = runs.standing(fake(name, 2), tmp_path / name, quick=True)
+        there = runs.standing(fake(name), tmp_path / name, quick=True)
         assert name in there.note and "python -m experiments" in there.remedy
-    assert "--steps 5" in bind(tmp_path, fake("other", 2))[0]
+    assert "--steps 5" in bind(tmp_path, fake("other"))[0]
+
+
+def test_a_lesson_with_fewer_seeds(tmp_path: Path) -> None:
+    def standing(name: str, seeds: int | None) -> runs.Standing:
+        return runs.standing(fake(name), tmp_path / name, quick=False, seeds=seeds)
+
+    # What has its usual seeds is as good as fewer; what has fewer is not replaced unasked.
+    finish(fake("one"), tmp_path / "one", seeds=[0, 1])
+    finish(fake("other"), tmp_path / "other", seeds=[0])
+    assert standing("nothing", 1).flags == ()
+    assert standing("one", 1) == standing("one", None)
+    assert standing("one", 1).result and not standing("one", 1).note
+    assert standing("other", 1).result and not standing("other", 1).note
+    assert standing("other", None).flags is None
+    assert "holds a run with other options" in standing("other", None).note
+    assert runs.defaults(Options, quick=False, seeds=1).all_seeds == (0,)
+    assert runs.defaults(Options, quick=False, seeds=9).all_seeds == (0, 1)
+    assert runs.defaults(Options, quick=True, seeds=9).all_seeds == (0,)
 
 
 @pytest.mark.parametrize(
@@ -285,10 +324,10 @@ def test_what_is_finished_is_not_run_again(tmp_path: Path) -> None:
     ],
 )
 def test_the_command_shown_gives_the_options_of_the_run(given: dict[str, Any]) -> None:
-    experiment = fake("one", 2)
+    experiment = fake("one")
     config = Options(**given).config("one")
     held = json.loads(strict_text(config))
-    words = runs.command(experiment.module, Path("somewhere"), held)
+    words = runs.command(experiment, Path("somewhere"), held)
     assert words[:3] == ["python", "-m", "experiments.one"]
     # As the harness reads them.
     default = Options(**(Options.QUICK if "--quick" in words else {}))
@@ -319,12 +358,12 @@ def test_a_run_that_fails_is_told_in_one_line(
         return [python, "-c", script]
 
     monkeypatch.setattr(runs, "command", command)
-    experiment, told = fake("one", 2), []
+    experiment, told = fake("one"), []
     there = runs.run(experiment, tmp_path / "one", (), quick=False, tell=told.append)
     assert told == ["tanh: 2 s", error]
     assert there.result is None
     assert there.note == f"one: exit code {code}, {says}"
-    seeds = "--seeds 1 " if code == errors.DIVERGED else ""
+    seeds = "--seeds 1,2 " if code == errors.DIVERGED else ""
     again = f"python -m experiments.one {seeds}--out {tmp_path / 'one'} --force"
     assert there.remedy == again
     page, lacking = build.page([experiment], {"one": there}, tmp_path)
@@ -339,14 +378,14 @@ def test_what_a_run_says_is_read_whatever_the_encoding_of_the_terminal(
     monkeypatch.setattr(runs, "command", lambda *args, **options: [sys.executable, "-c", script])
     monkeypatch.setenv("PYTHONIOENCODING", "latin-1")
     told: list[str] = []
-    runs.run(fake("one", 2), tmp_path / "one", (), quick=False, tell=told.append)
+    runs.run(fake("one"), tmp_path / "one", (), quick=False, tell=told.append)
     assert told == ["error: h² and ‖h‖"]
 
 
 def test_options_that_an_older_version_did_not_know_are_left_out() -> None:
     held = json.loads(strict_text(Options(steps=5).config("one")))
     del held["clip"]
-    words = runs.command(fake("one", 2).module, Path("somewhere"), held)
+    words = runs.command(fake("one"), Path("somewhere"), held)
     assert words[3:] == ["--steps", "5", "--out", "somewhere"]
 
 
@@ -357,18 +396,15 @@ def test_a_run_that_was_interrupted_interrupts(
         runs, "command", lambda *args, **options: [sys.executable, "-c", "raise SystemExit(130)"]
     )
     with pytest.raises(KeyboardInterrupt):
-        runs.run(fake("one", 2), tmp_path / "one", (), quick=False, tell=print)
+        runs.run(fake("one"), tmp_path / "one", (), quick=False, tell=print)
 
 
-def test_every_section_of_an_experiment_is_found() -> None:
+def test_every_experiment_and_every_section_has_one_place_in_the_contents() -> None:
     found = runs.experiments()
     assert [experiment.trouble for experiment in found if experiment.trouble] == []
-    places = [experiment.module.SECTION.place for experiment in found]
-    places += [module.SECTION.place for module in ALL()]
-    assert len(places) == len(set(places))
-    for experiment in found:
-        widget = experiment.module.SECTION.widget
-        assert not widget or (Path(build.__file__).parent / f"{widget}.js").is_file()
+    names = [experiment.name for experiment in found] + build.own_names()
+    assert sorted(names) == sorted(name for part in CONTENTS.values() for name in part)
+    assert {experiment.name for experiment in found} == set(harness.names())
 
 
 def test_headers_take_over_what_is_left_empty_above_them() -> None:
@@ -424,90 +460,3 @@ def test_an_interrupted_lesson_goes_on_where_it_was(tmp_path: Path) -> None:
     again = run(*words, module="experiments")
     assert again.returncode == 0, again.stderr
     assert "tanh-seed0: finished before" in again.stderr
-
-
-# Small data for every widget, of the shapes that experiments/page/section.py tells.
-LIKELIEST = [[word, 0.5**place] for place, word in enumerate("taoisdhmle", 1)]
-TEXT = "to be or not to be, that is the question"
-WIDGETS: dict[str, tuple[str, dict[str, Any]]] = {
-    "gradient": (
-        "vanishing_gradients",
-        {
-            "step": "day",
-            "networks": [
-                {"label": "tanh", "when": "before", "left": [-0.7 * n for n in range(60)],
-                 "log_bound": -0.5},
-                {"label": "GRU", "when": "after", "left": [-0.1 * n for n in range(59)] + [None],
-                 "log_bound": None},
-            ],
-        },
-    ),
-    "states": (
-        "hidden_memory",
-        {
-            "step": "day",
-            "labels": [f"day {n}" for n in range(20)],
-            "inputs": [{"label": "warmth", "unit": "°C", "values": [None, *range(19)]}],
-            "cells": [{"label": name, "h": [[0.1 * (n - t) for n in range(5)] for t in range(20)]}
-                      for name in ("GRU", "LSTM")],
-        },
-    ),
-    "guess": (
-        "next_word",
-        {
-            "models": ["LSTM", "5-gram"],
-            "rounds": [
-                {"source": "a play", "context": "soft you now! <end> but", "truth": "to",
-                 "before": "to be or not",
-                 "likeliest": [LIKELIEST] * 2, "alone": [LIKELIEST] * 2, "probability": [0.5, 0.1]},
-                {"source": "", "context": "", "before": "The cat sat on the", "truth": None,
-                 "likeliest": [LIKELIEST] * 2, "alone": [LIKELIEST] * 2, "probability": None},
-            ],
-        },
-    ),
-    "connectivity": (
-        "characters",
-        {
-            "passages": [
-                {"source": source, "text": TEXT, "cells": [
-                    {"label": label, "bits": [1.5] * (len(TEXT) - 1),
-                     "guesses": [[["e", 0.5], [" ", 0.2], ["\n", 0.1]]] * (len(TEXT) - 1),
-                     "leaned": leaned and [[600, 300, 100][: t + 1] for t in range(len(TEXT) - 1)]}
-                    for label, leaned in (("GRU", True), ("5-gram", None))]}
-                for source in ("one play", "another play")
-            ],
-            "samples": {
-                "label": "GRU",
-                "texts": [{"temperature": t, "text": f"a text at {t}"} for t in (0.5, 1.0, 1.5)],
-            },
-        },
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.slow
-def test_in_a_real_browser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "own_sections", ALL)
-    try:
-        installed = subprocess.run(
-            [BROWSER / "install.sh"], capture_output=True, text=True, timeout=300, check=False
-        )
-    except subprocess.TimeoutExpired:
-        pytest.skip("no browser could be had within five minutes")
-    if installed.returncode != 0:
-        pytest.skip(f"no browser could be had: {installed.stderr.strip()[-200:]}")
-    experiments = []
-    for place, (widget, (name, data)) in enumerate(WIDGETS.items(), 9):
-        experiment = fake(name, place, widget)
-        finish(experiment, tmp_path / name, borne_out=widget != "states")
-        (tmp_path / name / "lesson.json").write_text(json.dumps(data))
-        experiments.append(experiment)
-    page, lacking = bind(tmp_path, *experiments, fake("missing", 2))
-    assert lacking == ["missing"]
-    (tmp_path / "index.html").write_text(page)
-    checked = subprocess.run(
-        ["node", BROWSER / "check.mjs", installed.stdout.strip(), tmp_path / "index.html"],
-        capture_output=True, text=True, timeout=300, cwd=ROOT, env=environment(), check=False,
-    )  # fmt: skip
-    assert checked.returncode == 0, checked.stderr
-    assert json.loads(checked.stdout) == []

@@ -2,20 +2,25 @@
 
 import csv
 import importlib.util
-import json
 import math
+import shlex
+import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from test_command_line import run, strict
+from test_command_line import ROOT, run, strict
 
-from experiments import temperature
 from experiments.data.new_york import HourlyWeather, new_york_weather
 from experiments.data.packages import DatasetAltered, DatasetUnavailable
 from experiments.measures.intervals import conformal
-from experiments.temperature import BLOCK, HORIZONS, PAST, Task
+from experiments.page import blocks
+from experiments.page.section import Code
+from experiments.temperature import experiment, scores, section
+from experiments.temperature import task as tasks
+from experiments.temperature.scores import BLOCK
+from experiments.temperature.task import HORIZONS, PAST, Task
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +30,7 @@ def weather() -> HourlyWeather:
 
 @pytest.fixture(scope="module")
 def task(weather: HourlyWeather) -> Task:
-    return temperature.prepare(weather, cycles=1)
+    return tasks.prepare(weather, cycles=1)
 
 
 def series(weather: HourlyWeather, airport: str, feature: str) -> tuple[np.ndarray, np.ndarray]:
@@ -65,7 +70,7 @@ def test_slips_count_as_missing(weather: HourlyWeather) -> None:
         values, observed = series(weather, "JFK", name)
         assert not observed[frost] and observed[frost - 1] and observed[frost + 1]
         assert values[frost] == values[frost - 1]
-    assert series(weather, "JFK", "temp")[0][frost] == 57.02
+    assert series(weather, "JFK", "temp")[0][frost] == pytest.approx(13.9)  # 57.02 °F
 
 
 def test_a_stand_in_is_the_last_observation_and_never_a_later_one(weather: HourlyWeather) -> None:
@@ -75,6 +80,13 @@ def test_a_stand_in_is_the_last_observation_and_never_a_later_one(weather: Hourl
     for value, seen in zip(values, observed, strict=True):
         last = value if seen else last
         assert value == last
+
+
+def test_temperatures_are_in_celsius(weather: HourlyWeather) -> None:
+    # The first hour of the file at EWR: 39.02 °F, dew point 26.06 °F.
+    first = hour(weather, "2013-01-01T06")
+    assert series(weather, "EWR", "temp")[0][first] == pytest.approx(3.9)
+    assert series(weather, "EWR", "dewp")[0][first] == pytest.approx(-3.3)
 
 
 def test_wind_is_a_vector(weather: HourlyWeather) -> None:
@@ -116,7 +128,7 @@ def test_weather_that_is_missing_or_altered(
 @pytest.mark.parametrize("cycles", [1, 2, 4, 6])
 def test_no_window_straddles_two_parts(cycles: int) -> None:
     count = 8730
-    split = temperature.divide(count, cycles)
+    split = tasks.divide(count, cycles)
     owner = np.full(count, -1)
     for part, hours in enumerate(split):
         assert len(hours) > BLOCK
@@ -140,7 +152,7 @@ def test_inputs_are_in_units_of_the_training_part(task: Task) -> None:
 
 def test_truth_and_naive_forecasts_hour_by_hour(weather: HourlyWeather, task: Task) -> None:
     temp = weather.features.index("temp")
-    found = temperature.naive(task)
+    found = tasks.naive(task)
     for now in task.split.test[::101]:
         for k, horizon in enumerate(HORIZONS):
             np.testing.assert_array_equal(
@@ -176,7 +188,7 @@ def test_ridge_is_least_squares_with_the_penalty_as_rows() -> None:
     past, truth = random.standard_normal((60, 5)) + 3, random.standard_normal((60, 2))
     fitted = np.arange(40)
     penalties = (1e-9, 7.0)
-    forecasts = temperature.ridge(past, truth, fitted, penalties)
+    forecasts = tasks.ridge(past, truth, fitted, penalties)
     for penalty, found in zip(penalties, forecasts, strict=True):
         mean, level = past[fitted].mean(axis=0), truth[fitted].mean(axis=0)
         rows = np.concatenate([past[fitted] - mean, math.sqrt(penalty) * np.eye(5)])
@@ -186,7 +198,7 @@ def test_ridge_is_least_squares_with_the_penalty_as_rows() -> None:
 
 
 def test_autoregression_is_least_squares_on_two_days_and_the_clock(task: Task) -> None:
-    found = temperature.autoregression(task)
+    found = tasks.own_past(task)
     k, airport = 1, 2
     rows = [
         np.concatenate([task.inputs[now - PAST + 1 : now + 1, airport], task.inputs[now, -6:], [1]])
@@ -201,41 +213,73 @@ def test_autoregression_is_least_squares_on_two_days_and_the_clock(task: Task) -
 
 def test_blend_takes_of_each_what_validation_shows_to_be_good(task: Task) -> None:
     above, below = task.truth + 1, task.truth - 3
-    np.testing.assert_allclose(temperature.blend(task, above, below), task.truth)
-    np.testing.assert_array_equal(temperature.blend(task, above, task.truth + 100), above)
+    np.testing.assert_allclose(tasks.blend(task, above, below), task.truth)
+    np.testing.assert_array_equal(tasks.blend(task, above, task.truth + 100), above)
     # Each horizon by itself, and by the validation part alone.
     mixed = task.truth.copy()
     mixed[:, 1] += 100
     mixed[task.split.test] = np.nan
-    found = temperature.blend(task, above, mixed)[task.split.validation]
-    np.testing.assert_array_equal(found[:, 0], task.truth[task.split.validation, 0])
-    np.testing.assert_array_equal(found[:, 1], above[task.split.validation, 1])
+    found = tasks.blend(task, above, mixed)[task.split.validation]
+    np.testing.assert_allclose(found[:, 0], task.truth[task.split.validation, 0])
+    np.testing.assert_allclose(found[:, 1], above[task.split.validation, 1])
 
 
 def test_gain_has_a_sign_and_may_be_none(task: Task) -> None:
-    rival = temperature.naive(task)["persistence"]
-    same = temperature.gain(task, rival, rival, seed=0)
+    rival = tasks.naive(task)["persistence"]
+    (same,) = scores.gains(task, [rival], rival, seed=0)
     assert set(same.values()) == {0.0}
-    halved = temperature.gain(task, (rival + task.truth) / 2, rival, seed=0)
+    halved, none = scores.gains(task, [(rival + task.truth) / 2, rival], rival, seed=0)
     for horizon in HORIZONS:
-        for name in ("gain", "gain_low", "gain_high"):
-            expected = pytest.approx(75, abs=1e-6 if name == "gain" else 60)
-            assert halved[f"{name}_{horizon}"] == expected
-        assert halved[f"gain_low_{horizon}"] > 0
-    assert temperature.verdict(0.1, 2) == "better"
-    assert temperature.verdict(-2, -0.1) == "worse"
-    assert temperature.verdict(-1, 2) == "no difference found"
+        assert halved[f"gain_{horizon}"] == pytest.approx(75)
+        assert none[f"gain_{horizon}"] == 0
+        # The interval is that of the mean over both.
+        low, high = (halved[f"gain_{end}_{horizon}"] for end in ("low", "high"))
+        assert 0 < low < 75 / 2 < high
+        assert [none[f"gain_{end}_{horizon}"] for end in ("low", "high")] == [low, high]
+    assert scores.verdict(0.1, 2) == "better"
+    assert scores.verdict(-2, -0.1) == "worse"
+    assert scores.verdict(-1, 2) == "no difference found"
+
+
+def test_scores_are_by_part(task: Task) -> None:
+    forecast = task.truth + 2
+    forecast[task.split.validation] += 1
+    found = scores.scores(task, forecast)
+    assert [found[f"rmse_{h}"] for h in HORIZONS] == pytest.approx([2, 2, 2])
+    assert [found[f"rmse_validation_{h}"] for h in HORIZONS] == pytest.approx([3, 3, 3])
+
+
+def test_coverage_in_percent(task: Task) -> None:
+    # Every error is 1 in validation, and in the test 0.9 or, at the last horizon, 1.9.
+    forecast = task.truth + 1
+    forecast[task.split.test] -= 0.1
+    forecast[task.split.test, -1] += 1
+    found = scores.coverage(task, forecast)
+    assert [found[f"coverage_fixed_{h}"] for h in HORIZONS] == [100, 100, 0]
+    assert [found[f"width_fixed_{h}"] for h in HORIZONS] == pytest.approx([2, 2, 2])
+    assert found[f"coverage_recent_{HORIZONS[-1]}"] > 0
+
+
+@pytest.mark.parametrize(
+    ("gain", "said"),
+    [((1, 3), "it is: the whole"), ((-3, -1), "it is worse"), ((-1, 1), "no difference was")],
+)
+def test_the_verdict_in_words(gain: tuple[int, int], said: str) -> None:
+    ends = dict(zip(("low", "high"), gain, strict=True))
+    network = {f"gain_{end}_{h}": value for end, value in ends.items() for h in HORIZONS}
+    told = section._verdicts(network)
+    assert said in told and told.startswith("1, 6 and 24 hours ahead")
 
 
 def test_intervals_keep_up_without_knowing_what_comes(task: Task) -> None:
-    forecast = temperature.naive(task)["persistence"]
-    fixed, recent = temperature.half_widths(task, forecast)
+    forecast = tasks.naive(task)["persistence"]
+    fixed, recent = scores.half_widths(task, forecast)
     at, k = 700, 1
     now = task.split.test[at]
     hours = np.concatenate([task.split.validation, task.split.test])
     known_by_now = hours[(hours + HORIZONS[k] <= now) & (hours + HORIZONS[k] > now - 30 * 24)]
     errors = (forecast - task.truth)[known_by_now, k][task.known[known_by_now, k]]
-    assert recent[at, k] == conformal(errors, temperature.LEVEL)
+    assert recent[at, k] == conformal(errors, scores.LEVEL)
     assert len(np.unique(fixed[:, k])) == 1
 
 
@@ -248,17 +292,32 @@ def test_a_tiny_run_and_its_section(tmp_path: Path) -> None:
     baselines = result["baselines"]
     assert baselines["persistence"]["rmse_24"] == baselines["seasonal naive"]["rmse_24"]
     # A network that has learned nothing is the model that it corrects.
-    network = result["results"][temperature.NETWORK]["mean"]
-    assert network["rmse_6"] == pytest.approx(baselines[temperature.RIVAL]["rmse_6"], rel=0.01)
+    network = result["results"][experiment.NETWORK]["mean"]
+    assert network["rmse_6"] == pytest.approx(baselines[experiment.RIVAL]["rmse_6"], rel=0.01)
     # The other split has other numbers, in the table and in the text.
-    other = result["baselines"][temperature.in_pieces(temperature.RIVAL, 3)]["rmse_6"]
-    assert other != baselines[temperature.RIVAL]["rmse_6"]
-    assert (tmp_path / "run" / "temperature.svg").is_file()
-    text = [*temperature.SECTION.text(result), temperature.SECTION.alt(result)]
-    assert f"{network['rmse_6']:.2f}" in text[1] and "no difference" in text[2]
-    assert "cut into 3 pieces" in text[2] and f"{other:.2f}" in text[2]
-    assert not any(word in " ".join(text) for word in ("nan", "None", "inf "))
-    json.dumps(text)
+    other = result["baselines"][experiment.in_pieces(experiment.RIVAL, 3)]["rmse_24"]
+    assert other != baselines[experiment.RIVAL]["rmse_24"]
+    assert {file.stem for file in (tmp_path / "run" / "panels").iterdir()} == {
+        "errors", "gains", "coverage", "stretch",
+    }  # fmt: skip
+    place = blocks.Place("temperature", "Temperature", lambda name: "<svg></svg>", (), iter([1, 2]))
+    body = [block for block in section.SECTION.body(result) if not isinstance(block, Code)]
+    text = blocks.html(body, place)
+    assert f"{network['rmse_24']:.2f}" in text and "no difference" in text
+    assert "cut into 3 pieces" in text and f"{other:.2f}" in text
+    assert not any(word in text for word in (">nan", "None", "inf "))
+
+
+def test_the_command_of_the_exercise_prints_its_answer() -> None:
+    rank, mean = section.exercises({})
+    assert rank.numbers == {"place": 18}
+    assert conformal(np.arange(19.0), 0.9) == 17  # the 18th of 0, 1, ...
+    printed = subprocess.run(
+        [sys.executable, *shlex.split(section.COMMAND)[1:]],
+        capture_output=True, text=True, check=True, cwd=ROOT,
+    ).stdout  # fmt: skip
+    (wanted,) = mean.numbers.values()
+    assert float(printed.strip(" []\n").split()[section.MIDDLE]) == pytest.approx(wanted)
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,7 @@
-"""Shakespeare's loader, its tokens, the n-grams and the two experiments that read it."""
+"""Shakespeare's loader, its tokens, the n-grams and the language model."""
 
 import json
 import math
-import os
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,8 +32,6 @@ from experiments.data.shakespeare import (
 )
 from experiments.models.language import LanguageModel, log_probabilities, train
 from rnnjax import cells
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -301,82 +296,3 @@ def test_training_learns_a_circle_and_looks_as_often_as_asked(tmp_path: Path) ->
     assert [line["step"] for line in lines] == [50, 100, 150]
     assert [line["validation"] for line in lines] == seen
     assert seen[-1] < 0.3 < math.log(7)
-
-
-def run(name: str, folder: Path) -> dict[str, Any]:
-    env = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"} | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-m", f"experiments.{name}", "--quick", "--json", "--out", folder],
-        capture_output=True, text=True, cwd=ROOT, env=env, timeout=120,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
-
-
-@pytest.mark.slow
-def test_quick_next_word(tmp_path: Path) -> None:
-    from experiments import next_word
-
-    result = run("next_word", tmp_path)
-    trigram = result["baselines"]["Kneser-Ney 3-gram"]["perplexity_test"]
-    assert trigram < result["baselines"]["word frequencies"]["perplexity_test"]
-    game = json.loads((tmp_path / "lesson.json").read_text())
-    assert len(game["models"]) == 2
-    for told in game["rounds"]:
-        for lists in (told["likeliest"], told["alone"]):
-            assert [len(words) for words in lists] == [10, 10]
-            assert all(word != UNKNOWN for words in lists for word, _ in words)
-        assert (told["probability"] is None) == (told["truth"] is None)
-    cat = game["rounds"][0]
-    assert cat["context"] == "" and cat["likeliest"] == cat["alone"]
-    assert len(next_word.SECTION.text(result)) == 3
-    assert "perplexity" in next_word.SECTION.alt(result)
-    failed = next_word.SECTION.text({**result, "borne_out": False})
-    assert any("did not bear" in paragraph for paragraph in failed)
-
-
-@pytest.mark.slow
-def test_quick_characters(tmp_path: Path) -> None:
-    from experiments import characters as experiment
-
-    result = run("characters", tmp_path)
-    bits = [numbers["bits_test"] for numbers in result["baselines"].values()]
-    # On few plays the longest grams are too rare to help.
-    assert bits[:5] == sorted(bits[:5], reverse=True)
-    told = json.loads((tmp_path / "lesson.json").read_text())
-    for passage in told["passages"]:
-        steps = len(passage["text"]) - 1
-        *networks, grams = passage["cells"]
-        assert grams["leaned"] is None
-        for cell in passage["cells"]:
-            assert len(cell["guesses"]) == len(cell["bits"]) == steps
-        for cell in networks:
-            lengths = [len(row) for row in cell["leaned"]]
-            assert lengths == [min(t + 1, 60) for t in range(steps)]
-            assert all(abs(sum(row) - 1000) <= 30 for row in cell["leaned"])
-    assert [len(sample["text"]) for sample in told["samples"]["texts"]] == [400] * 3
-    assert len(experiment.SECTION.text(result)) == 3
-    assert "bits" in experiment.SECTION.alt(result)
-
-
-@pytest.mark.usefixtures("float32")
-@pytest.mark.slow
-def test_connectivity_is_the_gradient_to_each_character() -> None:
-    from experiments.characters import connectivity
-
-    net = LanguageModel(cells.gru, len(ALPHABET), 6, dropout=0, rngs=nnx.Rngs(1))
-    before, tokens = toy(8, 90), toy(7, 90, seed=3)
-    norms, logits = connectivity(net, before, tokens)
-    assert norms.shape == (6, 6) and logits.shape == (6, len(ALPHABET))
-    np.testing.assert_array_equal(np.triu(norms, 1), 0)
-
-    state, _ = net(before[:, None])
-    embedded = net.embed(tokens[:-1])
-
-    def log_p(x: jax.Array) -> jax.Array:
-        _, h = net.read(embedded.at[2].set(x)[:, None], state)
-        return jax.nn.log_softmax(net.logits(h[4, 0]))[tokens[5]]
-
-    expected = np.linalg.norm(jax.grad(log_p)(embedded[2]))
-    np.testing.assert_allclose(norms[4, 2], expected, rtol=1e-5)

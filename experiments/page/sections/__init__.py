@@ -1,8 +1,8 @@
 """The sections that need no experiment, a file each.
 
 A file defines `SECTION`, and `measure() -> found`, which computes in a moment what the section
-shows, in the form of `result.json`. It may define `draw(found) -> figure`, a matplotlib figure
-or SVG text; a section without it has no figure.
+shows, in the form of `result.json`. It may define `panels(found) -> dict[str, Panel]`, the panels
+of its plots by name.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.data.seattle import Weather, seattle_weather
+from experiments.baselines.linear import lagged, least_squares
+from experiments.data.seattle import seattle_weather
 from experiments.lab.harness import Column
 from experiments.page.section import Found
 
@@ -30,32 +31,30 @@ def numbers(
 
 
 class Forecasting:
-    """Tomorrow's highest temperature in Seattle by least squares on the last two weeks.
+    """Tomorrow's highest temperature in Seattle by least squares on the last days.
 
     Attributes:
-      weather: the data.
+      order: how many days.
       celsius: `[N]`, the highest temperature of each day.
-      past: `[N, order * F + 1]`, what the forecast of each day may know.
+      past: `[N, order * F + 1]`, what the forecast of each day may know, newest day first, and 1.
       validation: first day of 2014; the days before are for training.
       test: first day of 2015.
-      forecasts: `[N]`, of the days from `order` on.
     """
 
-    order = 14
-
-    def __init__(self) -> None:
-        self.weather: Weather = seattle_weather()
-        self.celsius = self.weather.values[:, 0]
-        years = np.array([day.year for day in self.weather.dates])
+    def __init__(self, order: int = 14, features: int = 4) -> None:
+        self.order = order
+        weather = seattle_weather()
+        values = weather.values[:, :features]
+        self.celsius = weather.values[:, 0]
+        years = np.array([day.year for day in weather.dates])
         self.validation, self.test = (int(np.argmax(years == year)) for year in (2014, 2015))
-        days = np.arange(len(years))[:, None] - 1 - np.arange(self.order)
-        past = self.weather.values[np.maximum(days, 0)].reshape(len(years), -1)
-        self.past = np.concatenate([past, np.ones((len(years), 1))], axis=1)
-        self.forecasts = self.past @ self.fit(np.arange(self.order, self.validation))
+        yesterday = np.maximum(np.arange(len(values)) - 1, 0)
+        past = lagged(values, order)[yesterday]
+        self.past = np.concatenate([past, np.ones((len(values), 1))], axis=1)
 
     def fit(self, days: np.ndarray) -> np.ndarray:
         """The weights that serve these days best."""
-        return np.linalg.lstsq(self.past[days], self.celsius[days], rcond=None)[0]
+        return least_squares(self.past[days], self.celsius[days])
 
 
 def rmse(error: np.ndarray) -> float:

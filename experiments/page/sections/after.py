@@ -1,40 +1,159 @@
-"""What came after recurrence."""
+"""What came after recurrence, and what the reader can do now."""
 
-from experiments.page.section import Exercise, Found, Section
+from collections.abc import Sequence
+
+from experiments.hidden_memory.experiment import LINE, memory
+from experiments.hidden_memory.options import NUMBERS
+from experiments.hidden_memory.tasks import white_noise
+from experiments.page.section import Block, Bullets, Equation, Exercise, Found, Heading, Section
 from experiments.page.sections import numbers
+
+SHORT, LONG = 1_000, 10_000  # steps
 
 
 def measure() -> Found:
-    """Nothing: this section only tells."""
-    return numbers({}, [])
+    """What the closing exercise has the reader compute: the capacity of a delay line."""
+    noise = white_noise(0)
+    r2, _ = memory(noise.wanted[:, :NUMBERS], noise.wanted, noise.fitted, noise.measured)
+    return numbers({}, [], capacity=float(r2.sum()))
 
 
-SECTION = Section(
-    place=22,
-    title="What came after recurrence",
-    text=lambda found: [
-        "Since about 2018 most text, speech and translation is no longer done by the networks of "
-        "this page but by transformers, which let every position look at all earlier ones at once "
-        "(attention) instead of handing on one state. That takes away both troubles you have met: "
-        "no gradient has to travel through a hundred steps, and in training nothing waits its "
-        "turn, so that accelerators are kept busy. The price is that work grows with the square "
-        "of the length, and that what was read must be kept, all of it, while a recurrent state "
-        "stays as small as it is. For this reason recurrence has come back in another form: "
-        "layers whose recurrence is linear (S4, LRU, Mamba, RWKV and their kin) run over all "
-        "steps at once like attention in training, and step by step with a small state in use. "
-        "What of this is better depends on the task, the data and the machine; on small data, in "
-        "streams that never end and on small devices a GRU is still a sound first choice, and "
-        "the questions of this page, what is remembered, how far the gradient reaches, and what "
-        "the simple baseline does, are asked of every one of them.",
-    ],
-    alt=lambda found: "",
-    code=[],
-    exercise=Exercise(
-        "One text has 1,000 words, another 10,000. A recurrence has ten times as much to do for "
-        "the second. By what factor does the work of attention grow?",
-        "Attention compares each word with all before it: a hundred times. A recurrence does the "
-        "same once a word. What must be kept to read on grows tenfold for attention "
-        "and not at all for the recurrence.",
-        number=100,
-    ),
-)
+def _body(found: Found) -> Sequence[Block]:
+    return [*_attention(), *_linear(), *_today(), *_summary()]
+
+
+def _attention() -> list[Block]:
+    return [
+        "You now know recurrent networks as they were used until about 2017. Most text, speech "
+        "and translation is done by other networks today. What changed, and what is left of "
+        "$h_t = f(h_{t-1}, x_t)$?",
+        Heading("Attention: keep everything"),
+        "A recurrent network that translates a sentence has to squeeze the whole sentence into one "
+        "state. *Attention* (Bahdanau, Cho and Bengio 2014) removed this bottleneck: for every "
+        "word that it writes, the network looks back at the states of all words it has read and "
+        "takes a weighted average of them. The *transformer* (Vaswani and others 2017) kept the "
+        "attention and dropped the recurrence.",
+        "This solves both problems you have met. A gradient reaches an input far back along one "
+        "connection, so it does not have to survive a hundred multiplications. And no time step "
+        "has to wait for the one before it, so training makes full use of a parallel machine.",
+        "Of $h_t = f(h_{t-1}, x_t)$ nothing remains: in the place of a state there is a store that "
+        "grows with every step. That has a price at long lengths. Each of $T$ steps is compared "
+        "with all the steps before it, so the work grows with $T^2$, and to generate text the "
+        "network must keep something for every step it has read. A recurrent state has a fixed "
+        "size.",
+    ]
+
+
+def _linear() -> list[Block]:
+    return [
+        Heading("Linear recurrences: keep the state, drop the tanh"),
+        "A second line of work kept the small state and asked what prevents a recurrence from "
+        "being trained in parallel. The answer is the non-linear function around $h_{t-1}$. "
+        "Without it the recurrence is",
+        Equation(r"h_t = A_t h_{t-1} + b_t"),
+        "where $A_t$ and $b_t$ may depend on the input $x_t$ but not on the state. Two such steps "
+        "in a row are again a step of this form, so all steps can be merged in pairs, in a number "
+        "of rounds that grows with $\\log_2 T$; [the gates](#gates) showed how. Non-linear layers "
+        "between the recurrent ones supply what the recurrence has given up.",
+        Bullets(
+            [
+                "*S4* (Gu, Goel and Ré 2021), a *state space model*: $A$ is the same at every "
+                "step and has a special structure, which lets it remember thousands of steps.",
+                "*LRU* (Orvieto and others 2023): $A$ is a diagonal of complex numbers below 1 in "
+                "size. This simple form is enough if it is started well.",
+                "*RWKV* (Peng and others 2023): sums over the past with decaying weights, trained "
+                "like a transformer and run like a recurrent network.",
+                "*Mamba* (Gu and Dao 2023): $A_t$ and $b_t$ depend on the input, so that the layer "
+                "can select what to store. That is the idea of a gate.",
+                "*Griffin* (De and others 2024): its layer RG-LRU is a real-valued LRU with gates. "
+                "It alternates with attention to the most recent steps.",
+                "*xLSTM* (Beck and others 2024): an LSTM with exponential gates. One kind of layer "
+                "has a matrix as memory and trains in parallel; the other still feeds $h_{t-1}$ "
+                "back into its gates and does not.",
+                "*minGRU* (Feng and others 2024): a GRU whose gate and candidate look at $x_t$ "
+                "alone, and nothing else changed.",
+            ]
+        ),
+        "None of these is better at everything. A layer with a small state forgets: it cannot copy "
+        "a long text word for word, which attention can. A linear recurrence also gives up "
+        "something that tanh networks have, since its state cannot influence how it is updated. "
+        "Some large language models therefore combine both kinds of layer.",
+    ]
+
+
+def _today() -> list[Block]:
+    return [
+        Heading("Where recurrent networks are used today"),
+        "They are a good choice where data arrive one step at a time, without end, and where "
+        "memory or data are scarce.",
+        Bullets(
+            [
+                "*Agents.* An agent that sees only part of its world needs a state. The programs "
+                "that in 2019 played Dota 2 (OpenAI Five) and StarCraft II (AlphaStar) at top "
+                "level had an LSTM at their core. The world model of Dreamer has a GRU.",
+                "*Streaming speech on a device.* The *recurrent transducer* (Graves 2012) outputs "
+                "words while you speak; since 2019 it has run inside phones.",
+                "*Neuroscience.* Networks are trained on the task that an animal performs, and "
+                "their states are compared with recorded brain activity (Mante and others 2013).",
+                "*Time series.* Demand forecasts (DeepAR, Salinas and others 2017) and forecasts "
+                "of river flow (Kratzert and others 2018) use LSTMs, often one network for many "
+                "series.",
+            ]
+        ),
+    ]
+
+
+def _summary() -> list[Block]:
+    return [
+        Heading("What you can do now"),
+        Bullets(
+            [
+                "Say what a hidden state is, and compute one by hand: [the "
+                "recurrence](#recurrence).",
+                "Draw an LSTM, and explain why its gradient survives where that of a tanh network "
+                "[vanishes](#vanishing_gradients): [the gates](#gates).",
+                "Measure how far back a network remembers, and how far back it can learn: [the "
+                "hidden state as memory](#hidden_memory) and [the cures](#cures).",
+                "Tell an honest evaluation from a leaky one: [leakage](#leakage), [sampling "
+                "error](#sampling_error) and [simple baselines](#simple_wins).",
+                "Train a network of your own in rnnjax and run it: [training](#training), and [a "
+                "network that writes](#characters).",
+            ]
+        ),
+        "Whatever comes next, the same questions apply to it. What does its state hold? How far "
+        "does its gradient reach? How well does a simple baseline do on the same test set?",
+    ]
+
+
+def _exercises(found: Found) -> list[Exercise]:
+    capacity = found["capacity"]
+    return [
+        Exercise(
+            f"One text has {SHORT:,} words, another {LONG:,}. By what factor does the work grow "
+            "from the first to the second for attention, and for a recurrence?",
+            "Attention compares each word with all words before it, so its work grows by a factor "
+            "of about 100. A recurrence does the same work for each word, so its work grows by a "
+            "factor of 10. What has to be kept to read on grows tenfold for attention, and not at "
+            "all for the recurrence.",
+            {"Attention": (LONG / SHORT) ** 2, "Recurrence": LONG / SHORT},
+        ),
+        Exercise(
+            "Now do an experiment of your own. Run `python -m experiments.hidden_memory --cell "
+            "tanh --out results/memory-tanh`, and then `python -m experiments.hidden_memory --cell "
+            "gru --out results/memory-gru`, about a minute each. Compare three things in the two "
+            "tables: the capacity before training, the capacity after it, and $R^2$ for the "
+            "temperature 24 hours ago. Does the same network lead in all three? Is each lead "
+            "larger than the deviations over the seeds, which are printed after ±? To check that "
+            "your run worked, enter the "
+            f"capacity printed for the {LINE}.",
+            f"The {LINE} has a capacity of {capacity:.1f}: its limit is {NUMBERS}, and at the lags "
+            "it does not hold, a readout fitted on other data is slightly worse than the mean. For "
+            "the networks, your own tables decide; report a difference only where it exceeds the "
+            "deviations. Noise and weather need not agree: recall of noise rewards a network for "
+            "storing as much as possible, the forecast for storing what is useful.",
+            {"Capacity of the delay line": capacity},
+        ),
+    ]
+
+
+SECTION = Section(title="What came after recurrence", body=_body, exercises=_exercises)

@@ -1,125 +1,202 @@
 """Teacher forcing and free running."""
 
+from collections.abc import Sequence
+from functools import partial
+
 import numpy as np
-from matplotlib.figure import Figure
+from matplotlib.figure import FigureBase
 
 from experiments.lab.harness import Column
-from experiments.page.section import Exercise, Found, Section
-from experiments.page.sections import BLUE, GREY, RED, Forecasting, numbers, rmse
+from experiments.lab.panels import Panel
+from experiments.page.drawings import drawing
+from experiments.page.section import Block, Code, Drawing, Exercise, Found, Heading, Plot, Section
+from experiments.page.sections import Forecasting, numbers, rmse
+from experiments.style import BLUE, GREY, RED
 
 AHEAD = 60  # days
 SHOWN = 200  # day of the test year from which the figure runs free
 STEPS = (1, 2, 3, 7, 14, 30, 60)
-FORCED, FREE, NAIVE = "teacher forced", "free running", "mean of the training years"
-
-
-def predictor(celsius: np.ndarray, training: slice, order: int) -> np.ndarray:
-    """Weights that tell a day from the `order` days before it, and a constant."""
-    days = np.arange(training.start + order, training.stop)
-    past = celsius[days[:, None] - 1 - np.arange(order)]
-    return np.linalg.lstsq(np.c_[past, np.ones(len(days))], celsius[days], rcond=None)[0]
+FORCED, FREE, NAIVE = "teacher forcing", "free running", "mean of the training years"
+STYLES = {
+    "observed": {"color": GREY, "marker": ".", "linewidth": 0.5},
+    FORCED: {"color": BLUE, "linestyle": "--"},
+    FREE: {"color": RED, "linestyle": "-"},
+    NAIVE: {"color": "black", "linestyle": ":"},
+}
+# Of the exercise.
+FACTOR, START, DAYS = 0.9, 10, 7
+COMMAND = (
+    'python -c "from experiments.page.sections import free_running; '
+    'print(free_running.day_of_twice_the_error())"'
+)
 
 
 def forecast(
     weights: np.ndarray, celsius: np.ndarray, first: int, days: int, *, free: bool
 ) -> np.ndarray:
-    """Day after day from `first` on; running free, it reads its own forecasts."""
+    """Day after day from `first` on; running free, it reads its own forecasts.
+
+    `weights` are those of the last days, newest first, and of a constant.
+    """
     order = len(weights) - 1
     read = list(celsius[first - order : first])
-    told = []
+    predicted = []
     for day in range(first, first + days):
-        told.append(np.dot(weights[:-1], read[: -order - 1 : -1]) + weights[-1])
-        read.append(told[-1] if free else celsius[day])
-    return np.array(told)
+        predicted.append(np.dot(weights[:-1], read[: -order - 1 : -1]) + weights[-1])
+        read.append(predicted[-1] if free else celsius[day])
+    return np.array(predicted)
 
 
 def measure() -> Found:
-    """Errors by the number of steps since the truth was last seen."""
-    task = Forecasting()
+    """Errors by the number of days since the forecast began, over all days of the test year."""
+    task = Forecasting(features=1)
+    weights = task.fit(np.arange(task.order, task.validation))
     celsius = task.celsius
-    weights = predictor(celsius, slice(0, task.validation), task.order)
     starts = range(task.test, len(celsius) - AHEAD)
     truth = np.stack([celsius[first : first + AHEAD] for first in starts])
-    told = {
+    predicted = {
         name: np.stack([forecast(weights, celsius, s, AHEAD, free=name == FREE) for s in starts])
         for name in (FORCED, FREE)
     }
-    told[NAIVE] = np.full_like(truth, celsius[: task.validation].mean())
+    predicted[NAIVE] = np.full_like(truth, celsius[: task.validation].mean())
     rows = {
-        f"{step} day{'s' * (step > 1)} ahead": {
-            name: rmse(values[:, step - 1] - truth[:, step - 1]) for name, values in told.items()
+        f"{step} day{'s' * (step > 1)}": {
+            name: rmse(values[:, step - 1] - truth[:, step - 1])
+            for name, values in predicted.items()
         }
         for step in STEPS
     }
     return numbers(
         rows,
-        [Column(name, f"{name}\nRMSE (°C)", ".2f") for name in told],
-        curves={name: np.sqrt(np.mean((v - truth) ** 2, axis=0)) for name, v in told.items()},
-        shown={"truth": truth[SHOWN], FORCED: told[FORCED][SHOWN], FREE: told[FREE][SHOWN]},
+        [Column(name, f"{name}\nRMSE (°C)", ".2f") for name in predicted],
+        curves={n: np.sqrt(np.mean((v - truth) ** 2, axis=0)) for n, v in predicted.items()},
+        shown={"observed": truth[SHOWN]} | {n: predicted[n][SHOWN] for n in (FORCED, FREE)},
+        starts=len(starts),
     )
 
 
-def draw(found: Found) -> Figure:
-    """Two months by either way, and the errors by distance."""
-    figure = Figure(figsize=(10, 3.8), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=[5, 4])
-    styles = {
-        "truth": {"color": GREY, "marker": ".", "linewidth": 0.5},
-        FORCED: {"color": BLUE, "linestyle": "--"},
-        FREE: {"color": RED},
-        NAIVE: {"color": GREY, "linestyle": ":"},
+def day_of_twice_the_error() -> int:
+    """On which day the free-running error is at least twice that of the first day."""
+    curve = measure()["curves"][FREE]
+    return int(np.argmax(curve >= 2 * curve[0])) + 1
+
+
+def panels(found: Found) -> dict[str, Panel]:
+    """Two months in either way, and the errors by distance."""
+    return {
+        "stretch": Panel(partial(_stretch, found=found)),
+        "errors": Panel(partial(_errors, found=found)),
     }
-    days = np.arange(1, AHEAD + 1)
+
+
+def _stretch(figure: FigureBase, found: Found) -> None:
+    ax = figure.subplots()
     for name, values in found["shown"].items():
-        left.plot(days, values, label=name, **styles[name])
-    left.set(title="Two months of the test year", xlabel="days since the start", ylabel="°C")
+        ax.plot(np.arange(1, AHEAD + 1), values, label=name, **STYLES[name])
+    low, high = ax.get_ylim()
+    ax.set(title="One forecast of two months", xlabel="days since it began", ylabel="°C")
+    ax.set_ylim(low, high + 0.3 * (high - low))
+    ax.legend(loc="upper right", ncols=2)
+
+
+def _errors(figure: FigureBase, found: Found) -> None:
+    ax = figure.subplots()
     for name, values in found["curves"].items():
-        right.plot(days, values, label=name, **styles[name])
-    right.set(title="Error, over all starts", xlabel="days since the start", ylabel="RMSE (°C)")
-    right.set_ylim(0, None)
-    for ax in (left, right):
-        ax.legend(handlelength=4)
-    return figure
+        ax.plot(np.arange(1, AHEAD + 1), values, label=name, **STYLES[name])
+    ax.set(title="Error, over all beginnings", xlabel="days since it began", ylabel="RMSE (°C)")
+    ax.set_ylim(0, 1.4 * max(values.max() for values in found["curves"].values()))
+    ax.legend(loc="upper left")
 
 
 def _error(found: Found, step: int, name: str) -> str:
-    return f"{found['results'][f'{step} day' + 's' * (step > 1) + ' ahead']['mean'][name]:.1f} °C"
+    return f"{found['results'][f'{step} day' + 's' * (step > 1)]['mean'][name]:.1f} °C"
 
 
-SECTION = Section(
-    place=8,
-    title="Teacher forcing and free running",
-    text=lambda found: [
-        "While it is trained, a network that tells the next step is given the true steps before, "
-        "whatever it had told itself: after “the cat sat on the” it may have put its stake on "
-        "“dog”, but next it reads “mat”, since that is what the text says. This is teacher "
-        "forcing. It makes all steps of a sequence into examples at once, and no early mistake "
-        "spoils the later ones.",
-        "When a network writes text, or looks further ahead than one step, there is no teacher. "
-        "It reads what it said itself: it runs free. Then a mistake becomes an input, the next "
-        "step begins from it, and the network comes to places that no training text ever took it "
-        "to. The figure shows it with the smallest model there is, least squares on two weeks of "
-        f"temperature. One step ahead both ways are the same, {_error(found, 1, FREE)}. A week "
-        f"ahead it errs by {_error(found, 7, FREE)} running free and by {_error(found, 7, FORCED)} "
-        f"when corrected daily; two months ahead by {_error(found, 60, FREE)}, where saying the "
-        f"mean of the training years all the time errs by {_error(found, 60, NAIVE)}.",
-        "So a number that was measured with the teacher says little about free running. When this "
-        "page gives perplexities, they are teacher forced; texts that a network wrote are free "
-        "running; forecasts of the temperature a day ahead are told at once, and never read.",
-    ],
-    alt=lambda found: (
-        "Left, two months of temperatures: the teacher-forced forecast follows the ups and downs "
-        "a day late, the free-running one soon turns into a smooth line. Right, the error against "
-        f"days since the start: teacher forced it stays near {_error(found, 30, FORCED)}, free "
-        f"running it grows from {_error(found, 1, FREE)} to {_error(found, 30, FREE)} at 30 days "
-        f"and {_error(found, 60, FREE)} at 60."
-    ),
-    code=[forecast],
-    exercise=Exercise(
-        "A forecaster says each day 0.9 times what it reads (deviations from the mean, in °C). It "
-        "last read 10. What does it say running free for the 7th day?",
-        f"0.9 to the power of 7, times 10: {10 * 0.9**7:.2f} °C. Running free it forgets its start "
-        "and ends at the mean, whatever the weather does.",
-        number=10 * 0.9**7,
-    ),
-)
+def body(found: Found) -> Sequence[Block]:
+    """The two ways to feed a network, and what the second does to the error."""
+    return [
+        "A network that predicts the next word reads the words before it. Which words are these: "
+        "the true ones, or those that it predicted itself? Both occur, and they give very "
+        "different errors.",
+        "In training the network reads the true words, whatever it predicted. Suppose that after "
+        "“the” its prediction was “dog”. The text goes on with “cat”, so “cat” is its next input. "
+        "This is called *teacher forcing*: a teacher corrects every step before the next one. All "
+        "steps of a sequence are examples at once, and an early mistake does not spoil the later "
+        "ones.",
+        "When the network writes a text of its own, there is no teacher. Its prediction, “dog”, "
+        "becomes its next input. This is *free running*, also called autoregressive generation. "
+        "Now a mistake changes every later input, and may lead to inputs that no training text "
+        "contained.",
+        Drawing(
+            drawing("free_running"),
+            "The same network in three steps. Above, each input (blue) comes from the text. Below, "
+            "each output is carried down and becomes the next input. The hidden state (red) is "
+            "passed on in both.",
+            "Two rows of three boxes. Above, teacher forcing: the inputs are the, cat, sat, the "
+            "outputs dog, sat, on. Below, free running: the first input is the, its output dog is "
+            "the second input, whose output ran is the third input, whose output is away.",
+        ),
+        Heading("A small example"),
+        f"A model of the temperature predicts, each day, {FACTOR} times what it reads, as a "
+        f"deviation from the mean. It last read {START} °C. With free running it predicts "
+        f"{START * FACTOR:.1f}, then ${FACTOR} \\cdot {START * FACTOR:.1f} = "
+        f"{START * FACTOR**2:.1f}$, then {START * FACTOR**3:.2f}: it "
+        "decays to the mean, whatever the weather does. With teacher forcing it reads the true "
+        "temperature every day and cannot drift away.",
+        Heading("Measured"),
+        "The same happens to a model that was fitted to data. It predicts Seattle's highest "
+        "temperature from that of the two weeks before, by least squares on two years. Then it "
+        f"runs for {AHEAD} days in either way, from each of {found['starts']} days of the test "
+        "year.",
+        Plot(
+            ["stretch", "errors"],
+            "Left: one of these runs. Right: the error over all of them, by the number of days "
+            "since the run began. The dotted line is the error of a forecast that always predicts "
+            "the mean of the training years.",
+            "Two charts. Left, two months of temperature: with teacher forcing the forecast "
+            "follows the ups and downs about a day late; with free running it soon becomes a "
+            "smooth line. Right, the error: with teacher forcing it remains near "
+            f"{_error(found, 30, FORCED)}; with free running it grows from "
+            f"{_error(found, 1, FREE)} to {_error(found, 30, FREE)} after 30 days and "
+            f"{_error(found, 60, FREE)} after 60, where the mean of the training years has "
+            f"{_error(found, 60, NAIVE)}.",
+        ),
+        f"On the first day both ways are the same, with an error of {_error(found, 1, FREE)}. "
+        f"After a week it is {_error(found, 7, FREE)} with free running and "
+        f"{_error(found, 7, FORCED)} with teacher forcing.",
+        f"After two months the free-running error is {_error(found, 60, FREE)}; the mean of the "
+        f"training years has {_error(found, 60, NAIVE)}. The smooth line is not a defect: where "
+        "the past says nothing about the day, a prediction near the mean has the smallest "
+        "expected square error. But it is a forecast of a different quality, and a teacher-forced "
+        "error would have hidden that.",
+        "So a number that was measured with teacher forcing says little about free running. On "
+        "this page, [bits and perplexities](#bits) are measured with teacher forcing, texts that a "
+        "network writes are free running, and the [forecasts of the temperature](#temperature) "
+        "predict all hours ahead at once and are never read again.",
+        "Can the network be trained for free running? *Scheduled sampling* (Bengio and others "
+        "2015) feeds it some of its own predictions in training. It is not used here.",
+        Code([forecast], "One forecast, in either way"),
+    ]
+
+
+def exercises(found: Found) -> Sequence[Exercise]:
+    """A decay by hand, and where the free-running forecast loses its value."""
+    end = START * FACTOR**DAYS
+    day = day_of_twice_the_error()
+    return [
+        Exercise(
+            f"The model of the small example multiplies what it reads by {FACTOR}. It last read "
+            f"{START} °C above the mean. What does it predict for day {DAYS}, running free?",
+            f"${FACTOR}^{DAYS} \\cdot {START} = {end:.2f}$ °C above the mean.",
+            {"°C above the mean": end},
+        ),
+        Exercise(
+            "On which day is the free-running error for Seattle twice that of the first day? Read "
+            f"it off the figure, then run `{COMMAND}`.",
+            f"On day {day}. With teacher forcing the error does not grow with the day at all.",
+            {"day": day},
+        ),
+    ]
+
+
+SECTION = Section(title="Teacher forcing and free running", body=body, exercises=exercises)

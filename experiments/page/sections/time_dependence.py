@@ -1,117 +1,200 @@
 """Time-dependent data: neighbours in time resemble each other."""
 
-import numpy as np
-from matplotlib.dates import YearLocator
-from matplotlib.figure import Figure
+import math
+from collections.abc import Sequence
+from functools import partial
 
+import numpy as np
+from matplotlib.dates import DateFormatter, YearLocator
+from matplotlib.figure import FigureBase
+
+from experiments.baselines.linear import least_squares
 from experiments.data.seattle import seattle_weather
 from experiments.lab.harness import Column
-from experiments.page.section import Exercise, Found, Section
-from experiments.page.sections import BLUE, GREEN, GREY, RED, numbers
+from experiments.lab.panels import Panel
+from experiments.page.section import Block, Code, Equation, Exercise, Found, Heading, Plot, Section
+from experiments.page.sections import numbers
+from experiments.style import BLUE, FAINT, GREEN, RED
 
 LAGS = (1, 2, 3, 7, 14, 30, 182, 365)
 FAR = 400  # days
-RAW, SEASONLESS, SHUFFLED = "as it is", "without the season", "shuffled"
+RAW, SEASONLESS, SHUFFLED = "as measured", "season removed", "shuffled"
 LINES = {RAW: (BLUE, "-"), SEASONLESS: (GREEN, (0, (6, 2))), SHUFFLED: (RED, ":")}
+EXAMPLE = (1, 2, 3, 2, 1, 2, 3, 2)
 
 
-def autocorrelation(series: np.ndarray, lags: np.ndarray) -> np.ndarray:
-    """The correlation of the series with itself `lag` days before."""
-    return np.array([np.corrcoef(series[lag:], series[: len(series) - lag])[0, 1] for lag in lags])
+def autocorrelation(series: np.ndarray, lags: Sequence[int]) -> np.ndarray:
+    """The correlation between the series and itself, for each lag."""
+    return np.array([np.corrcoef(series[lag:], series[:-lag])[0, 1] for lag in lags])
 
 
 def without_season(series: np.ndarray) -> np.ndarray:
-    """What is left when a yearly wave and its overtone are taken away."""
+    """What remains after a yearly wave and its overtone are subtracted."""
     angle = 2 * np.pi * np.arange(len(series)) / 365.25
-    waves = [f(k * angle) for k in (1, 2) for f in (np.sin, np.cos)]
+    waves = [wave(k * angle) for k in (1, 2) for wave in (np.sin, np.cos)]
     season = np.stack([np.ones(len(series)), *waves], axis=1)
-    return series - season @ np.linalg.lstsq(season, series, rcond=None)[0]
+    rest: np.ndarray = series - season @ least_squares(season, series)
+    return rest
 
 
 def measure() -> Found:
-    """The highest temperature, what is left of it without the season, and shuffled."""
+    """The highest temperature, the same without the season, and shuffled."""
     celsius = seattle_weather().values[:, 0]
     series = {
         RAW: celsius,
         SEASONLESS: without_season(celsius),
         SHUFFLED: np.random.default_rng(0).permutation(celsius),
     }
-    lags = np.arange(1, FAR)
-    curves = {name: autocorrelation(values, lags) for name, values in series.items()}
+    curves = {name: autocorrelation(values, range(1, FAR)) for name, values in series.items()}
     rows = {
-        f"{lag} day{'s' * (lag > 1)} before": {
-            name: float(curve[lag - 1]) for name, curve in curves.items()
-        }
+        _earlier(lag): {name: float(curve[lag - 1]) for name, curve in curves.items()}
         for lag in LAGS
     }
-    return numbers(rows, [Column(name, name, ".2f") for name in LINES], curves=curves)
+    return numbers(
+        rows,
+        [Column(name, name, ".2f") for name in LINES],
+        curves=curves,
+        example=autocorrelation(np.array(EXAMPLE, float), (1, 2, 4)),
+        days=len(celsius),
+        deviation=float(celsius.std()),
+        persistence=float(np.sqrt(np.mean(np.diff(celsius) ** 2))),
+    )
 
 
-def draw(found: Found) -> Figure:
+def panels(found: Found) -> dict[str, Panel]:
     """The series, and how much it resembles itself."""
-    figure = Figure(figsize=(10, 3.8), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=[5, 4])
+    return {
+        "series": Panel(temperatures),
+        "correlation": Panel(partial(correlations, curves=found["curves"])),
+    }
+
+
+def temperatures(figure: FigureBase) -> None:
+    """Four years, day by day."""
+    ax = figure.subplots()
     weather = seattle_weather()
-    left.plot(weather.dates, weather.values[:, 0], color=BLUE, linewidth=0.6)
-    left.xaxis.set_major_locator(YearLocator())
-    left.set(title="Highest temperature in Seattle", ylabel="°C")
+    ax.plot(
+        np.array(weather.dates, "datetime64[D]"), weather.values[:, 0], color=BLUE, linewidth=0.6
+    )
+    ax.xaxis.set_major_locator(YearLocator())
+    ax.xaxis.set_major_formatter(DateFormatter("%Y"))
+    ax.set(title="Highest temperature of the day in Seattle", ylabel="°C")
+
+
+def correlations(figure: FigureBase, curves: dict[str, np.ndarray]) -> None:
+    """Autocorrelation against the lag."""
+    ax = figure.subplots()
+    ax.axhline(0, color=FAINT)
     for name, (colour, line) in LINES.items():
-        curve = found["curves"][name]
-        right.plot(np.arange(1, len(curve) + 1), curve, color=colour, linestyle=line, label=name)
-    right.axhline(0, color=GREY, linewidth=0.8)
-    right.set(title="Correlation with itself", xlabel="days before", ylim=(-1, 1))
-    right.legend(handlelength=4)
-    return figure
+        lags = np.arange(1, len(curves[name]) + 1)
+        ax.plot(lags, curves[name], color=colour, linestyle=line, label=name)
+    ax.set(title="Autocorrelation", xlabel="lag (days)", ylabel="$r_k$", ylim=(-1, 1))
+    ax.legend(loc="upper center", handlelength=3.5)
 
 
-def _at(found: Found, lag: int, series: str) -> str:
-    return f"{found['results'][_before(lag)]['mean'][series]:.2f}".replace("-", "−")
+def _earlier(lag: int) -> str:
+    return f"{lag} day{'s' * (lag > 1)} earlier"
 
 
-def _before(lag: int) -> str:
-    return f"{lag} day{'s' * (lag > 1)} before"
+def _at(found: Found, lag: int, series: str) -> float:
+    value: float = found["results"][_earlier(lag)]["mean"][series]
+    return value
 
 
-SECTION = Section(
-    place=3,
-    title="Time-dependent data",
-    text=lambda found: [
-        "Most of what is learnt from examples is learnt under one assumption: the examples are "
-        "drawn independently of each other. Data that come in time break it. A warm day is "
-        "mostly followed by a warm day, and the figure says how much: the correlation of "
-        "Seattle's highest temperature with that of the day before is "
-        f"{_at(found, 1, RAW)}, half a year before it is "
-        f"{_at(found, 182, RAW)}, a year before "
-        f"{_at(found, 365, RAW)}. Put the same days in a random order, "
-        f"and it is {_at(found, 1, SHUFFLED)}: nothing is left.",
-        "There are two kinds of memory in it. One is the calendar, which a forecaster can be told. "
-        "When the season is taken away, what is left still correlates at "
-        f"{_at(found, 1, SEASONLESS)} with the day before and "
-        f"{_at(found, 7, SEASONLESS)} with the week before: that is "
-        "the memory which has to be read off the recent past, and it soon fades.",
-        "For whoever measures, this has two consequences. The simplest forecast, “tomorrow will be "
-        "as today” (persistence), is already good, and every network must be compared with it "
-        "and not with nothing. And a thousand days are fewer than a thousand independent "
-        "observations, which we shall meet again under training, validation and leakage, and "
-        "under sampling error.",
-    ],
-    alt=lambda found: (
-        "Left, four years of daily highest temperatures: a wave a year with ragged edges. Right, "
-        "correlation with the past by lag: the series itself starts at "
-        f"{_at(found, 1, RAW)}, falls to "
-        f"{_at(found, 182, RAW)} at half a year and rises again to "
-        f"{_at(found, 365, RAW)} at a year; without the season it starts at "
-        f"{_at(found, 1, SEASONLESS)} and is "
-        f"{_at(found, 14, SEASONLESS)} after two weeks; shuffled it stays near "
-        "zero."
-    ),
-    code=[autocorrelation, without_season],
-    exercise=Exercise(
-        "The highest temperature half a year before correlates strongly, and with a minus sign. "
-        "Could a forecaster use it? Would it help one that knows the date?",
-        "It can be used: a minus sign is as good as a plus sign for a linear model, which takes "
-        "the negative. But it tells nothing but the season. In the column without the season the "
-        "correlation at that lag is close to zero, so that a forecaster who knows the date "
-        "gains nothing.",
-    ),
-)
+def _said(found: Found, lag: int, series: str) -> str:
+    return f"{_at(found, lag, series):.2f}".replace("-", "−")
+
+
+def _body(found: Found) -> Sequence[Block]:
+    one, two, four = (f"{value:.0f}".replace("-", "−") for value in found["example"] + 0.0)
+    return [
+        "Take a novel and read one page. You can predict fairly well what the next page is about, "
+        "less well what happens ten pages on, and hardly anything a hundred pages on. Now cut the "
+        "book into pages and shuffle them. Every page is still there, but the one you have just "
+        "read no longer helps with the next.",
+        "Data that are recorded over time are like the novel. Most of machine learning assumes the "
+        "shuffled book: training examples that are drawn independently of each other. In a time "
+        "series, neighbours resemble each other. This is what makes forecasting possible, and it "
+        "is also what makes it easy to fool yourself about a forecast.",
+        Heading("Measuring the resemblance"),
+        "Write $x_t$ for the value at time $t$, and compare the series with itself $k$ steps "
+        "earlier. The shift $k$ is called the *lag*. The *autocorrelation* at lag $k$ is the "
+        "ordinary correlation coefficient between the two:",
+        Equation(r"r_k = \operatorname{corr}(x_t, x_{t-k})"),
+        "At $r_k = 1$ the earlier value determines the present one, and a high value is followed "
+        "by a high one. At −1 it determines it too, but a high value is followed by a low one. At "
+        "0 a linear model learns nothing from it.",
+        f"For example, take the series {', '.join(map(str, EXAMPLE))}: a wave that repeats every "
+        f"four steps. Its autocorrelation is {one} at lag 1, {two} at lag 2 and {four} at lag 4. "
+        "Two steps apart a crest meets a trough; four steps apart it meets the next crest.",
+        Heading("Four years of temperature"),
+        "Now the highest temperature of each day in Seattle, from 2012 to 2015, with lags of up to "
+        "a little more than a year.",
+        Plot(
+            ["series", "correlation"],
+            "First panel: the data, one value a day. Second panel: their autocorrelation against "
+            "the lag, as measured, after the season is subtracted, and after the days are "
+            "shuffled.",
+            "First, four years of daily highest temperatures in Seattle: one wave a year with "
+            "ragged edges. Second, the autocorrelation: as measured it starts at "
+            f"{_said(found, 1, RAW)}, falls to {_said(found, 182, RAW)} at half a year and rises "
+            f"again to {_said(found, 365, RAW)} at a year; with the season removed it starts at "
+            f"{_said(found, 1, SEASONLESS)} and is {_said(found, 14, SEASONLESS)} after two weeks; "
+            "shuffled it remains near zero.",
+        ),
+        "A warm day is usually followed by a warm day: the correlation with the day before is "
+        f"{_said(found, 1, RAW)}. Half a year earlier it is {_said(found, 182, RAW)}, since summer "
+        "faces winter, and a year earlier it is positive again. Shuffle the days, and the curve "
+        "is close to zero at every lag.",
+        "Two different things are mixed in the blue curve. One is the calendar. A forecaster who "
+        "knows the date needs no memory to know that July is warm. To see what else there is, "
+        "subtract the season: fit a wave with a period of one year, and one with half a year, by "
+        "least squares.",
+        "The rest is the weather itself: is this day warmer than usual for the time of year? The "
+        f"correlation with the day before is now {_said(found, 1, SEASONLESS)}, and with the week "
+        f"before {_said(found, 7, SEASONLESS)}. This part has to be read off the recent past, and "
+        "it fades within days. The large negative correlation at half a year has gone: it was all "
+        "calendar.",
+        Code([autocorrelation, without_season]),
+        Heading("Two consequences"),
+        "First, the simplest forecast is already good. *Persistence* predicts that tomorrow will "
+        "be like today. A network that forecasts must be compared with persistence, and not with "
+        "nothing. More such baselines wait [later in the lesson](#simple_wins).",
+        "Second, a thousand days are fewer than a thousand independent observations. A day that "
+        "resembles the day before brings little that is new. This will matter when data are split "
+        "into a training set and a test set ([leakage](#leakage)), and when you ask how certain a "
+        "measured error is ([sampling error](#sampling_error)).",
+    ]
+
+
+def _exercises(found: Found) -> list[Exercise]:
+    # With the numbers that the reader is given.
+    r, deviation = round(_at(found, 1, RAW), 2), round(found["deviation"], 1)
+    persistence = math.sqrt(2 * (1 - r)) * deviation
+    rest, days = round(_at(found, 1, SEASONLESS), 2), found["days"]
+    count = days * (1 - rest) / (1 + rest)
+    return [
+        Exercise(
+            "Predicting the mean every day has a root mean squared error (RMSE) of $s$, the "
+            "standard deviation of the series. Persistence has an RMSE of $\\sqrt{2 (1 - r_1)} "
+            f"\\, s$. What is that for $s = {deviation}$ °C and $r_1 = {r}$? And above which "
+            "$r_1$ does persistence beat the mean?",
+            f"$\\sqrt{{2 (1 - {r})}} \\cdot {deviation} = {persistence:.1f}$ °C; counted directly "
+            f"in the data it is {found['persistence']:.1f} °C. Persistence is better if "
+            "$2 (1 - r_1) < 1$, that is above $r_1 = 0.5$.",
+            {"RMSE (°C)": persistence, "Above r₁": 0.5},
+        ),
+        Exercise(
+            "Suppose each day's deviation from the season is $r$ times that of the day before, "
+            "plus something new and independent. The mean of $n$ such days is then as uncertain "
+            "as the mean of about $n (1 - r) / (1 + r)$ independent days. How many independent "
+            f"days are the {days} days of the figure worth, with $r = {rest}$?",
+            f"{days} · {1 - rest:.2f} / {1 + rest:.2f} = {count:.0f}. In this sense "
+            f"four years of weather contain about {100 * count / days:.0f} % of the observations "
+            "that they seem to contain.",
+            {"Independent days": count},
+        ),
+    ]
+
+
+SECTION = Section(title="Time-dependent data", body=_body, exercises=_exercises)

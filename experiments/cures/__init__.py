@@ -1,0 +1,1 @@
+"""How far back a network can learn: starts, gates and clipping compared."""

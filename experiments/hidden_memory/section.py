@@ -1,0 +1,411 @@
+"""The section on the page: how much of the past is in a hidden state."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from experiments.hidden_memory.experiment import (
+    ALONE,
+    HORIZONS,
+    LINE,
+    Shown,
+    beyond,
+    memory,
+    networks,
+    steps_back,
+)
+from experiments.hidden_memory.figure import first_and_others, followed
+from experiments.hidden_memory.options import NUMBERS
+from experiments.page.section import (
+    Block,
+    Bullets,
+    Code,
+    Equation,
+    Exercise,
+    Found,
+    Heading,
+    Plot,
+    Section,
+    Widget,
+)
+from experiments.style import STYLES
+
+HOURS = 72  # of the states that the page steps through
+SHORT, LONG, ASKED = 0.5, 0.9, 0.8  # what a memory of one number keeps from step to step
+
+
+def leaky(kept: float, lag: int) -> float:
+    """R² of white noise `lag` steps ago in h_t = kept h_{t-1} + x_t."""
+    return (1 - kept**2) * kept ** (2 * lag)
+
+
+def body(found: Found) -> Sequence[Block]:
+    """A measure of memory, its limit, and what noise and weather leave in a state."""
+    return [*_measure(), *_limit(), *_noise(found), *_weather(found), *_units(found), *_limits()]
+
+
+def _measure() -> list[Block]:
+    return [
+        "Interrupt a conversation and ask one of the speakers what was said a minute ago, ten "
+        "minutes ago, an hour ago. The last sentence comes back almost word for word, the last "
+        "few minutes in outline, and the rest is gone. That gives you two things to ask of any "
+        "memory: how much does it hold, and how far back does it reach?",
+        "A recurrent network can be questioned in the same way. Everything it knows about earlier "
+        "inputs is in its hidden state $h_t$. Stop it at step $t$ and try to recover from the "
+        "numbers in $h_t$ the input $x_{t-k}$ that it read $k$ steps earlier. The distance $k$ is "
+        "the *lag*.",
+        Heading("A measure of memory"),
+        "The questioner should be simple, or we would be measuring the questioner. We use a "
+        "*linear readout*: for each lag, a weighted sum of the numbers in the state, plus a "
+        "constant.",
+        Equation(r"\hat{x}_{t-k} = w_k^\top h_t + b_k"),
+        "The network itself does not change. Only $w_k$ and $b_k$ are fitted, by least squares on "
+        "one part of the data. On another part we measure how well the readout predicts:",
+        Equation(
+            r"R^2_k = 1 - \frac{\sum_t (x_{t-k} - \hat{x}_{t-k})^2}{\sum_t (x_{t-k} - \bar{x})^2}"
+        ),
+        r"Here $\bar{x}$ is the mean of the inputs. $R^2_k = 1$ means that the readout recovers "
+        "the input exactly. $R^2_k = 0$ means that it does no better than predicting the mean "
+        "every time, and a value below 0 means that it does worse.",
+        "Try it on the smallest memory there is: a single number with $h_t = a h_{t-1} + x_t$. Let "
+        "it read *white noise*, independent random inputs with mean 0, so that no input says "
+        "anything about another. The input from $k$ steps ago is in the state with weight $a^k$, "
+        "and all the other inputs hide it. What a linear readout can recover is its share of the "
+        "state's variance:",
+        Equation(r"R^2_k = \frac{a^{2k}}{1 + a^2 + a^4 + \dots} = (1 - a^2) \, a^{2k}"),
+        Bullets(
+            [
+                f"$a = {kept}$ gives "
+                + ", ".join(f"{leaky(kept, lag):.2f}" for lag in range(3))
+                + f" at lags 0, 1 and 2, and {leaky(kept, 5):.{digits}f} at lag 5."
+                for kept, digits in ((SHORT, 4), (LONG, 2))
+            ]
+        ),
+        "The second memory reaches further back, and pays for it with less about each input. Add "
+        "up $R^2_k$ over all lags, and both come to exactly 1.",
+    ]
+
+
+def _limit() -> list[Block]:
+    return [
+        Heading("A limit"),
+        "That sum is called the *memory capacity* $C$ (Jaeger 2002). For white noise it cannot "
+        "exceed the number of values in the state, $H$:",
+        Equation(r"C = \sum_{k=0}^{\infty} R^2_k \le H"),
+        "Here is why. A linear readout may first turn the state into $H$ numbers that are "
+        "uncorrelated with each other; $R^2_k$ is then the sum of the squared correlations between "
+        "$x_{t-k}$ and each of them. But the inputs are uncorrelated too, and the squared "
+        "correlations of one number with uncorrelated inputs add up to at most 1. So each number "
+        "in the state contributes at most 1 to the total.",
+        "The limit can be reached. A *delay line* stores the last $H$ inputs and moves them along "
+        "by one place at every step: $R^2_k$ is 1 at the first $H$ lags and 0 at all others.",
+    ]
+
+
+def _noise(found: Found) -> list[Block]:
+    few, others = first_and_others(_names(found))
+    shown = ["noise-before", "noise-after", *(["others"] if others else []), "capacity"]
+    more = " The third panel shows the other networks after training." if others else ""
+    return [
+        Heading("Networks that read noise"),
+        f"Every network here carries {NUMBERS} numbers from step to step: an LSTM "
+        f"{NUMBERS // 2} in its cell state and {NUMBERS // 2} in its hidden state, an LRU "
+        f"{NUMBERS // 2} complex numbers, which count twice. The tanh and ReLU networks differ in "
+        "the weights they start from. The plain tanh network starts with random ones. An "
+        "*orthogonal* $W_{hh}$ only turns or mirrors the state, so that at first its length "
+        "neither grows nor shrinks. The ReLU network starts with the *identity* as $W_{hh}$, so "
+        "that at first it hands its state on unchanged.",
+        f"Each network was measured twice: as it was initialised, and after {found['steps']} "
+        f"training steps on a recall task, in which it outputs the last {NUMBERS} inputs at every "
+        "step. A delay line would solve this task without error.",
+        Plot(
+            shown,
+            "First two panels: $R^2$ against the lag, before and after training, mean over the "
+            "seeds. The area under a curve is the capacity; the dotted step is a delay line."
+            f"{more} The last panel "
+            "gives the capacity of every network: open marks before training, filled marks after, "
+            "small strokes the single seeds.",
+            _noise_alt(found, few),
+        ),
+        _untrained(found),
+        _raised(found),
+        _best(found, "capacity_after", "capacity after training", ".1f"),
+        "Because the total is limited, memory is a trade. A unit that preserves one input for a "
+        "long time cannot store the inputs that arrive meanwhile, and a unit that takes in every "
+        "input must overwrite the older ones.",
+        Code([memory, steps_back]),
+    ]
+
+
+def _weather(found: Found) -> list[Block]:
+    few, _ = first_and_others(_names(found))
+    alone = found["baselines"][ALONE]
+    ahead = ", ".join(map(str, HORIZONS[:-1])) + f" and {HORIZONS[-1]}"
+    return [
+        Heading("Weather: a present that resembles the past"),
+        "White noise is the cleanest test, and the least natural. In most sequences the present "
+        "[resembles the past](#time_dependence). At JFK airport in New York, the temperature now "
+        "“predicts” the temperature 24 hours ago with $R^2$ = "
+        f"{alone['r2_24_after']:.2f}, without any memory. So a high $R^2$ is no evidence of memory "
+        "here. What counts is how much the state adds to the latest input:",
+        Equation(r"S_k = 1 - \frac{E_k(h_t)}{E_k(x_t)}"),
+        "$E_k(h_t)$ is the mean squared error of a linear readout that predicts $x_{t-k}$ from the "
+        "state, and $E_k(x_t)$ that of a readout that sees the latest input alone. $S_k = 0$ means "
+        "that the state adds nothing; $S_k = 1$ means that it recovers $x_{t-k}$ exactly.",
+        f"This time the networks were trained to forecast the temperature {ahead} hours ahead. "
+        "Nothing in this task asks for the past. What the state retains of it is there because it "
+        "helps the forecast, or because it has not been overwritten yet.",
+        Plot(
+            ["weather", "beyond"],
+            "First panel: $R^2$ of the temperature against the lag, in hours; the thick line reads "
+            "the latest input alone. Second panel: $S_k$, the share of the thick line's error that "
+            "reading the state removes. Mean over the seeds, after training.",
+            _weather_alt(found, few),
+        ),
+        _forgotten(found),
+        _best(found, "r2_24_after", "$R^2$ at 24 hours", ".2f")
+        + f" A {LINE} hours contains that hour and reaches "
+        f"{found['baselines'][LINE]['r2_24_after']:.2f}.",
+        *_other_order(found),
+        Code([beyond], "The code behind the second panel"),
+    ]
+
+
+def _units(found: Found) -> list[Block]:
+    label = STYLES[followed(_names(found))].label
+    return [
+        Heading("Fast and slow units"),
+        "Single units differ. The next figure shows every unit "
+        f"of the trained {label} over a whole year. Its *time scale* is the lag at which its "
+        r"autocorrelation first falls below $1/e \approx 0.37$.",
+        Plot(
+            ["strip"],
+            "Above, the temperature. Below, one row for each unit, the slowest on top, with its "
+            "time scale at the left: red where the unit is above its mean, blue where it is below, "
+            "clear where it is close to it. Each unit's sign was chosen so that red goes with "
+            "warm hours.",
+            f"The temperature at JFK over 2013, and below it a strip of {NUMBERS} rows, one for "
+            f"each unit of the trained {label}. The rows at the top change slowly, those at the "
+            "bottom from hour to hour.",
+        ),
+        "A long time scale looks like a long memory, but it is not proof of one. The season is "
+        "in the input: a unit that merely copied the current temperature, and forgot everything "
+        "else, would also be blue in January and red in July. To demonstrate memory you have to "
+        "compare with what the latest input says on its own, as $S_k$ does.",
+        f"Now look at single hours. Step through {HOURS // 24} days that no network was trained "
+        "on, and compare how the states of different networks move.",
+        Widget("states", "hidden_memory"),
+    ]
+
+
+def _limits() -> list[Block]:
+    return [
+        Heading("What this does not show"),
+        Bullets(
+            [
+                "The readout is linear. A state may hold something about the past that only a "
+                "non-linear readout would find, and that is not counted.",
+                "The limit holds for white noise. On inputs that predict each other, a state of "
+                f"{NUMBERS} numbers can recover far more than {NUMBERS} of them.",
+                "A larger capacity is not a better network. It is measured with noise, and a task "
+                "may need one input from long ago and none of the others. [Next](#cures) comes a "
+                "task of that kind.",
+            ]
+        ),
+    ]
+
+
+def _names(found: Found) -> list[str]:
+    """Of the networks in this run, in the order of the figure."""
+    return [name for name in networks() if name in found["cell"]]
+
+
+def _mean(found: Found, label: str, number: str) -> float:
+    value: float = found["results"][label]["mean"][number]
+    return value
+
+
+def _untrained(found: Found) -> str:
+    """The capacities that the networks start with."""
+    start = {label: _mean(found, label, "capacity_before") for label in found["results"]}
+    most, least = max(start, key=start.__getitem__), min(start, key=start.__getitem__)
+    told = f"Even before training there is memory: the capacity of {most} is {start[most]:.1f}"
+    return told + (f", that of {least} {start[least]:.1f}." if most != least else ".")
+
+
+def _raised(found: Found) -> str:
+    """How training changed the capacity."""
+    changed = {
+        label: (_mean(found, label, "capacity_before"), _mean(found, label, "capacity_after"))
+        for label in found["results"]
+    }
+    label = max(changed, key=lambda one: changed[one][1] - changed[one][0])
+    before, after = changed[label]
+    lower = [one for one, (start, end) in changed.items() if end <= start]
+    if lower:
+        return (
+            f"Training on recall did not raise the capacity of {_listed(lower)} in this run. "
+            f"{label} gained most, from {before:.1f} to {after:.1f}."
+            if after > before
+            else "Training on recall did not raise the capacity of any network in this run."
+        )
+    if len(changed) == 1:
+        return f"Training on recall raised the capacity from {before:.1f} to {after:.1f}."
+    told = (
+        "Training on recall raised the mean capacity of every network in this run. "
+        f"{label} gained most, from {before:.1f} to {after:.1f}."
+    )
+    within = all(after < NUMBERS for _, after in changed.values())
+    return f"{told} All of them remain below the limit of {NUMBERS}." if within else told
+
+
+def _ranked(found: Found, number: str) -> list[str]:
+    """The networks, the largest mean first."""
+    return sorted(found["results"], key=lambda label: -_mean(found, label, number))
+
+
+def _best(found: Found, number: str, called: str, form: str) -> str:
+    """Which network has the largest mean, and whether that exceeds what the seeds differ by."""
+    ranked = _ranked(found, number)
+    values = [format(_mean(found, label, number), form) for label in ranked]
+    if len(ranked) == 1:
+        return f"{ranked[0]} has a {called} of {values[0]}."
+    told = (
+        f"{ranked[0]} has the largest {called}, {values[0]}; {ranked[1]} follows with {values[1]}. "
+    )
+    if "deviation" not in found["results"][ranked[0]]:
+        return told + "With a single seed, that does not establish an order."
+    spread = sum(found["results"][label]["deviation"][number] for label in ranked[:2])
+    lead = _mean(found, ranked[0], number) - _mean(found, ranked[1], number)
+    if lead > spread:
+        return told + "The lead exceeds the sum of their two standard deviations over the seeds."
+    return (
+        told + "The lead does not exceed the sum of their two standard deviations over the seeds: "
+        "no difference between the two was found."
+    )
+
+
+def _other_order(found: Found) -> list[str]:
+    """Whether weather puts another network first than noise."""
+    noise, weather = (_ranked(found, number)[0] for number in ("capacity_after", "r2_24_after"))
+    if noise == weather:
+        return []
+    return [
+        f"Noise had put another network first, {noise}. Storing as much as possible and storing "
+        "what a forecast needs are different tasks."
+    ]
+
+
+def _forgotten(found: Found) -> str:
+    """Whose state adds less to the latest input after training than before."""
+    less = [
+        label
+        for label in found["results"]
+        if _mean(found, label, "beyond_after") < _mean(found, label, "beyond_before")
+    ]
+    nothing = [label for label in found["results"] if _mean(found, label, "beyond_after") <= 0]
+    told = (
+        f"Averaged over all lags, the state of {_listed(nothing)} adds nothing to the latest input."
+        if nothing
+        else "Averaged over all lags, every state adds something to the latest input: the networks "
+        "do remember."
+    )
+    if not less:
+        return f"{told} Training on forecasts raised this average in every network of this run."
+    return (
+        f"{told} Training on forecasts lowered this average in {_listed(less)}. That is no "
+        "contradiction: a network trained to forecast may drop what does not help."
+    )
+
+
+def _listed(labels: Sequence[str]) -> str:
+    """With commas and an “and”."""
+    return " and ".join(filter(None, [", ".join(labels[:-1]), labels[-1]]))
+
+
+def _noise_alt(found: Found, few: Sequence[str]) -> str:
+    each = "; ".join(
+        f"{label} {_mean(found, label, 'capacity_before'):.1f} before training and "
+        f"{_mean(found, label, 'capacity_after'):.1f} after"
+        for label in found["results"]
+    )
+    far = ", ".join(
+        f"{label} {_mean(found, label, 'steps_after'):.0f}"
+        for label in (STYLES[name].label for name in few)
+    )
+    return (
+        f"R² of white noise falls with the lag. Its sum, at most {NUMBERS}: {each}. Lags in a row "
+        f"with R² above one half after training: {far}."
+    )
+
+
+def _weather_alt(found: Found, few: Sequence[str]) -> str:
+    each = "; ".join(
+        f"{label} {_mean(found, label, 'r2_24_after'):.2f} and "
+        f"{_mean(found, label, 'beyond_after'):.2f}"
+        for label in (STYLES[name].label for name in few)
+    )
+    return (
+        "R² of the temperature against the lag up to 96 hours; the latest input alone reaches "
+        f"{found['baselines'][ALONE]['r2_24_after']:.2f} at 24 hours. R² at 24 hours, and the mean "
+        f"share of the error removed, after training: {each}."
+    )
+
+
+def step_by_step(shown: Shown) -> dict[str, Any]:
+    """The states of every network over some measured days without a missing hour.
+
+    `labels` `[T]` are the hours in words, `inputs` the temperature in °C, and `cells` the
+    networks, each with `h` `[T, S]`.
+    """
+    year = shown.year
+    middle = (year.measured.start + len(year.hours)) // 2
+    stretches = (slice(first, first + HOURS) for first in range(middle, len(year.hours)))
+    hours = next(each for each in stretches if np.isfinite(year.degrees[each]).all())
+    return {
+        "step": "hour",
+        "labels": [f"{hour.day} {hour:%B %Y, %H}:00 UTC" for hour in year.hours[hours].tolist()],
+        "inputs": [
+            {"label": "temperature at JFK", "unit": "°C", "values": year.degrees[hours].round(1)}
+        ],
+        "cells": [
+            {
+                "label": studied.label,
+                "h": np.asarray(studied.weather[0]["states"][hours], float).round(3),
+            }
+            for studied in shown.networks.values()
+        ],
+    }
+
+
+def exercises(found: Found) -> list[Exercise]:
+    """The memory of one number, and the limit."""
+    first, third = leaky(ASKED, 0), leaky(ASKED, 3)
+    lags, claimed, numbers = 80, 0.8, 50
+    return [
+        Exercise(
+            f"A memory of one number, $h_t = {ASKED} h_{{t-1}} + x_t$, reads white noise. What is "
+            "its $R^2$ at lag 0, and at lag 3?",
+            f"$1 - {ASKED}^2 = {first:.2f}$ at lag 0, and ${first:.2f} \\cdot {ASKED}^6 = "
+            f"{third:.3f}$ at lag 3. It is between the two memories in the text in both "
+            "respects: it knows more about the latest input than the one that keeps "
+            f"{LONG}, and more about older inputs than the one that keeps {SHORT}.",
+            {"At lag 0": first, "At lag 3": third},
+        ),
+        Exercise(
+            f"A colleague reports that a network with a state of {numbers} numbers remembers each "
+            f"of the last {lags} inputs of white noise with $R^2 = {claimed}$. What would its "
+            f"capacity be? And what is the largest mean $R^2$ over {lags} lags that is possible?",
+            f"{lags} · {claimed} = {lags * claimed:.0f}, more than {numbers}: the report cannot be "
+            f"right. The largest possible mean is {numbers} / {lags} = {numbers / lags:.3f}. "
+            "Perhaps the readout was measured on the data it was fitted on, or the inputs were "
+            "not white.",
+            {"Its capacity": lags * claimed, "Largest mean": numbers / lags},
+        ),
+    ]
+
+
+SECTION = Section(
+    title="The hidden state as memory", body=body, exercises=exercises, data=step_by_step
+)

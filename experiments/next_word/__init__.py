@@ -1,0 +1,1 @@
+"""An LSTM that predicts the next word of Shakespeare, against n-grams."""

@@ -1,0 +1,5 @@
+"""The command line."""
+
+from experiments.lab import harness
+
+harness.main(__package__)

@@ -1,0 +1,1 @@
+"""Why order matters: networks that cannot see it, and one that can."""

@@ -1,0 +1,372 @@
+"""Gates: a memory that is added to."""
+
+import inspect
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from experiments.lab.harness import Column
+from experiments.page.drawings import drawing
+from experiments.page.section import (
+    Block,
+    Bullets,
+    Code,
+    Drawing,
+    Equation,
+    Exercise,
+    Found,
+    Heading,
+    Section,
+    Widget,
+)
+from experiments.page.sections import numbers
+
+STEPS = 100
+KEPT_BY_TANH = 0.9  # of the gradient in each step, in the section on vanishing gradients
+# One unit of an LSTM, followed through a step: what goes into its gates, and what is in its cell.
+GOES_IN = {"i": 0.0, "f": 2.0, "g": -1.0, "o": 1.0}
+CELL = 1.5
+# And one of a GRU: its state, its candidate, and its update gate.
+STATE, CANDIDATE, UPDATE = 0.5, -0.5, 0.9
+# The sizes of the exercise.
+D, H = 3, 5
+
+Array = np.ndarray
+
+
+def sigmoid(a: Any) -> Any:
+    """σ(a), between 0 and 1, of a number or an array."""
+    return 1 / (1 + np.exp(-a))
+
+
+def lstm_step(weights: tuple[Array, ...], c: Array, h: Array, x: Array) -> tuple[Array, Array]:
+    """The next c and h, `[H]`, from x, `[D]`; weights `[D, 4H]`, `[H, 4H]` and `[4H]`."""
+    W_xh, W_hh, b_h = weights
+    a_i, a_f, a_g, a_o = np.split(x @ W_xh + h @ W_hh + b_h, 4, axis=-1)
+    f = sigmoid(a_f)
+    i = sigmoid(a_i)
+    g = np.tanh(a_g)
+    c = f * c + i * g
+    o = sigmoid(a_o)
+    h = o * np.tanh(c)
+    return c, h
+
+
+def gru_step(weights: tuple[Array, ...], h: Array, x: Array) -> Array:
+    """The next h, `[H]`, from x, `[D]`; weights `[D, 3H]`, `[H, 3H]`, `[3H]` and `[H]`."""
+    W_xh, W_hh, b_h, b_hn = weights
+    x_r, x_z, x_n = np.split(x @ W_xh + b_h, 3, axis=-1)
+    m_r, m_z, m_n = np.split(h @ W_hh, 3, axis=-1)
+    r = sigmoid(x_r + m_r)
+    n = np.tanh(x_n + r * (m_n + b_hn))
+    z = sigmoid(x_z + m_z)
+    h = (1 - z) * n + z * h
+    return h
+
+
+def measure() -> Found:
+    """What each forget gate leaves, one step of one unit, and the sizes of the networks."""
+    gates = [0.5, float(sigmoid(1.0)), 0.9, 0.99, 0.999]
+    lags = (10, STEPS, 1000)
+    rows = {
+        f"forget gate {gate:.3f}": {
+            "bias": _logit(gate),
+            "span": 1 / (1 - gate),
+            **{f"after {lag}": gate**lag for lag in lags},
+        }
+        for gate in gates
+    }
+    columns = [
+        Column("bias", "bias b\nwith σ(b) = gate", "+.2f"),
+        Column("span", "1 / (1 − gate)\nin steps", ".1f"),
+        *(Column(f"after {lag}", f"left after\n{lag} steps", ".2g") for lag in lags),
+    ]
+    biases = np.array([GOES_IN[gate] for gate in "ifgo"])
+    weights = np.zeros((1, 4)), np.zeros((1, 4)), biases
+    c, h = lstm_step(weights, np.array([CELL]), np.zeros(1), np.zeros(1))
+    inside = {name: float(np.tanh(a) if name == "g" else sigmoid(a)) for name, a in GOES_IN.items()}
+    half = 0.5 ** (1 / STEPS)
+    tanh = H * D + H * H + H
+    return numbers(
+        rows, columns,
+        bias_1=gates[1],
+        left={"tanh": KEPT_BY_TANH**STEPS, "0.5": 0.5**STEPS, "0.99": 0.99**STEPS},
+        lstm={**inside, "c": float(c[0]), "h": float(h[0])},
+        gru=(1 - UPDATE) * CANDIDATE + UPDATE * STATE,
+        half={"gate": half, "lost": 100 * (1 - half), "bias": _logit(half)},
+        parameters={"tanh": tanh, "LSTM": 4 * tanh, "GRU": 3 * tanh + H},
+        rounds=math.ceil(math.log2(lags[-1])),
+    )  # fmt: skip
+
+
+def line(function: Callable[..., Any], name: str) -> str:
+    """The line of a function that computes a name."""
+    lines = (one.strip() for one in inspect.getsource(function).splitlines())
+    return next(one for one in lines if one.startswith(f"{name} = "))
+
+
+def power_of_ten(value: float) -> str:
+    """A small number in TeX."""
+    digits, exponent = f"{value:.1e}".split("e")
+    return rf"{digits} \cdot 10^{{{int(exponent)}}}"
+
+
+def _logit(gate: float) -> float:
+    """The bias b with σ(b) = gate."""
+    return math.log(gate / (1 - gate))
+
+
+def _body(found: Found) -> Sequence[Block]:
+    return [*_idea(), *_lstm(found), *_gradient(found), *_gru(found), *_linear(found)]
+
+
+def _idea() -> Sequence[Block]:
+    return [
+        "A tanh network rewrites its hidden state at every step. Whatever it is to remember passes "
+        "through $W_{hh}$ and tanh each time, and so does the gradient on its way back. That is "
+        "why [the gradient vanishes](#vanishing_gradients). *Long short-term memory* (LSTM; "
+        "Hochreiter and Schmidhuber 1997) begins with a different idea: keep a memory, and add to "
+        "it instead of rewriting it.",
+        "Picture a conveyor belt that runs through all time steps. What it carries is the *cell "
+        "state* $c_t$, a vector with one number for each unit, kept beside the hidden state "
+        "$h_t$. At each step the network can do three things: remove some of what is on the belt, "
+        "put something new on it, and read what is there. A gate controls each of them.",
+        r"A *gate* is a small layer that ends in a sigmoid, $\sigma(a) = 1 / (1 + e^{-a})$. From "
+        "the previous hidden state $h_{t-1}$ and the input $x_t$ it computes one number between 0 "
+        "and 1 for each unit, and something is multiplied by that number. A gate at 0 is closed: "
+        "nothing passes. A gate at 1 is open: everything passes. The gates have weights of their "
+        "own, so the network learns from data what to keep, what to add and when to read.",
+    ]
+
+
+def _lstm(found: Found) -> Sequence[Block]:
+    unit = found["lstm"]
+    return [
+        Heading("The LSTM in four steps"),
+        r"Three gates and one ordinary tanh layer make the cell. Below, $\odot$ multiplies two "
+        "vectors unit by unit; $W_{hf}$, $W_{xf}$ and $b_f$ are the weights and the bias of the "
+        "forget gate, and the letters $i$, $g$ and $o$ mark those of the other three layers. The "
+        f"example follows a single unit, whose cell state is {CELL} before the step.",
+        "*Step 1: forget.* The *forget gate* $f_t$ decides how much of the old cell state is kept. "
+        "Mind the name: 1 keeps everything, 0 forgets everything.",
+        Equation(r"f_t = \sigma(W_{hf} h_{t-1} + W_{xf} x_t + b_f)"),
+        f"In code: `{line(lstm_step, 'f')}`, where `a_f` is the sum in the brackets. In the "
+        f"example that sum is {GOES_IN['f']:g}, and the gate {unit['f']:.2f}.",
+        Drawing(
+            drawing("lstm", step=1),
+            "Step 1, lit: the forget gate reads $h_{t-1}$ and $x_t$, and multiplies the old cell "
+            r"state. A box is a layer with weights of its own; $\times$ and $+$ act unit by unit.",
+            "A line runs along the top, from c of the previous step to c of this step: the belt. "
+            "Two lines along the bottom bring h of the previous step and x of this step to four "
+            "boxes: forget, input, candidate and output. Lit is the box forget, a sigmoid, whose "
+            "result f goes up to a multiplication on the belt.",
+        ),
+        "*Step 2: what to add.* The *candidate* $g_t$ is what an ordinary tanh layer would make "
+        "its new state. The *input gate* $i_t$ decides how much of it goes into the cell state.",
+        Equation(r"i_t = \sigma(W_{hi} h_{t-1} + W_{xi} x_t + b_i)"),
+        Equation(r"g_t = \tanh(W_{hg} h_{t-1} + W_{xg} x_t + b_g)"),
+        f"In code: `{line(lstm_step, 'i')}` and `{line(lstm_step, 'g')}`. In the example the "
+        f"input gate is {unit['i']:g} and the candidate ${unit['g']:.2f}$.",
+        Drawing(
+            drawing("lstm", step=2),
+            "Step 2, lit: the input gate and the candidate are multiplied.",
+            "The same drawing. Lit are the boxes input, a sigmoid, and candidate, a tanh; their "
+            "results i and g meet in a multiplication below the belt.",
+        ),
+        "*Step 3: the new cell state.* Forget, then add. This line is the heart of the LSTM: the "
+        "old cell state is multiplied by a gate and by nothing else.",
+        Equation(r"c_t = f_t \odot c_{t-1} + i_t \odot g_t"),
+        f"In code: `{line(lstm_step, 'c')}`. For our unit, "
+        rf"${unit['f']:.2f} \cdot {CELL} + {unit['i']:g} \cdot ({unit['g']:.2f}) = "
+        rf"{unit['c']:.2f}$.",
+        Drawing(
+            drawing("lstm", step=3),
+            "Step 3, lit: what was kept and what is added make the new cell state, which moves on "
+            "to the next step.",
+            "The same drawing. Lit is the belt from the multiplication by f through an addition, "
+            "where i times g comes in from below, to its right end, c of this step.",
+        ),
+        "*Step 4: read.* The *output gate* $o_t$ decides how much of the cell state is shown as "
+        "the hidden state $h_t$, which the next layer reads, and so do the gates at the next step. "
+        "A unit can therefore hold something for many steps without showing it.",
+        Equation(r"o_t = \sigma(W_{ho} h_{t-1} + W_{xo} x_t + b_o)"),
+        Equation(r"h_t = o_t \odot \tanh(c_t)"),
+        f"In code: `{line(lstm_step, 'o')}` and `{line(lstm_step, 'h')}`. For our unit, "
+        rf"${unit['o']:.2f} \cdot \tanh({unit['c']:.2f}) = {unit['h']:.2f}$.",
+        Drawing(
+            drawing("lstm", step=4),
+            "Step 4, lit: a copy of the cell state passes through tanh and the output gate. The "
+            "belt itself remains as it was.",
+            "The same drawing. Lit is a branch down from the right end of the belt through a tanh "
+            "to a multiplication by o, the result of the box output, a sigmoid; from there to "
+            "the right leaves h of this step.",
+        ),
+        "The whole step is a few lines of numpy. Its vectors are rows, so that a product reads "
+        "`h @ W_hh`, and the four layers share one matrix, whose column blocks are in the order "
+        "`i f g o`. `rnnjax.cells.lstm` computes the same numbers.",
+        Code([sigmoid, lstm_step], "One step of an LSTM", open=True),
+    ]
+
+
+def _gradient(found: Found) -> Sequence[Block]:
+    left = found["left"]
+    return [
+        Heading("Why its gradient survives"),
+        "Follow the gradient back along the belt, from $c_t$ to $c_{t-1}$. An addition passes a "
+        "gradient on unchanged, and the multiplication scales it by the forget gate. On this "
+        "direct path there is no matrix and no slope of tanh:",
+        Equation(r"\frac{\partial c_t}{\partial c_{t-1}} = f_t"),
+        "Over $k$ steps the factors multiply. This is again a product of many factors, but now the "
+        "network sets each of them.",
+        Equation(r"\frac{\partial c_t}{\partial c_{t-k}} = f_t \odot f_{t-1} \odot \cdots \odot "
+                 r"f_{t-k+1}"),
+        f"A tanh network that keeps {KEPT_BY_TANH} of its gradient in each step has "
+        f"${power_of_ten(left['tanh'])}$ of it left after {STEPS} steps. "
+        rf"With its forget gate at 0.99, an LSTM has $0.99^{{{STEPS}}} = {left['0.99']:.3f}$ left, "
+        "and what is left of the memory itself is the same product. As a rule of thumb, a gate at "
+        "$f$ remembers for about $1/(1-f)$ steps; the table has more gates and lags.",
+        r"The start of training matters. With bias 0 a forget gate begins near $\sigma(0) = 0.5$, "
+        rf"and $0.5^{{{STEPS}}} = {power_of_ten(left['0.5'])}$. The bias therefore usually "
+        rf"starts at 1, $\sigma(1) = {found['bias_1']:.3f}$, as it does in `rnnjax.cells.lstm`: "
+        "better, but still a short memory. "
+        "*Chrono* initialisation (Tallec and Ollivier 2018) goes further. It draws the biases so "
+        "that the units remember for different spans, from about one step to the longest lag $T$ "
+        "that you expect, and gives the input gate the opposite bias.",
+        "Three limits belong to this. First, the direct path is not the whole derivative: $c_t$ "
+        "also depends on $c_{t-1}$ through $h_{t-1}$, which the gates and the candidate read.",
+        Equation(r"\frac{d c_t}{d c_{t-1}} = \mathrm{diag}(f_t) + "
+                 r"\frac{\partial c_t}{\partial h_{t-1}} \, "
+                 r"\frac{\partial h_{t-1}}{\partial c_{t-1}}"),
+        r"Here $\mathrm{diag}(f_t)$ is the matrix with $f_t$ on its diagonal. The second term "
+        "contains the matrices and the slopes of tanh again. It can shrink the gradient or make "
+        "it grow, so an LSTM does not rule out an exploding gradient.",
+        "Second, the direct path is only as good as its gates. Where one is closed, memory and "
+        "gradient end. Third, this is often right: a network that has read the end of a sentence "
+        "may well clear its memory of the sentence. The gate then forgets on purpose. "
+        "[A later section](#cures) measures how far each network reaches once it is trained.",
+        Heading("Try it"),
+        "Here you are the network and set the gates of a single unit by hand. To keep the numbers "
+        "readable, both tanh are left out: $c_t = f_t c_{t-1} + i_t x_t$ and $h_t = o_t c_t$. Four "
+        "numbers arrive within 24 steps, and 0 at all other steps. Can you store the first one "
+        "and ignore the others?",
+        Widget("gates"),
+    ]  # fmt: skip
+
+
+def _gru(found: Found) -> Sequence[Block]:
+    return [
+        Heading("The GRU: two gates and one state"),
+        "The *gated recurrent unit* (GRU; Cho and others 2014) does with less. It has no cell "
+        "state: the hidden state $h_t$ itself is on the belt. Two gates control it, in three "
+        "steps.",
+        "*Step 1: reset.* The *reset gate* $r_t$ decides how much of the old state the candidate "
+        "gets to see. Closed, it lets the unit start afresh from the input.",
+        Equation(r"r_t = \sigma(W_{hr} h_{t-1} + W_{xr} x_t + b_r)"),
+        f"In code: `{line(gru_step, 'r')}`, where `m_r` is the part from $h_{{t-1}}$ and `x_r` the "
+        "part from $x_t$ with the bias.",
+        Drawing(
+            drawing("gru", step=1),
+            "Step 1, lit: the reset gate reads $h_{t-1}$ and $x_t$.",
+            "Along the top runs a belt, now from h of the previous step to h of this step. Lines "
+            "along the bottom bring h of the previous step and x of this step to three boxes: "
+            "reset, candidate and update. Lit is the box reset, a sigmoid, whose result r goes "
+            "right, to a multiplication below the box candidate.",
+        ),
+        "*Step 2: the candidate.* The new state that the unit would take, $n_t$, is a tanh layer "
+        "as before, except that its part from $h_{t-1}$ is multiplied by the reset gate. There are "
+        "two variants. Here, as in `rnnjax.cells.gru` by default, the gate acts after the "
+        "product with the matrix, which has a bias $b_{hn}$ of its own; in the paper it acts "
+        "before it.",
+        Equation(r"m_t = W_{hn} h_{t-1} + b_{hn}"),
+        Equation(r"n_t = \tanh(W_{xn} x_t + b_n + r_t \odot m_t)"),
+        f"In code, both in one: `{line(gru_step, 'n')}`.",
+        Drawing(
+            drawing("gru", step=2),
+            r"Step 2, lit: only the part from $h_{t-1}$ passes the reset gate at the lower $\times$"
+            "; its matrix is not drawn.",
+            "The same drawing. Lit is the box candidate, a tanh, which reads x directly and h "
+            "through the multiplication by r; its result n goes up and to the right.",
+        ),
+        "*Step 3: blend.* The *update gate* $z_t$ decides how much of the old state is kept. What "
+        "is not kept is filled up with the candidate, so one gate does the work of the forget "
+        "gate and the input gate. (Some texts swap $z_t$ and $1 - z_t$.)",
+        Equation(r"z_t = \sigma(W_{hz} h_{t-1} + W_{xz} x_t + b_z)"),
+        Equation(r"h_t = (1 - z_t) \odot n_t + z_t \odot h_{t-1}"),
+        f"In code: `{line(gru_step, 'z')}` and `{line(gru_step, 'h')}`. With an update gate of "
+        f"{UPDATE}, an old state of {STATE} and a candidate of ${CANDIDATE}$, the new state is "
+        f"{found['gru']:.2f}.",
+        Drawing(
+            drawing("gru", step=3),
+            "Step 3, lit: the update gate $z_t$ keeps a share of the old state and adds the "
+            "remaining share, $1 - z_t$, of the candidate.",
+            "The same drawing. Lit is the belt: h of the previous step is multiplied by z, the "
+            "result of the box update, a sigmoid; the candidate n is multiplied by 1 minus z; "
+            "the two are added and leave to the right as h of this step.",
+        ),
+        "The direct path of the gradient has the factor $z_t$ in the place of $f_t$. All that was "
+        "said about 0.99 and 0.5 holds again, and so do the limits.",
+        Code([gru_step], "One step of a GRU", open=True),
+    ]
+
+
+def _linear(found: Found) -> Sequence[Block]:
+    return [
+        Heading("No gate at all: the LRU"),
+        "If the direct path is what carries the memory, one can keep it and drop the rest. The "
+        "*linear recurrent unit* (LRU; Orvieto and others 2023) has neither gates nor tanh in its "
+        r"recurrence: $h_t = \lambda \odot h_{t-1} + B x_t$, where $B$ is a matrix and $\lambda$ "
+        "holds one complex number for each unit. A complex number turns the state as well as "
+        r"scaling it, and its length $|\lambda|$ decides how fast the memory fades: at 0.99, "
+        f"{found['left']['0.99']:.3f} of it is left after {STEPS} steps, as with a forget gate. "
+        r"The formula for $\lambda$ ensures that $|\lambda| < 1$, whatever training does. For long "
+        r"memories $\lambda$ starts just inside the unit circle. The price is that it does not "
+        "depend on the input, so the network cannot choose when to forget.",
+        r"In return it can be computed in parallel. Two steps $h \to a h + b$ one after the other "
+        "are again one step of this form, so that neighbouring steps can be merged in pairs, then "
+        f"pairs of pairs: 1000 steps take {found['rounds']} rounds instead of 1000. "
+        "`rnnjax.folds.parallel` does this. With a tanh around the state it would not work.",
+        "The *minGRU* (Feng and others 2024) lies between the two: it has an update gate, but one "
+        "that looks at the input only, so that the recurrence remains linear in $h_{t-1}$ and "
+        "can be computed in parallel as well.",
+        Bullets([
+            "*LSTM*: forget gate, input gate, output gate; cell state and hidden state.",
+            "*GRU*: reset gate, update gate; hidden state only.",
+            "*minGRU*: update gate, computed from the input; linear in the state.",
+            "*LRU*: no gates; linear in the state.",
+        ]),
+    ]  # fmt: skip
+
+
+def _exercises(found: Found) -> Sequence[Exercise]:
+    half, parameters = found["half"], found["parameters"]
+    return [
+        Exercise(
+            f"A unit is to keep half of its memory for {STEPS} steps. How much of it, in percent, "
+            "may its forget gate drop in each step? And if nothing but its bias goes into the "
+            "gate, which bias does that?",
+            rf"$f^{{{STEPS}}} = 0.5$ gives $f = 0.5^{{1/{STEPS}}} = {half['gate']:.4f}$: the gate "
+            f"drops {half['lost']:.2f} % a step. From $\\sigma(b) = f$ follows "
+            rf"$b = \ln(f / (1 - f)) = {half['bias']:.2f}$. The usual bias of 1 is far from that: "
+            "the network has to learn the rest, or to be given it by chrono initialisation.",
+            {"dropped in each step, in %": half["lost"], "bias": half["bias"]},
+        ),
+        Exercise(
+            f"How many parameters does a tanh network with {D} inputs and {H} hidden units have, "
+            "and how many does an LSTM of the same size have? Leave out the output layer.",
+            rf"The tanh network has ${H} \cdot {D}$ weights from the input, ${H} \cdot {H}$ from "
+            f"the hidden state and {H} biases, {parameters['tanh']} in all. The LSTM has four such "
+            f"layers: {parameters['LSTM']}. (The GRU above has three and the second bias "
+            f"$b_{{hn}}$: {parameters['GRU']}.) A fair comparison of two networks gives both the "
+            "same number of parameters, not the same number of units.",
+            {"tanh network": parameters["tanh"], "LSTM": parameters["LSTM"]},
+        ),
+    ]
+
+
+SECTION = Section(
+    title="Gates: adding to a memory",
+    body=_body,
+    exercises=_exercises,
+)

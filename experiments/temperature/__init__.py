@@ -1,0 +1,1 @@
+"""Temperature: a use in which a linear model is hard to beat."""
