@@ -15,6 +15,8 @@ from laws import BATCH, CELLS, FOLDS, PAIRS, Arguments, Gradient, Leaves, Path
 
 from rnnjax import cells, folds, from_step
 from rnnjax._cell import Cell
+from rnnjax.folds._linearised import Linearised, linearise
+from rnnjax.folds._sequence import types_of_step
 from rnnjax.folds._stored import step_bytes
 
 CELL_LENGTH_FOLD = [
@@ -577,3 +579,17 @@ def test_a_step_that_changes_its_state(fold: str) -> None:
         told = f"state: expected a step to keep float64[3,4], got {came} after one step; make"
         with pytest.raises(TypeError, match=re.escape(told)):
             FOLDS[fold].fold(cell, (), jnp.zeros((5, 3, 1)), jnp.zeros((3, 4)))
+
+
+def test_one_step_linearised_twice_is_equal() -> None:
+    """JAX runs the forward pass of a program that it has traced once more, and compares."""
+    cell = cells.gru(2, 3)
+    params = cell.init(jax.random.key(0))
+
+    def at(batch: int) -> Linearised:
+        state = cell.start(params, (batch,))
+        drive, mixed = types_of_step(cell, params, jnp.ones((batch, 2)), state)
+        return linearise(cell.update, params, state, drive, mixed)
+
+    assert at(4) == at(4) and hash(at(4)) == hash(at(4))
+    assert at(4) != at(6)

@@ -32,12 +32,21 @@ _CHEAP = frozenset(
 _COMPLEX = frozenset({"complex", "fft"})
 
 
+def _uncompared() -> Any:
+    return dataclasses.field(compare=False)
+
+
 @jax.tree_util.register_static
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True)
 class Linearised:
     """A step's `update`, compiled to return what its pull-back needs.
 
+    Two of the same update and types are equal: JAX may run the forward pass of a program that it
+    has traced once more, and refuses residuals of another structure.
+
     Attributes:
+      update: of the cell.
+      types: what it was linearised at.
       jaxpr: `(theta, state, drive, mixed) -> (state, *residuals)`, flattened.
       state: the structure of the state.
       pullback: the structure of the pull-back, whose leaves are the residuals.
@@ -46,12 +55,14 @@ class Linearised:
       shared: where those are that depend on theta alone.
     """
 
-    jaxpr: ClosedJaxpr
-    state: Any
-    pullback: Any
-    sources: tuple[tuple[str, Any], ...]
-    kept: tuple[int, ...]
-    shared: tuple[int, ...]
+    update: Callable[..., State]
+    types: tuple[Any, ...]
+    jaxpr: ClosedJaxpr = _uncompared()
+    state: Any = _uncompared()
+    pullback: Any = _uncompared()
+    sources: tuple[tuple[str, Any], ...] = _uncompared()
+    kept: tuple[int, ...] = _uncompared()
+    shared: tuple[int, ...] = _uncompared()
 
     @property
     def kept_bytes(self) -> int:
@@ -145,8 +156,13 @@ def linearise(
             known[variable] = name, len(places[name])
             places[name].append(place)
         sources.append(known[variable])
+    arguments = theta, state, drive, mixed
+    types = (
+        jax.tree.structure(arguments),
+        *(jax.typeof(leaf) for leaf in jax.tree.leaves(arguments)),
+    )
     return Linearised(
-        closed, structure, structures["pullback"], tuple(sources),
+        update, types, closed, structure, structures["pullback"], tuple(sources),
         tuple(places["kept"]), tuple(places["shared"]),
     )  # fmt: skip
 
