@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from experiments.lab import harness
 from experiments.lab.output import Output
 
 ROOT = Path(__file__).parents[2]
@@ -95,6 +96,21 @@ def test_unknown_name_lists_the_names() -> None:
 
 def test_list_runs_by_name() -> None:
     assert run(NAME, "--help", module="experiments").stdout == run("--help").stdout
+
+
+def test_the_options_of_every_experiment_come_before_jax() -> None:
+    modules = ", ".join(f"experiments.{name}.options" for name in harness.names())
+    code = (
+        f"import sys, {modules}\n"
+        "assert 'jax' not in sys.modules and 'matplotlib' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, env=environment())
+
+
+def test_what_a_student_reads_is_short() -> None:
+    for name in harness.names():
+        lines = (ROOT / "experiments" / name / "experiment.py").read_text().splitlines()
+        assert len(lines) <= 300, name
 
 
 def test_help_comes_before_jax() -> None:
