@@ -73,7 +73,7 @@ class KneserNey(NamedTuple):
     def _context(self, tokens: Sequence[int] | np.ndarray) -> int:
         gram = 0
         for level, token in zip(self.levels, tokens, strict=False):
-            gram = int(level.find(np.array([gram * self.size + token]))[0])
+            gram = int(level.find(np.array([gram * self.size + int(token)]))[0])
             if gram < 0:
                 break
         return gram

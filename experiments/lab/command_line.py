@@ -28,8 +28,11 @@ class Description(NamedTuple):
 
 
 def describe(name: str, file: Path) -> Description:
-    """Reads the docstring of a module without running it."""
-    text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+    """Reads the docstring of a module without running it; a broken one says so itself."""
+    try:
+        text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+    except (SyntaxError, ValueError) as error:
+        text = f"{file.name} cannot be read: {error}"
     claim, _, rest = text.partition("\n")
     _, _, run_time = rest.partition("\nRun time:")
     return Description(name, claim, " ".join(run_time.partition("\n\n")[0].split()))

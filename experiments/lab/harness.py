@@ -308,8 +308,8 @@ def _deviation(values: list[float]) -> float:
 def table(found: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     """The headers and rows of what `result.json` holds; the baselines come last.
 
-    A number has its deviation beside it where there are several seeds, and stands as
-    "not finite" where JSON holds null for it.
+    A number has its deviation beside it where there are several seeds; where JSON holds null
+    for it, the cell says "not finite".
     """
     columns = [Column(**column) for column in found["columns"]]
     rows = found["results"] | {name: {"mean": x} for name, x in found["baselines"].items()}
@@ -320,11 +320,9 @@ def table(found: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
 
 def _cell(numbers: Mapping[str, Any], column: Column) -> str:
     """Empty where the row has no such number."""
-
-    def text(kind: str) -> str:
-        value = numbers[kind][column.name]
-        return "not finite" if value is None else format(value, column.form)
-
     if column.name not in numbers["mean"]:
         return ""
-    return " ± ".join(text(kind) for kind in ("mean", "deviation") if kind in numbers)
+    values = [numbers[kind][column.name] for kind in ("mean", "deviation") if kind in numbers]
+    if values[0] is None:
+        return "not finite"
+    return " ± ".join(format(value, column.form) for value in values)

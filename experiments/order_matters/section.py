@@ -25,27 +25,29 @@ def body(found: Found) -> list[Block]:
         "alone and average the outputs. Either way the order is lost, because a sum does not "
         "depend on the order of its terms. Such a model is called a *bag of words*. For some "
         "questions, such as what a text is about, that is enough.",
-        "Here is a test in which order is all there is. Every sequence has a partner made of the "
-        "same symbols, with the other label. In the first task the symbols A and B occur among "
-        "letters without meaning, and the label says which of the two comes first. In the second "
-        "the label says whether a line of Shakespeare has been shuffled:",
+        "Here is a test in which only the order matters. Every sequence has a partner that "
+        "consists of the same symbols and has the other label. In the first task, *events*, the "
+        "symbols A and B occur among other letters, and the label says which of the two comes "
+        "first. In the second, *lines*, the label says whether the words of a line of Shakespeare "
+        "have been shuffled. An example:",
         _example(found),
         "An order-blind network gives both partners the same answer, so it is correct for exactly "
-        "one of them: one half, by construction, no matter how large it is or how long it trains. "
-        "The rival is a network that reads one symbol after another into a memory; "
-        "[the recurrence](#recurrence) builds it.",
+        "one of them. Its accuracy is one half by construction, no matter how large it is or how "
+        "long it is trained. Its rival is a recurrent network, which reads one symbol after "
+        "another into a memory. [A later section](#recurrence) builds one.",
         Plot(
             TASKS,
-            "Accuracy on the test set. One mark for each seed; the bar is the 95 % interval of "
-            "the mean, which counts a pair as one observation. The black line is at one half. "
-            f"“{NEIGHBOURS}” is a classifier without a network.",
+            "Accuracy on the test set. There is one mark for each seed, that is, for each training "
+            "from different random weights. The bar is the 95 % interval of the mean "
+            "([explained later](#sampling_error)), which counts a pair as one observation. The "
+            f"black line is at one half. “{NEIGHBOURS}” is a classifier without a network.",
             _alt(found),
         ),
         *_results(found),
-        "That does not make recurrence the only way. Even a classifier that merely counts which "
-        f"symbols occur next to each other knows something about order. {_rival(found)} It is "
-        "weaker on the events, because A and B are rarely neighbours. What it lacks is a memory "
-        "that reaches further back than one step.",
+        "That does not make recurrence the only way to use order. A classifier that merely counts "
+        f"which symbols occur next to each other knows something about it. {_rival(found)} On the "
+        "events A and B are rarely neighbours, and it has no memory that reaches further back than "
+        "one step.",
         Code([MeanOfInputs, EachStepAlone, Recurrent], "The three networks"),
     ]
 
@@ -68,14 +70,17 @@ def _results(found: Found) -> Sequence[str]:
     if "recurrent" not in found["network"]:
         return []
     events, lines = (_accuracy(found, task, "recurrent") for task in TASKS)
-    told = f"The recurrent network is correct for {events} of the events and {lines} of the lines."
+    told = [
+        f"The recurrent network is correct for {events} of the events and {lines} of the lines. "
+        "(± gives the standard deviation over the seeds.)"
+    ]
     if "orderless" in found["network"]:
         events, lines = (_accuracy(found, task, "orderless") for task in TASKS)
-        told += (
-            " Shuffle every sequence before the same network reads it, in training and in test, "
-            f"and {events} and {lines} remain: the order was all it had used."
+        told.append(
+            "Now shuffle every sequence before the same network reads it, in training and in test: "
+            f"{events} and {lines} remain. The order was all it had used."
         )
-    return [told]
+    return told
 
 
 def _rival(found: Found) -> str:
@@ -87,7 +92,9 @@ def _rival(found: Found) -> str:
     ours = found["results"][row_name("lines", contenders(["recurrent"])["recurrent"])]["mean"]
     if ours["low"] <= counted <= ours["high"]:
         return f"{told}, and no difference from the recurrent network was found."
-    return f"{told}, {'less' if counted < ours['low'] else 'more'} than the recurrent network."
+    return (
+        f"{told}, {'less' if counted < ours['low'] else 'more'} often than the recurrent network."
+    )
 
 
 def _alt(found: Found) -> str:
@@ -115,9 +122,9 @@ SECTION = Section(
             "A network that averages its inputs is tested on 1000 lines of Shakespeare and on the "
             "same 1000 lines with their words shuffled. It classifies 700 of the unshuffled lines "
             "correctly. How many of its 2000 answers are correct?",
-            "1000. It gives every line and its shuffled partner the same answer, so it calls the "
-            "partners of those 700 lines unshuffled too, which is wrong, and is correct about the "
-            "partners of the other 300: 700 + 300.",
+            "1000. It gives every line and its shuffled partner the same answer. So it is wrong "
+            "about the partners of those 700 lines, and correct about the partners of the other "
+            "300: 700 + 300 = 1000.",
             {"Correct answers": 1000},
         )
     ],

@@ -18,7 +18,7 @@ from experiments.lab import harness
 from experiments.lab.cores import Trained, side_by_side
 from experiments.lab.output import Output, Part
 from experiments.models.starts import as_torch
-from experiments.style import STYLES, Style
+from experiments.style import BROWN, STYLES, Style
 from experiments.vanishing_gradients.comparing import bears_out, differences, error_of, reach
 from experiments.vanishing_gradients.options import Options
 from experiments.vanishing_gradients.tasks import (
@@ -52,7 +52,9 @@ def networks(features: int, hidden: int, names: Sequence[str]) -> dict[str, Netw
     """Those of these names, in the order of the figure."""
     elman = partial(cells.elman, features, hidden, input_init=normal(0.1))
     torch = STYLES["tanh"]._replace(label="tanh (torch's default)")
-    small = STYLES["tanh"]._replace(label="tanh (small weights)", line=(0, (1, 1)), marker="X")
+    small = STYLES["tanh"]._replace(
+        label="tanh (small weights)", colour=BROWN, line=(0, (1, 1)), marker="X"
+    )
     every = {
         "tanh-small": Network(small, elman(kernel_init=normal(0.05)), True),
         "tanh": Network(torch, elman(kernel_init=as_torch), True),

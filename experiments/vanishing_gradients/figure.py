@@ -16,22 +16,24 @@ from experiments.vanishing_gradients.tasks import MOMENTS, TASKS
 ROW = 0.27  # inches
 TITLES = {
     "before": "Before training",
-    "recall": "After training to recall",
+    "recall": "After training on the recall task",
 }
 
 
 def panels(shown: Shown) -> dict[str, Panel]:
     """Two of the gradient, and one for each task."""
-    lines = 0.2 * math.ceil((len(shown.networks) + 1) / 2)
-    height = 1.0 + ROW * (len(shown.networks) + 2)
+    height = 1.2 + ROW * len(shown.networks)
     return {
-        f"gradient-{moment}": Panel(partial(against_lag, shown=shown, moment=moment), 3.0 + lines)
+        f"gradient-{moment}": Panel(
+            partial(against_lag, shown=shown, moment=moment),
+            3.0 + 0.2 * math.ceil((len(shown.networks) + (moment == "before")) / 2),  # the legend
+        )
         for moment in TITLES
     } | {f"error-{task}": Panel(partial(errors, shown=shown, task=task), height) for task in TASKS}
 
 
 def against_lag(figure: FigureBase, shown: Shown, moment: str) -> None:
-    """A curve a network, the mean over the seeds of the logarithm; the bound of one."""
+    """A curve a network, the mean over the seeds of the logarithm; before training a bound."""
     ax = figure.subplots()
     index = MOMENTS.index(moment)
     lags = np.arange(shown.options.window + 1)
@@ -39,7 +41,7 @@ def against_lag(figure: FigureBase, shown: Shown, moment: str) -> None:
         log_left = mean_over_seeds(shown.parts[name], "left")[index]
         ax.plot(lags, np.exp(np.minimum(log_left, 50)), **network.style.curve,
                 label=network.style.label)  # fmt: skip
-    if "tanh-small" in shown.networks:
+    if moment == "before" and "tanh-small" in shown.networks:
         bound = mean_over_seeds(shown.parts["tanh-small"], "bound")[index]
         label = "bound of the small weights"
         ax.plot(lags, np.minimum(bound**lags, 1e9), color=GREY, linewidth=1, label=label)
@@ -69,8 +71,8 @@ def errors(figure: FigureBase, shown: Shown, task: str) -> None:
     for (label, scores), line in zip(shown.baselines.items(), ("--", "-"), strict=True):
         ax.axvline(scores[task], color=GREY, linewidth=1, linestyle=line, label=label)
     ax.set_yticks(range(len(shown.networks)), [n.style.label for n in shown.networks.values()])
-    ax.set_ylim(len(shown.networks) + 1.4, -0.6)  # below them, room for the legend
+    ax.set_ylim(len(shown.networks) - 0.4, -0.6)
     ax.set_xlim(0, 1.15 * ax.get_xlim()[1])
-    title = {"tomorrow": "Tomorrow", "recall": f"{shown.options.lag} days ago"}[task]
+    title = {"tomorrow": "Predict tomorrow", "recall": f"Recall {shown.options.lag} days ago"}[task]
     ax.set(xlabel="error on the test year, RMSE (°C)", title=title)
-    ax.legend(loc="lower left", handlelength=2)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.4, -0.25), ncols=2, handlelength=2)

@@ -8,6 +8,7 @@ import numpy as np
 from experiments.measures.seeds import mean_over_seeds
 from experiments.page.section import (
     Block,
+    Bullets,
     Code,
     Equation,
     Exercise,
@@ -34,65 +35,68 @@ COMMAND = (
 def body(found: Found) -> list[Block]:
     """One number, a matrix, a real network, and a task that needs the gradient."""
     return [
-        "[Training](#training) sends the gradient back from the last time step to the first. Each "
-        "step back multiplies it once more. This section shows what many multiplications do to "
-        "it, and when that matters.",
+        "[Training](#training) sends the gradient back from the last time step to the first, and "
+        "each step back multiplies it once more. This section shows what many multiplications do "
+        "to it, and when that matters.",
         Heading("One number"),
         "Take the smallest recurrence there is, one unit without inputs and without $\\tanh$: "
-        "$h_t = w\\,h_{t-1}$. Change $h_{T-1}$ a little and $h_T$ changes $w$ times as much. Go "
-        "back by a lag of $l$ steps, and the chain rule multiplies by $w$ once for each:",
+        "$h_t = w\\,h_{t-1}$. If you change $h_{T-1}$ a little, $h_T$ changes $w$ times as much. "
+        "If you go back by a lag of $l$ steps, the chain rule multiplies by $w$ once for each:",
         Equation(r"\frac{\partial h_T}{\partial h_{T-l}} = w^{\,l}"),
         f"With $w = 0.9$ and a lag of 100 this is {_power(0.9, 100)}: the gradient has "
-        f"*vanished*. With $w = 1.1$ it is {1.1**100:,.0f}: it has *exploded*. A weight that is "
-        "off from 1 by a tenth is enough for either.",
-        "Suppose an input a hundred steps ago decides the answer. The loss can correct the weights "
-        "that should have kept that input only through this product. If the product is 0.00003, "
+        f"*vanished*. With $w = 1.1$ it is {1.1**100:,.0f}: it has *exploded*. A weight that "
+        "differs from 1 by a tenth is enough for either.",
+        "Suppose an input a hundred steps ago decides the answer. Only through this product does "
+        "the loss reach the weights that should have kept that input. If the product is tiny, "
         "recent inputs dominate the gradient, and the network learns from them alone.",
         Heading("A matrix"),
-        "In the tanh network, $h_t = \\tanh(a_t)$ with $a_t = W_{hh} h_{t-1} + W_{xh} x_t + b$. "
-        "Now one step back multiplies by a matrix, the Jacobian $J_t$, and a lag of $l$ steps "
-        "multiplies by $l$ of them:",
+        "In the tanh network, $h_t = \\tanh(a_t)$ with $a_t = W_{hh} h_{t-1} + W_{xh} x_t + b_h$. "
+        "Now one step back multiplies by a matrix, the *Jacobian* $J_t$, which holds the "
+        "derivative of each unit of $h_t$ with respect to each unit of $h_{t-1}$:",
         Equation(
-            r"J_t = \mathrm{diag}\left(f'(a_t)\right) W_{hh}, \qquad "
-            r"\frac{\partial h_T}{\partial h_{T-l}} = J_T \, J_{T-1} \cdots J_{T-l+1}"
+            r"J_t = \frac{\partial h_t}{\partial h_{t-1}} = "
+            r"\mathrm{diag}\left(f'(a_t)\right) W_{hh}"
         ),
-        "Here $f$ is $\\tanh$, $f'$ is its slope, and $\\mathrm{diag}$ writes the slopes of all "
-        "units on the diagonal of a matrix. The slope of $\\tanh$ is 1 at zero and smaller "
-        "everywhere else. The *norm* $\\|W_{hh}\\|_2$ is the largest factor by which $W_{hh}$ "
-        "stretches any vector. Since no slope exceeds 1, each step multiplies by at most that:",
+        "Here $f'$ is the slope of $\\tanh$, and $\\mathrm{diag}$ writes the slopes of all units "
+        "on the diagonal of a matrix. A lag of $l$ steps multiplies by $l$ Jacobians:",
+        Equation(r"\frac{\partial h_T}{\partial h_{T-l}} = J_T \, J_{T-1} \cdots J_{T-l+1}"),
+        "The *norm* $\\|W_{hh}\\|_2$ is the largest factor by which $W_{hh}$ stretches any vector. "
+        "The slope of $\\tanh$ is 1 at zero and smaller everywhere else, so each step multiplies "
+        "by at most that factor:",
         Equation(
             r"\left\| \frac{\partial h_T}{\partial h_{T-l}} \right\|_2 \le \|W_{hh}\|_2^{\,l}"
         ),
         "If the norm is below 1, the gradient must vanish. If it is above 1, the bound says "
-        "nothing: the gradient may explode, or vanish all the same. The box further down lets you "
-        "try both.",
+        "nothing: the gradient may explode, or vanish all the same. In the box further down you "
+        "can try both.",
         Heading("Real networks"),
-        f"How much gradient is left in a network with {found['hidden']} units that reads Seattle's "
-        "weather day by day? We compare networks that differ in how $W_{hh}$ starts. "
-        f"{_starts(found)}",
+        f"How much of the gradient is left in a network with $H = {found['hidden']}$ units that "
+        "reads Seattle's weather day by day? We compare networks with different starting weights "
+        "$W_{hh}$:",
+        Bullets(_starts(found)),
         "Each network is trained twice, from the same start and for the same number of steps. One "
         "task is to predict tomorrow's highest temperature, for which recent days should suffice. "
         f"The other is to read {found['lag'] + 1} days and then recall the highest temperature of "
-        "the first of them. The recent days say little about it, so a network that cannot remember "
-        "pays for it.",
+        "the first of them. The recent days say little about it, so a network that does not "
+        "remember has a large error.",
         Plot(
             PANELS,
-            "Above, the share of the gradient that is left at each lag, on a logarithmic scale, "
-            "before training and after training to recall. The horizontal line marks 1 %, the "
-            f"vertical one the {found['lag']} days of the recall task. Below, the error on the "
-            "test year, one mark for each seed; further left is better. The two lines are methods "
-            "without a network: the last day's temperature (dashed), and a linear model of at most "
-            f"the last {max(found['lag'] // 2, 1)} days.",
+            "First two panels: the share of the gradient that is left at each lag, on a "
+            "logarithmic scale, before training and after training on the recall task. The "
+            f"horizontal line marks 1 %, the vertical one the {found['lag']} days of that task. "
+            "Last two panels: the error of both tasks on the test year, with one mark for each "
+            "seed; further left is better. The two lines are baselines: the last day's temperature "
+            f"and a linear model of at most the last {max(found['lag'] // 2, 1)} days.",
             _alt(found),
         ),
         *_reaches(found),
         Widget("gradient", "vanishing_gradients"),
         *_tasks(found),
         *_diverged(found),
-        "Two limits. A gradient that arrives is necessary for learning, not sufficient. And this "
-        "is one data set, one size of network and one budget: with more training steps, weights "
-        "can grow and a network that failed here may still learn. How the lag changes the picture "
-        "is measured in [how far back a network can learn](#cures).",
+        "This result has two limits. A gradient that arrives is necessary for learning, but not "
+        "sufficient. And this is one data set, one size of network and one training budget: with "
+        "more steps, a network that failed here may still learn. Other lags follow in "
+        "[how far back a network can learn](#cures).",
         Code([gradient, tomorrow, recall], "The measurement and the two tasks"),
     ]
 
@@ -112,17 +116,17 @@ def _label(found: Found, name: str) -> str:
 
 
 _STARTS = {
-    "tanh-small": "*tanh (small weights)* draws its entries with a deviation of 0.05",
-    "tanh": "*tanh (torch's default)* draws them evenly from $-1/\\sqrt{{H}}$ to $1/\\sqrt{{H}}$, "
-    "where $H$ is the number of units: a deviation of {deviation:.2f}",
-    "tanh-orthogonal": "*tanh (orthogonal)* starts with a rotation of the state, which keeps the "
-    "length of every vector, so its norm is 1",
-    "relu-identity": "*ReLU (identity)* replaces $\\tanh$ by $\\max(0, a)$ and starts with "
-    "$W_{{hh}}$ as the identity, which copies the state",
+    "tanh-small": "*tanh (small weights)*: random entries with a standard deviation of 0.05.",
+    "tanh": "*tanh (torch's default)*: random entries between $-1/\\sqrt{{H}}$ and "
+    "$1/\\sqrt{{H}}$, with a standard deviation of {deviation:.2f}.",
+    "tanh-orthogonal": "*tanh (orthogonal)*: an orthogonal matrix. It rotates or mirrors the "
+    "state and keeps its length, so its norm is 1.",
+    "relu-identity": "*ReLU (identity)*: the identity matrix, which copies the state. Here "
+    "$f(a) = \\max(0, a)$ replaces $\\tanh$.",
 }
 
 
-def _starts(found: Found) -> str:
+def _starts(found: Found) -> list[str]:
     """The contenders that ran."""
     deviation = 1 / np.sqrt(3 * found["hidden"])
     told = [
@@ -130,11 +134,9 @@ def _starts(found: Found) -> str:
         for name, text in _STARTS.items()
         if name in found["results"]
     ]
-    words = f"{'; '.join(told)}." if told else ""
-    if gated := [_label(found, name) for name in GATED if name in found["results"]]:
-        words += f" For comparison there are gated networks ({', '.join(gated)}), explained in "
-        words += "[the gates](#gates)."
-    return words
+    if gated := [f"*{_label(found, name)}*" for name in GATED if name in found["results"]]:
+        told.append(f"{', '.join(gated)}: for comparison, explained in [the gates](#gates).")
+    return told
 
 
 def _days(found: Found, name: str, moment: str = "before") -> str:
@@ -158,8 +160,8 @@ def _reaches(found: Found) -> list[str]:
     if "tanh-small" in found["results"]:
         bound = found["results"]["tanh-small"]["mean"]["bound_before"]
         told.append(
-            f"With small weights the norm of $W_{{hh}}$ is {bound:.2f}, and the curve remains "
-            f"below its bound: 1 % of the gradient is left after {_days(found, 'tanh-small')}."
+            f"With small weights the norm of $W_{{hh}}$ is {bound:.2f}. The curve remains below "
+            "the bound, the thin grey line."
         )
     if (pair := near_and_far(found["results"])) is not None:
         told.append(_same_cell(found, *pair))
@@ -171,22 +173,17 @@ def _same_cell(found: Found, near: str, far: str) -> str:
     gated = [name for name in GATED if name in found["results"]]
     words = (
         f"Before training, 1 % of the gradient is left after {_days(found, near)} in "
-        f"{_label(found, near)} and after {_days(found, far)} in {_label(found, far)}. Both are "
-        "the same cell. "
+        f"{_label(found, near)} and after {_days(found, far)} in {_label(found, far)}, although "
+        "only the starting weights differ. "
     )
     if gated and all(_horizon_of(found, name) < _horizon_of(found, far) for name in gated):
         words += (
-            f"The gated networks, as this library starts them, reach less far than "
+            f"The gated networks, as rnnjax starts them, do not reach as far as "
             f"{_label(found, far)}. "
         )
-    if _horizon_of(found, near) < _horizon_of(found, far):
-        words += (
-            "What decides is the scale at which the recurrent weights start, not the name of the "
-            "cell. "
-        )
     return (
-        f"{words}That holds until training changes the weights: after training to recall, the "
-        f"numbers are {_days(found, near, 'recall')} and {_days(found, far, 'recall')}."
+        f"{words}Training then changes the weights: after the recall task, the same two networks "
+        f"have {_days(found, near, 'recall')} and {_days(found, far, 'recall')}."
     )
 
 
@@ -216,22 +213,21 @@ def _tasks(found: Found) -> list[str]:
     def compared(task: str) -> str:
         ours, theirs = _error(found, far, task), _error(found, near, task)
         low, high = found["extra"]["differences"][task]
-        numbers = f"{_celsius(ours)} for {other}, {_celsius(theirs)} for {one}"
+        numbers = f"{_celsius(ours)} for {other} and {_celsius(theirs)} for {one}"
         if high < 0:
-            return f"{numbers}: the gradient that reaches further goes with the smaller error"
+            return f"{numbers}. The network whose gradient reaches further has the smaller error"
         if low > 0:
-            return f"{numbers}: the gradient that reaches further goes with the larger error"
-        return f"{numbers}: no difference was found"
+            return f"{numbers}. The network whose gradient reaches further has the larger error"
+        return f"{numbers}. No difference was found"
 
     linear = found["baselines"]["linear"]["recall"]
-    spread = " ± gives the deviation over the seeds." if len(found["seeds"]) > 1 else ""
     return [
-        "Does it matter? For tomorrow's temperature the error is "
-        f"{compared('tomorrow')}.{spread} (We speak of a difference if its 95 % interval over the "
-        "days of the test year excludes zero.)",
+        "Does the reach of the gradient matter? For tomorrow's temperature the error is "
+        f"{compared('tomorrow')}. (A difference counts if its 95 % interval over the days of the "
+        "test year excludes zero.)",
         f"For the temperature of {found['lag']} days ago the error is {compared('recall')}. "
-        f"The linear model, which sees only recent days, has {linear:.2f} °C; a network near that "
-        "value has not learned to remember. The table has the others.",
+        f"The linear model, which sees only recent days, has {linear:.2f} °C. A network near that "
+        "value has not learned to remember.",
         *_gated_recall(found),
     ]
 
@@ -245,8 +241,8 @@ def _gated_recall(found: Found) -> list[str]:
         return []
     names = " and ".join(f"the {_label(found, name)}" for name in failed)
     return [
-        f"A gated cell is no guarantee: within this budget {names} came no more than a tenth "
-        "below that value."
+        f"Gates are no guarantee: within this training budget {names} did not beat the linear "
+        "model by more than a tenth."
     ]
 
 
@@ -261,8 +257,8 @@ def _diverged(found: Found) -> list[str]:
     if not told:
         return []
     return [
-        f"Some trainings diverged, that is, the gradient exploded: {'; '.join(told)}. They have "
-        "no error, and means are over the other seeds."
+        f"Some training runs diverged, that is, the gradient exploded: {'; '.join(told)}. They "
+        "have no error, and the means are over the other seeds."
     ]
 
 
@@ -305,8 +301,8 @@ def _exercises(found: Found) -> Sequence[Exercise]:
         Exercise(
             "In a tanh network $\\|W_{hh}\\|_2 = 0.9$. After how many whole steps back can no more "
             "than 1 % of the gradient be left? Work it out, or use the second half of the box "
-            "above: choose the orthogonal kernel, whose norm is its spectral radius, and move the "
-            "lag.",
+            "above: choose the orthogonal matrix, whose norm equals its spectral radius, and move "
+            "the lag.",
             "After 44. The bound is $0.9^{43} = 0.0108$ after 43 steps and $0.9^{44} = 0.0097$ "
             "after 44; $\\ln 0.01 / \\ln 0.9 = 43.7$, rounded up. The gradient may vanish sooner, "
             "because the slope of $\\tanh$ is below 1 wherever a unit is not at zero.",
@@ -314,8 +310,9 @@ def _exercises(found: Found) -> Sequence[Exercise]:
         ),
         Exercise(
             f"Measure it. In this network $W_{{hh}}$ is {FACTOR} times the identity and every "
-            f"input is zero. Run `{COMMAND}` and type the horizon that it prints: the steps until "
-            "1 % is left. Then replace `zeros` by `ones` and see whether it grows or shrinks.",
+            f"input is zero. Run `{COMMAND}` and type the horizon that it prints: the number of "
+            "steps until 1 % is left. Then replace `zeros` by `ones`. Does the horizon grow or "
+            "shrink?",
             f"{_horizon(FACTOR)}. With inputs of zero the state remains zero, where the slope of "
             f"$\\tanh$ is 1, so exactly ${FACTOR}^{{\\,l}}$ is left. With inputs of one the units "
             "leave zero, the slope falls below 1, and the horizon shrinks.",

@@ -105,8 +105,8 @@ def test_each_drawing_lights_one_step(cell: str, steps: int) -> None:
 
 def test_the_section_shows_the_lines_that_compute() -> None:
     body = list(gates.SECTION.body(gates.measure()))
-    assert sum(isinstance(block, Drawing) for block in body) == 4 + 3
-    assert sum(isinstance(block, Code) and block.open for block in body) == 2
+    assert sum(isinstance(block, Drawing) for block in body) == 4 + 1
+    assert sum(isinstance(block, Code) and block.open for block in body) == 1
     place = blocks.Place("gates", gates.SECTION.title, lambda name: "", (), itertools.count(1))
     page = blocks.html(body, place)
     for one in ("f = sigmoid(a_f)", "c = f * c + i * g", "h = (1 - z) * n + z * h"):

@@ -24,8 +24,8 @@ def _body(found: Found) -> Sequence[Block]:
 
 def _attention() -> list[Block]:
     return [
-        "You now know recurrent networks as they were used until about 2017. Most text, speech "
-        "and translation is done by other networks today. What changed, and what is left of "
+        "You now know recurrent networks as they were used until about 2017. Today, other networks "
+        "do most of the work on text, speech and translation. What changed, and what is left of "
         "$h_t = f(h_{t-1}, x_t)$?",
         Heading("Attention: keep everything"),
         "A recurrent network that translates a sentence has to squeeze the whole sentence into one "
@@ -36,11 +36,11 @@ def _attention() -> list[Block]:
         "This solves both problems you have met. A gradient reaches an input far back along one "
         "connection, so it does not have to survive a hundred multiplications. And no time step "
         "has to wait for the one before it, so training makes full use of a parallel machine.",
-        "Of $h_t = f(h_{t-1}, x_t)$ nothing remains: in the place of a state there is a store that "
-        "grows with every step. That has a price at long lengths. Each of $T$ steps is compared "
-        "with all the steps before it, so the work grows with $T^2$, and to generate text the "
-        "network must keep something for every step it has read. A recurrent state has a fixed "
-        "size.",
+        "Of $h_t = f(h_{t-1}, x_t)$ nothing remains: in place of the state there is a store that "
+        "grows with every step. On long sequences that is expensive. Each of $T$ steps is compared "
+        "with all the steps before it, so the work grows with $T^2$. And to generate text the "
+        "network must keep something for every step that it has read, whereas a recurrent state "
+        "has a fixed size.",
     ]
 
 
@@ -48,7 +48,7 @@ def _linear() -> list[Block]:
     return [
         Heading("Linear recurrences: keep the state, drop the tanh"),
         "A second line of work kept the small state and asked what prevents a recurrence from "
-        "being trained in parallel. The answer is the non-linear function around $h_{t-1}$. "
+        "being computed in parallel. The answer is the non-linear function around $h_{t-1}$. "
         "Without it the recurrence is",
         Equation(r"h_t = A_t h_{t-1} + b_t"),
         "where $A_t$ and $b_t$ may depend on the input $x_t$ but not on the state. Two such steps "
@@ -59,8 +59,8 @@ def _linear() -> list[Block]:
             [
                 "*S4* (Gu, Goel and Ré 2021), a *state space model*: $A$ is the same at every "
                 "step and has a special structure, which lets it remember thousands of steps.",
-                "*LRU* (Orvieto and others 2023): $A$ is a diagonal of complex numbers below 1 in "
-                "size. This simple form is enough if it is started well.",
+                "*LRU* (Orvieto and others 2023): $A$ is a diagonal matrix of complex numbers with "
+                "a length below 1. This simple form is enough if it is initialised well.",
                 "*RWKV* (Peng and others 2023): sums over the past with decaying weights, trained "
                 "like a transformer and run like a recurrent network.",
                 "*Mamba* (Gu and Dao 2023): $A_t$ and $b_t$ depend on the input, so that the layer "
@@ -70,14 +70,14 @@ def _linear() -> list[Block]:
                 "*xLSTM* (Beck and others 2024): an LSTM with exponential gates. One kind of layer "
                 "has a matrix as memory and trains in parallel; the other still feeds $h_{t-1}$ "
                 "back into its gates and does not.",
-                "*minGRU* (Feng and others 2024): a GRU whose gate and candidate look at $x_t$ "
-                "alone, and nothing else changed.",
+                "*minGRU* (Feng and others 2024): a GRU without reset gate and tanh, whose update "
+                "gate and candidate look at $x_t$ alone.",
             ]
         ),
         "None of these is better at everything. A layer with a small state forgets: it cannot copy "
-        "a long text word for word, which attention can. A linear recurrence also gives up "
-        "something that tanh networks have, since its state cannot influence how it is updated. "
-        "Some large language models therefore combine both kinds of layer.",
+        "a long text word for word, as attention can. And the state of a linear recurrence, unlike "
+        "that of a tanh network, cannot influence how it is updated. Some large language models "
+        "combine attention with linear recurrences.",
     ]
 
 
@@ -140,17 +140,16 @@ def _exercises(found: Found) -> list[Exercise]:
         Exercise(
             "Now do an experiment of your own. Run `python -m experiments.hidden_memory --cell "
             "tanh --out results/memory-tanh`, and then `python -m experiments.hidden_memory --cell "
-            "gru --out results/memory-gru`, about a minute each. Compare three things in the two "
+            "gru --out results/memory-gru`, a few minutes each. Compare three things in the two "
             "tables: the capacity before training, the capacity after it, and $R^2$ for the "
             "temperature 24 hours ago. Does the same network lead in all three? Is each lead "
             "larger than the deviations over the seeds, which are printed after ±? To check that "
-            "your run worked, enter the "
-            f"capacity printed for the {LINE}.",
+            f"your run worked, enter the capacity that it prints for the {LINE}.",
             f"The {LINE} has a capacity of {capacity:.1f}: its limit is {NUMBERS}, and at the lags "
             "it does not hold, a readout fitted on other data is slightly worse than the mean. For "
             "the networks, your own tables decide; report a difference only where it exceeds the "
-            "deviations. Noise and weather need not agree: recall of noise rewards a network for "
-            "storing as much as possible, the forecast for storing what is useful.",
+            "deviations. Noise and weather need not agree: recalling noise rewards a network for "
+            "storing as much as possible, a forecast for storing what is useful.",
             {"Capacity of the delay line": capacity},
         ),
     ]

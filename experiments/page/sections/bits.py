@@ -29,7 +29,10 @@ CHANCES = {
     "one of 10,000": 1e-4,
 }
 WORKED = (1 / 2, 1 / 8)  # probabilities in the example of the text
-ASKED = (1 / 2, 1 / 4, 1 / 8, 1 / 8)  # and in the exercise
+ASKED = (1 / 2, 1 / 4, 1 / 8, 1 / 8)  # and in the first exercise
+# In the second: what goes to the model's first choice, correct nine times in ten, and to every
+# other word.
+FIRST, OTHER = 0.9, 0.0001
 
 
 def score(probabilities: tuple[float, ...]) -> dict[str, float]:
@@ -82,26 +85,28 @@ def body(found: Found) -> list[Block]:
     worked = score(WORKED)
     coin, letter = (found["results"][name]["mean"] for name in ("one of two", "one of 27"))
     return [
-        "Later sections predict text. At every time step a network gives a probability to each "
-        "letter or word that may come next. How good are its predictions? Whether the likeliest "
-        "one was correct says too little: a model that gives the true word 40 % when another has "
-        "41 % is better than one that gives it nothing.",
+        "In later sections, networks predict text. At every time step a network gives a "
+        "probability to each letter or word that may come next. How good are its predictions? It "
+        "is not enough to count how often the likeliest word was correct. A model that gives the "
+        "true word 40 %, and another word 41 %, is better than one that gives the true word "
+        "nothing, but both would count as wrong.",
         Heading("Surprise"),
-        "So look at the probability $p$ that the model gave to what did come. Its *surprise* is",
+        "So look at the probability $p$ that the model gave to the word that did come. Its "
+        "*surprise* is",
         Equation(r"-\log p"),
-        "If something was certain, $p = 1$ and the surprise is zero. The smaller $p$ was, the "
+        "If the model was certain of it, $p = 1$ and the surprise is zero. The smaller $p$, the "
         "larger the surprise.",
-        "The base of the logarithm is the unit. With base 2 the surprise is in *bits*: the outcome "
-        f"of a fair coin holds {coin['bits']:.0f} bit. With the natural logarithm it is in *nats*, "
-        f"{coin['nats']:.2f} for the coin. A bit is {math.log(2):.2f} nats.",
+        "The base of the logarithm sets the unit. With base 2 the surprise is in *bits*: the "
+        f"outcome of a fair coin has {coin['bits']:.0f} bit. With the natural logarithm it is in "
+        f"*nats*, and the coin has {coin['nats']:.2f}.",
         "Why a logarithm? The probability of a whole text is the product of the probabilities of "
-        "its words, and a logarithm turns the product into a sum. The mean of that sum over the "
-        "time steps is a fair score for texts of any length. It is also the loss that such a "
-        "network is trained on, called *cross-entropy*.",
+        "its words, each given the words before it. A logarithm turns the product into a sum, and "
+        "the mean over the time steps is a fair score for texts of any length. It is also the "
+        "loss on which such a network is trained, the *cross-entropy*.",
         Plot(
             ["surprise"],
-            "The surprise at an event against the probability it was given. A fair coin is one of "
-            "two; 27 is the number of letters with the space.",
+            "The surprise at an event against the probability that it was given, on a logarithmic "
+            "axis. A fair coin is one of two; with the space there are 27 letters.",
             "Two curves fall to zero at probability one. In bits: "
             + ", ".join(
                 f"{name} {row['mean']['bits']:.1f}" for name, row in found["results"].items()
@@ -110,23 +115,23 @@ def body(found: Found) -> list[Block]:
         ),
         Heading("Perplexity"),
         "Bits are hard to picture, so the mean is often converted back. With a mean surprise of "
-        r"$B$ bits, the *perplexity* is $2^B$. It says between how many equally likely outcomes "
-        "one would have to choose to be as unsure as the model.",
-        f"For example, a model gives the first word {WORKED[0]} and the second {WORKED[1]}. That "
-        f"is a surprise of 1 bit and of 3 bits, {worked['bits']:.0f} on average, so its perplexity "
-        f"is $2^{worked['bits']:.0f} = {worked['perplexity']:.0f}$. A choice between four equally "
-        "likely words at each step would have cost the same.",
-        "One warning. Bits a letter cannot be compared with bits a word, because a word has "
-        "several letters. Models with different vocabularies cannot be compared either: a model "
-        "that may answer “unknown word” often has an easier task.",
+        r"$B$ bits, the *perplexity* is $2^B$: the model is as unsure as if it had to choose "
+        "between that many equally likely words.",
+        f"For example, a model gives the first word a probability of {WORKED[0]} and the second "
+        f"{WORKED[1]}. That is 1 bit and 3 bits, {worked['bits']:.0f} on average, so the "
+        f"perplexity is $2^{worked['bits']:.0f} = {worked['perplexity']:.0f}$. A choice between "
+        "four equally likely words at each step would have cost the same.",
+        "A warning: bits a letter cannot be compared with bits a word, because a word has "
+        "several letters. Nor can models with different vocabularies be compared: one that may "
+        "answer “unknown word” often has an easier task.",
         Heading("Shannon's game"),
-        "How predictable is a text to you? In 1951 Claude Shannon had people guess a hidden text "
+        "How predictable is a text for you? Claude Shannon (1951) let people guess a hidden text "
         "letter by letter and counted the guesses. If most letters take you one guess, you "
-        "have a good model of the language in your head. The counts give a lower and an upper "
-        "bound on the bits a letter that your predictions are worth.",
-        "Someone who knows nothing, and takes the letters and the space as equally likely, needs "
-        f"{letter['bits']:.2f} bits a letter. The lines below come from plays that the networks "
-        "of [the section on characters](#characters) were tested on.",
+        "have a good model of the language in your head. From the counts follow a lower and an "
+        "upper bound on the bits a letter of your predictions.",
+        "A model that takes the 26 letters and the space as equally likely needs "
+        f"{letter['bits']:.2f} bits a letter. The lines below are from the plays on which the "
+        "networks of [a later section](#characters) were tested.",
         Widget("shannon", "characters"),
         Code([score]),
     ]
@@ -134,22 +139,25 @@ def body(found: Found) -> list[Block]:
 
 def exercises(found: Found) -> list[Exercise]:
     """A perplexity by hand, and that of a wrong certainty."""
-    asked = score(ASKED)
+    asked, hedged = score(ASKED), score((*[FIRST] * 9, OTHER))
     return [
         Exercise(
-            "A model gave the four words that came the probabilities 1/2, 1/4, 1/8 and 1/8. How "
-            "many bits is that on average, and what is its perplexity?",
-            f"1, 2, 3 and 3 bits, {asked['bits']:.2f} on average, and "
-            f"$2^{{{asked['bits']:.2f}}} = {asked['perplexity']:.2f}$. Averaging the probabilities "
-            "instead would hide what matters: one very bad prediction costs more than several good "
-            "ones gain.",
+            "A text has four words, to which a model gave the probabilities 1/2, 1/4, 1/8 and 1/8. "
+            "How many bits is that on average, and what is the perplexity?",
+            f"1, 2, 3 and 3 bits, {asked['bits']:.2f} on average, and a perplexity of "
+            f"$2^{{{asked['bits']:.2f}}} = {asked['perplexity']:.2f}$.",
             {"Bits": asked["bits"], "Perplexity": asked["perplexity"]},
         ),
         Exercise(
-            "A model is always certain of the next word, and is wrong once in a thousand words. "
-            "What is its perplexity?",
-            "Infinite. It gave a word that came the probability 0, whose surprise is infinite, and "
-            "so is the mean. A model of language must leave a little probability for everything.",
+            "A model is always certain of the next word, and wrong about one word in ten. Then its "
+            "perplexity is infinite, because the surprise at a word with $p = 0$ is infinite. "
+            f"Suppose that it gives its choice {FIRST} instead, and each of 1,000 other words "
+            f"{OTHER}. What is its perplexity?",
+            f"Nine words in ten cost $-\\log_2 {FIRST} = {-math.log2(FIRST):.2f}$ bits and the "
+            f"tenth {-math.log2(OTHER):.2f}, on average {hedged['bits']:.2f} bits, which is a "
+            f"perplexity of {hedged['perplexity']:.2f}. A language model must leave a little "
+            "probability for everything.",
+            {"Perplexity": hedged["perplexity"]},
         ),
     ]
 

@@ -94,7 +94,7 @@ def _stretch(figure: FigureBase, found: Found) -> None:
     for name, values in found["shown"].items():
         ax.plot(np.arange(1, AHEAD + 1), values, label=name, **STYLES[name])
     low, high = ax.get_ylim()
-    ax.set(title="One forecast of two months", xlabel="days since it began", ylabel="°C")
+    ax.set(title="One forecast of two months", xlabel="days since the run began", ylabel="°C")
     ax.set_ylim(low, high + 0.3 * (high - low))
     ax.legend(loc="upper right", ncols=2)
 
@@ -103,7 +103,7 @@ def _errors(figure: FigureBase, found: Found) -> None:
     ax = figure.subplots()
     for name, values in found["curves"].items():
         ax.plot(np.arange(1, AHEAD + 1), values, label=name, **STYLES[name])
-    ax.set(title="Error, over all beginnings", xlabel="days since it began", ylabel="RMSE (°C)")
+    ax.set(title="Error over all runs", xlabel="days since the run began", ylabel="RMSE (°C)")
     ax.set_ylim(0, 1.4 * max(values.max() for values in found["curves"].values()))
     ax.legend(loc="upper left")
 
@@ -116,8 +116,8 @@ def body(found: Found) -> Sequence[Block]:
     """The two ways to feed a network, and what the second does to the error."""
     return [
         "A network that predicts the next word reads the words before it. Which words are these: "
-        "the true ones, or those that it predicted itself? Both occur, and they give very "
-        "different errors.",
+        "the true ones, or those that it predicted itself? Both are in use, and the errors are "
+        "very different.",
         "In training the network reads the true words, whatever it predicted. Suppose that after "
         "“the” its prediction was “dog”. The text goes on with “cat”, so “cat” is its next input. "
         "This is called *teacher forcing*: a teacher corrects every step before the next one. All "
@@ -137,17 +137,17 @@ def body(found: Found) -> Sequence[Block]:
             "the second input, whose output ran is the third input, whose output is away.",
         ),
         Heading("A small example"),
-        f"A model of the temperature predicts, each day, {FACTOR} times what it reads, as a "
-        f"deviation from the mean. It last read {START} °C. With free running it predicts "
-        f"{START * FACTOR:.1f}, then ${FACTOR} \\cdot {START * FACTOR:.1f} = "
-        f"{START * FACTOR**2:.1f}$, then {START * FACTOR**3:.2f}: it "
-        "decays to the mean, whatever the weather does. With teacher forcing it reads the true "
-        "temperature every day and cannot drift away.",
+        "Write the temperature as a deviation from its mean. A model predicts that tomorrow's "
+        f"deviation is {FACTOR} times today's. Today it is {START} °C. Running free, the model "
+        f"predicts {START * FACTOR:.1f}, then ${FACTOR} \\cdot {START * FACTOR:.1f} = "
+        f"{START * FACTOR**2:.1f}$, then {START * FACTOR**3:.2f}: it decays to the mean, whatever "
+        "the weather does. With teacher forcing it reads the true temperature every day and "
+        "cannot drift away.",
         Heading("Measured"),
-        "The same happens to a model that was fitted to data. It predicts Seattle's highest "
-        "temperature from that of the two weeks before, by least squares on two years. Then it "
-        f"runs for {AHEAD} days in either way, from each of {found['starts']} days of the test "
-        "year.",
+        "The same happens to a model that was fitted to data. It is a linear model of Seattle's "
+        "daily highest temperature, which reads the two weeks before and was fitted to two years. "
+        f"It runs for {AHEAD} days in both ways, beginning on each of {found['starts']} days of "
+        "the test year.",
         Plot(
             ["stretch", "errors"],
             "Left: one of these runs. Right: the error over all of them, by the number of days "
@@ -164,15 +164,14 @@ def body(found: Found) -> Sequence[Block]:
         f"On the first day both ways are the same, with an error of {_error(found, 1, FREE)}. "
         f"After a week it is {_error(found, 7, FREE)} with free running and "
         f"{_error(found, 7, FORCED)} with teacher forcing.",
-        f"After two months the free-running error is {_error(found, 60, FREE)}; the mean of the "
-        f"training years has {_error(found, 60, NAIVE)}. The smooth line is not a defect: where "
-        "the past says nothing about the day, a prediction near the mean has the smallest "
-        "expected square error. But it is a forecast of a different quality, and a teacher-forced "
-        "error would have hidden that.",
-        "So a number that was measured with teacher forcing says little about free running. On "
-        "this page, [bits and perplexities](#bits) are measured with teacher forcing, texts that a "
-        "network writes are free running, and the [forecasts of the temperature](#temperature) "
-        "predict all hours ahead at once and are never read again.",
+        f"After two months the free-running error is {_error(found, 60, FREE)}, not far from that "
+        f"of the mean, {_error(found, 60, NAIVE)}. The smooth line is not a defect: so far ahead, "
+        "a prediction near the mean has the smallest expected squared error. But it hardly is a "
+        "forecast any more, and the teacher-forced error would have hidden that.",
+        "So an error that was measured with teacher forcing says little about free running. On "
+        "this page, [bits and perplexities](#bits) are measured with teacher forcing, and texts "
+        "that a network writes are free running. The [forecasts of the "
+        "temperature](#temperature) predict all hours ahead at once and are never fed back.",
         "Can the network be trained for free running? *Scheduled sampling* (Bengio and others "
         "2015) feeds it some of its own predictions in training. It is not used here.",
         Code([forecast], "One forecast, in either way"),
@@ -185,16 +184,16 @@ def exercises(found: Found) -> Sequence[Exercise]:
     day = day_of_twice_the_error()
     return [
         Exercise(
-            f"The model of the small example multiplies what it reads by {FACTOR}. It last read "
-            f"{START} °C above the mean. What does it predict for day {DAYS}, running free?",
+            f"Today it is {START} °C warmer than the mean. What does the model of the small "
+            f"example, with its factor of {FACTOR}, predict for day {DAYS}, running free?",
             f"${FACTOR}^{DAYS} \\cdot {START} = {end:.2f}$ °C above the mean.",
             {"°C above the mean": end},
         ),
         Exercise(
             "On which day is the free-running error for Seattle twice that of the first day? Read "
             f"it off the figure, then run `{COMMAND}`.",
-            f"On day {day}. With teacher forcing the error does not grow with the day at all.",
-            {"day": day},
+            f"On day {day}. With teacher forcing the error hardly changes from day to day.",
+            {"Day": day},
         ),
     ]
 

@@ -129,15 +129,15 @@ def _idea() -> Sequence[Block]:
         "why [the gradient vanishes](#vanishing_gradients). *Long short-term memory* (LSTM; "
         "Hochreiter and Schmidhuber 1997) begins with a different idea: keep a memory, and add to "
         "it instead of rewriting it.",
-        "Picture a conveyor belt that runs through all time steps. What it carries is the *cell "
-        "state* $c_t$, a vector with one number for each unit, kept beside the hidden state "
+        "Picture a conveyor belt that runs through all time steps. It carries the *cell state* "
+        "$c_t$, a vector with one number for each unit, which is kept beside the hidden state "
         "$h_t$. At each step the network can do three things: remove some of what is on the belt, "
         "put something new on it, and read what is there. A gate controls each of them.",
         r"A *gate* is a small layer that ends in a sigmoid, $\sigma(a) = 1 / (1 + e^{-a})$. From "
-        "the previous hidden state $h_{t-1}$ and the input $x_t$ it computes one number between 0 "
-        "and 1 for each unit, and something is multiplied by that number. A gate at 0 is closed: "
-        "nothing passes. A gate at 1 is open: everything passes. The gates have weights of their "
-        "own, so the network learns from data what to keep, what to add and when to read.",
+        "$h_{t-1}$ and $x_t$ it computes one number between 0 and 1 for each unit, and something "
+        "is multiplied by that number. A gate at 0 is closed: nothing passes. A gate at 1 is open: "
+        "everything passes. Each gate has weights of its own, so the network learns what to keep, "
+        "what to add and when to read.",
     ]
 
 
@@ -145,35 +145,36 @@ def _lstm(found: Found) -> Sequence[Block]:
     unit = found["lstm"]
     return [
         Heading("The LSTM in four steps"),
-        r"Three gates and one ordinary tanh layer make the cell. Below, $\odot$ multiplies two "
-        "vectors unit by unit; $W_{hf}$, $W_{xf}$ and $b_f$ are the weights and the bias of the "
-        "forget gate, and the letters $i$, $g$ and $o$ mark those of the other three layers. The "
-        f"example follows a single unit, whose cell state is {CELL} before the step.",
-        "*Step 1: forget.* The *forget gate* $f_t$ decides how much of the old cell state is kept. "
-        "Mind the name: 1 keeps everything, 0 forgets everything.",
+        "An LSTM has three gates and one ordinary tanh layer. The letters $f$, $i$, $g$ and $o$ "
+        "mark their weights and biases: $W_{hf}$, for example, is the matrix of the forget gate "
+        f"for $h_{{t-1}}$. The example follows one unit, whose cell state is {CELL} before the "
+        "step.",
+        "*Step 1: forget.* The *forget gate* $f_t$ (Gers and others 2000) decides how much of the "
+        "old cell state is kept. Note the name: 1 keeps everything, 0 forgets everything.",
         Equation(r"f_t = \sigma(W_{hf} h_{t-1} + W_{xf} x_t + b_f)"),
-        f"In code: `{line(lstm_step, 'f')}`, where `a_f` is the sum in the brackets. In the "
-        f"example that sum is {GOES_IN['f']:g}, and the gate {unit['f']:.2f}.",
+        f"In code: `{line(lstm_step, 'f')}`, where `a_f` is the sum in the parentheses. In the "
+        f"example that sum is {GOES_IN['f']:g}, so the gate is at {unit['f']:.2f}.",
         Drawing(
             drawing("lstm", step=1),
-            "Step 1, lit: the forget gate reads $h_{t-1}$ and $x_t$, and multiplies the old cell "
-            r"state. A box is a layer with weights of its own; $\times$ and $+$ act unit by unit.",
+            "Step 1 in blue: the forget gate reads $h_{t-1}$ and $x_t$, and multiplies the old "
+            r"cell state. A box is a layer with weights of its own; $\times$ and $+$ act unit by "
+            "unit.",
             "A line runs along the top, from c of the previous step to c of this step: the belt. "
             "Two lines along the bottom bring h of the previous step and x of this step to four "
-            "boxes: forget, input, candidate and output. Lit is the box forget, a sigmoid, whose "
-            "result f goes up to a multiplication on the belt.",
+            "boxes: forget, input, candidate and output. In blue is the box forget, a sigmoid, "
+            "whose result f goes up to a multiplication on the belt.",
         ),
         "*Step 2: what to add.* The *candidate* $g_t$ is what an ordinary tanh layer would make "
         "its new state. The *input gate* $i_t$ decides how much of it goes into the cell state.",
         Equation(r"i_t = \sigma(W_{hi} h_{t-1} + W_{xi} x_t + b_i)"),
         Equation(r"g_t = \tanh(W_{hg} h_{t-1} + W_{xg} x_t + b_g)"),
-        f"In code: `{line(lstm_step, 'i')}` and `{line(lstm_step, 'g')}`. In the example the "
-        f"input gate is {unit['i']:g} and the candidate ${unit['g']:.2f}$.",
+        f"In the example the two sums are {GOES_IN['i']:g} and ${GOES_IN['g']:g}$, so the input "
+        f"gate is at {unit['i']:g} and the candidate is ${unit['g']:.2f}$.",
         Drawing(
             drawing("lstm", step=2),
-            "Step 2, lit: the input gate and the candidate are multiplied.",
-            "The same drawing. Lit are the boxes input, a sigmoid, and candidate, a tanh; their "
-            "results i and g meet in a multiplication below the belt.",
+            "Step 2 in blue: the input gate multiplies the candidate.",
+            "The same drawing. In blue are the boxes input, a sigmoid, and candidate, a tanh; "
+            "their results i and g meet in a multiplication below the belt.",
         ),
         "*Step 3: the new cell state.* Forget, then add. This line is the heart of the LSTM: the "
         "old cell state is multiplied by a gate and by nothing else.",
@@ -183,29 +184,30 @@ def _lstm(found: Found) -> Sequence[Block]:
         rf"{unit['c']:.2f}$.",
         Drawing(
             drawing("lstm", step=3),
-            "Step 3, lit: what was kept and what is added make the new cell state, which moves on "
-            "to the next step.",
-            "The same drawing. Lit is the belt from the multiplication by f through an addition, "
-            "where i times g comes in from below, to its right end, c of this step.",
+            "Step 3 in blue: the new cell state moves on to the next step.",
+            "The same drawing. In blue is the belt from the multiplication by f through an "
+            "addition, where i times g comes in from below, to its right end, c of this step.",
         ),
         "*Step 4: read.* The *output gate* $o_t$ decides how much of the cell state is shown as "
-        "the hidden state $h_t$, which the next layer reads, and so do the gates at the next step. "
+        "the hidden state $h_t$. The next layer reads $h_t$, and so do the gates at the next step. "
         "A unit can therefore hold something for many steps without showing it.",
         Equation(r"o_t = \sigma(W_{ho} h_{t-1} + W_{xo} x_t + b_o)"),
         Equation(r"h_t = o_t \odot \tanh(c_t)"),
-        f"In code: `{line(lstm_step, 'o')}` and `{line(lstm_step, 'h')}`. For our unit, "
+        f"The sum is {GOES_IN['o']:g}, the output gate is at {unit['o']:.2f}, and our unit shows "
         rf"${unit['o']:.2f} \cdot \tanh({unit['c']:.2f}) = {unit['h']:.2f}$.",
         Drawing(
             drawing("lstm", step=4),
-            "Step 4, lit: a copy of the cell state passes through tanh and the output gate. The "
-            "belt itself remains as it was.",
-            "The same drawing. Lit is a branch down from the right end of the belt through a tanh "
-            "to a multiplication by o, the result of the box output, a sigmoid; from there to "
-            "the right leaves h of this step.",
+            "Step 4 in blue: a copy of the cell state passes through tanh and the output gate. The "
+            "belt itself is not changed.",
+            "The same drawing. In blue is a branch down from the right end of the belt through a "
+            "tanh to a multiplication by o, the result of the box output, a sigmoid; from there "
+            "h of this step leaves to the right.",
         ),
-        "The whole step is a few lines of numpy. Its vectors are rows, so that a product reads "
-        "`h @ W_hh`, and the four layers share one matrix, whose column blocks are in the order "
-        "`i f g o`. `rnnjax.cells.lstm` computes the same numbers.",
+        r"Now draw it from memory. You need three $\sigma$ and two tanh, three $\times$ and one "
+        "$+$, and only one of the lines runs straight through.",
+        "The whole step is a few lines of numpy. Vectors are rows, as before, and the four layers "
+        "share one matrix, whose blocks of columns are in the order `i f g o`. "
+        "`rnnjax.cells.lstm` computes the same numbers.",
         Code([sigmoid, lstm_step], "One step of an LSTM", open=True),
     ]
 
@@ -216,150 +218,124 @@ def _gradient(found: Found) -> Sequence[Block]:
         Heading("Why its gradient survives"),
         "Follow the gradient back along the belt, from $c_t$ to $c_{t-1}$. An addition passes a "
         "gradient on unchanged, and the multiplication scales it by the forget gate. On this "
-        "direct path there is no matrix and no slope of tanh:",
+        "direct path there is no matrix and no slope of tanh. For each unit,",
         Equation(r"\frac{\partial c_t}{\partial c_{t-1}} = f_t"),
-        "Over $k$ steps the factors multiply. This is again a product of many factors, but now the "
-        "network sets each of them.",
-        Equation(r"\frac{\partial c_t}{\partial c_{t-k}} = f_t \odot f_{t-1} \odot \cdots \odot "
-                 r"f_{t-k+1}"),
-        f"A tanh network that keeps {KEPT_BY_TANH} of its gradient in each step has "
-        f"${power_of_ten(left['tanh'])}$ of it left after {STEPS} steps. "
-        rf"With its forget gate at 0.99, an LSTM has $0.99^{{{STEPS}}} = {left['0.99']:.3f}$ left, "
-        "and what is left of the memory itself is the same product. As a rule of thumb, a gate at "
-        "$f$ remembers for about $1/(1-f)$ steps; the table has more gates and lags.",
+        "Over $k$ steps the factors multiply:",
+        Equation(r"\frac{\partial c_t}{\partial c_{t-k}} = f_t \cdot f_{t-1} \cdots f_{t-k+1}"),
+        "This is again a product of many factors, but now the network sets each of them. With the "
+        rf"forget gate at 0.99, $0.99^{{{STEPS}}} = {left['0.99']:.3f}$ of the gradient is left "
+        f"after {STEPS} steps; a tanh network with a factor of {KEPT_BY_TANH} has "
+        f"${power_of_ten(left['tanh'])}$. A forget gate can be near 1 for one unit and near 0 for "
+        "another, and it can change from step to step.",
+        "The memory itself fades by the same product. As a rule of thumb, a gate at $f$ remembers "
+        "for about $1/(1-f)$ steps. The table at the end of this section has more gates and lags.",
         r"The start of training matters. With bias 0 a forget gate begins near $\sigma(0) = 0.5$, "
         rf"and $0.5^{{{STEPS}}} = {power_of_ten(left['0.5'])}$. The bias therefore usually "
-        rf"starts at 1, $\sigma(1) = {found['bias_1']:.3f}$, as it does in `rnnjax.cells.lstm`: "
-        "better, but still a short memory. "
+        rf"starts at 1, as in `rnnjax.cells.lstm`: $\sigma(1) = {found['bias_1']:.3f}$ is better, "
+        "but still a short memory.",
         "*Chrono* initialisation (Tallec and Ollivier 2018) goes further. It draws the biases so "
-        "that the units remember for different spans, from about one step to the longest lag $T$ "
-        "that you expect, and gives the input gate the opposite bias.",
-        "Three limits belong to this. First, the direct path is not the whole derivative: $c_t$ "
-        "also depends on $c_{t-1}$ through $h_{t-1}$, which the gates and the candidate read.",
-        Equation(r"\frac{d c_t}{d c_{t-1}} = \mathrm{diag}(f_t) + "
-                 r"\frac{\partial c_t}{\partial h_{t-1}} \, "
-                 r"\frac{\partial h_{t-1}}{\partial c_{t-1}}"),
-        r"Here $\mathrm{diag}(f_t)$ is the matrix with $f_t$ on its diagonal. The second term "
-        "contains the matrices and the slopes of tanh again. It can shrink the gradient or make "
-        "it grow, so an LSTM does not rule out an exploding gradient.",
-        "Second, the direct path is only as good as its gates. Where one is closed, memory and "
-        "gradient end. Third, this is often right: a network that has read the end of a sentence "
-        "may well clear its memory of the sentence. The gate then forgets on purpose. "
-        "[A later section](#cures) measures how far each network reaches once it is trained.",
+        "that the units remember for different spans, up to the longest lag that you expect.",
+        "All this has limits. The direct path is not the whole derivative: $c_t$ also depends on "
+        "$c_{t-1}$ through $h_{t-1}$, which the gates and the candidate read. That path contains "
+        "matrices and slopes of tanh again. It can shrink the gradient or make it grow, so an LSTM "
+        "does not rule out an exploding gradient.",
+        "And where a forget gate closes, memory and gradient end. Often this is right: a network "
+        "that has read the end of a sentence may well clear its memory of it. "
+        "[A later section](#cures) measures how far each network reaches.",
         Heading("Try it"),
         "Here you are the network and set the gates of a single unit by hand. To keep the numbers "
         "readable, both tanh are left out: $c_t = f_t c_{t-1} + i_t x_t$ and $h_t = o_t c_t$. Four "
         "numbers arrive within 24 steps, and 0 at all other steps. Can you store the first one "
         "and ignore the others?",
         Widget("gates"),
-    ]  # fmt: skip
+    ]
 
 
 def _gru(found: Found) -> Sequence[Block]:
     return [
         Heading("The GRU: two gates and one state"),
-        "The *gated recurrent unit* (GRU; Cho and others 2014) does with less. It has no cell "
-        "state: the hidden state $h_t$ itself is on the belt. Two gates control it, in three "
-        "steps.",
-        "*Step 1: reset.* The *reset gate* $r_t$ decides how much of the old state the candidate "
-        "gets to see. Closed, it lets the unit start afresh from the input.",
+        "The *gated recurrent unit* (GRU; Cho and others 2014) is simpler. It has no cell state: "
+        "the hidden state $h_t$ itself is on the belt. Two gates control it.",
+        "The *reset gate* $r_t$ decides how much of the old state the candidate $n_t$ sees. When "
+        "it is closed, the unit starts afresh from the input.",
         Equation(r"r_t = \sigma(W_{hr} h_{t-1} + W_{xr} x_t + b_r)"),
-        f"In code: `{line(gru_step, 'r')}`, where `m_r` is the part from $h_{{t-1}}$ and `x_r` the "
-        "part from $x_t$ with the bias.",
-        Drawing(
-            drawing("gru", step=1),
-            "Step 1, lit: the reset gate reads $h_{t-1}$ and $x_t$.",
-            "Along the top runs a belt, now from h of the previous step to h of this step. Lines "
-            "along the bottom bring h of the previous step and x of this step to three boxes: "
-            "reset, candidate and update. Lit is the box reset, a sigmoid, whose result r goes "
-            "right, to a multiplication below the box candidate.",
-        ),
-        "*Step 2: the candidate.* The new state that the unit would take, $n_t$, is a tanh layer "
-        "as before, except that its part from $h_{t-1}$ is multiplied by the reset gate. There are "
-        "two variants. Here, as in `rnnjax.cells.gru` by default, the gate acts after the "
-        "product with the matrix, which has a bias $b_{hn}$ of its own; in the paper it acts "
-        "before it.",
-        Equation(r"m_t = W_{hn} h_{t-1} + b_{hn}"),
-        Equation(r"n_t = \tanh(W_{xn} x_t + b_n + r_t \odot m_t)"),
-        f"In code, both in one: `{line(gru_step, 'n')}`.",
-        Drawing(
-            drawing("gru", step=2),
-            r"Step 2, lit: only the part from $h_{t-1}$ passes the reset gate at the lower $\times$"
-            "; its matrix is not drawn.",
-            "The same drawing. Lit is the box candidate, a tanh, which reads x directly and h "
-            "through the multiplication by r; its result n goes up and to the right.",
-        ),
-        "*Step 3: blend.* The *update gate* $z_t$ decides how much of the old state is kept. What "
-        "is not kept is filled up with the candidate, so one gate does the work of the forget "
-        "gate and the input gate. (Some texts swap $z_t$ and $1 - z_t$.)",
+        Equation(r"n_t = \tanh(W_{xn} x_t + b_n + r_t \odot (W_{hn} h_{t-1} + b_{hn}))"),
+        "Here, as in `rnnjax.cells.gru` by default, the gate acts after the product with $W_{hn}$, "
+        "which has a bias $b_{hn}$ of its own. In the paper it acts before the product.",
+        "The *update gate* $z_t$ decides how much of the old state is kept. The rest is filled up "
+        "with the candidate, so one gate does the work of the forget gate and the input gate. "
+        "(Some texts swap $z_t$ and $1 - z_t$.)",
         Equation(r"z_t = \sigma(W_{hz} h_{t-1} + W_{xz} x_t + b_z)"),
         Equation(r"h_t = (1 - z_t) \odot n_t + z_t \odot h_{t-1}"),
-        f"In code: `{line(gru_step, 'z')}` and `{line(gru_step, 'h')}`. With an update gate of "
-        f"{UPDATE}, an old state of {STATE} and a candidate of ${CANDIDATE}$, the new state is "
-        f"{found['gru']:.2f}.",
+        f"In code: `{line(gru_step, 'h')}`. With an update gate of {UPDATE}, an old state of "
+        f"{STATE} and a candidate of ${CANDIDATE}$, the new state is {found['gru']:.2f}.",
         Drawing(
             drawing("gru", step=3),
-            "Step 3, lit: the update gate $z_t$ keeps a share of the old state and adds the "
-            "remaining share, $1 - z_t$, of the candidate.",
-            "The same drawing. Lit is the belt: h of the previous step is multiplied by z, the "
-            "result of the box update, a sigmoid; the candidate n is multiplied by 1 minus z; "
-            "the two are added and leave to the right as h of this step.",
+            "A step of a GRU, the update in blue. Only the part of the candidate that comes from "
+            r"$h_{t-1}$ passes the reset gate, at the lower $\times$; its matrix is not drawn.",
+            "Along the top runs a belt, now from h of the previous step to h of this step. Lines "
+            "along the bottom bring h of the previous step and x of this step to three boxes: "
+            "reset, a sigmoid, candidate, a tanh, and update, a sigmoid. The result r of reset "
+            "multiplies what the candidate reads of h. In blue is the belt: h of the previous "
+            "step is multiplied by z, the result of update; the candidate n is multiplied by 1 "
+            "minus z; the two are added and leave to the right as h of this step.",
         ),
-        "The direct path of the gradient has the factor $z_t$ in the place of $f_t$. All that was "
-        "said about 0.99 and 0.5 holds again, and so do the limits.",
-        Code([gru_step], "One step of a GRU", open=True),
+        "On the direct path of the gradient $z_t$ takes the place of $f_t$. All that was said "
+        "about 0.99 and 0.5 holds again, and so do the limits.",
+        Code([gru_step], "One step of a GRU"),
     ]
 
 
 def _linear(found: Found) -> Sequence[Block]:
     return [
         Heading("No gate at all: the LRU"),
-        "If the direct path is what carries the memory, one can keep it and drop the rest. The "
-        "*linear recurrent unit* (LRU; Orvieto and others 2023) has neither gates nor tanh in its "
-        r"recurrence: $h_t = \lambda \odot h_{t-1} + B x_t$, where $B$ is a matrix and $\lambda$ "
-        "holds one complex number for each unit. A complex number turns the state as well as "
-        r"scaling it, and its length $|\lambda|$ decides how fast the memory fades: at 0.99, "
-        f"{found['left']['0.99']:.3f} of it is left after {STEPS} steps, as with a forget gate. "
-        r"The formula for $\lambda$ ensures that $|\lambda| < 1$, whatever training does. For long "
-        r"memories $\lambda$ starts just inside the unit circle. The price is that it does not "
-        "depend on the input, so the network cannot choose when to forget.",
-        r"In return it can be computed in parallel. Two steps $h \to a h + b$ one after the other "
-        "are again one step of this form, so that neighbouring steps can be merged in pairs, then "
-        f"pairs of pairs: 1000 steps take {found['rounds']} rounds instead of 1000. "
-        "`rnnjax.folds.parallel` does this. With a tanh around the state it would not work.",
-        "The *minGRU* (Feng and others 2024) lies between the two: it has an update gate, but one "
-        "that looks at the input only, so that the recurrence remains linear in $h_{t-1}$ and "
-        "can be computed in parallel as well.",
-        Bullets([
-            "*LSTM*: forget gate, input gate, output gate; cell state and hidden state.",
-            "*GRU*: reset gate, update gate; hidden state only.",
-            "*minGRU*: update gate, computed from the input; linear in the state.",
-            "*LRU*: no gates; linear in the state.",
-        ]),
-    ]  # fmt: skip
+        "If the direct path carries the memory, we can keep it and drop the rest. The *linear "
+        "recurrent unit* (LRU; Orvieto and others 2023) has neither gates nor tanh in its "
+        "recurrence:",
+        Equation(r"h_t = \lambda \odot h_{t-1} + B x_t"),
+        r"$B$ is a matrix, and $\lambda$ holds one complex number for each unit. Multiplying by a "
+        r"complex number rotates the state and scales it by $|\lambda|$, which the formula for "
+        r"$\lambda$ keeps below 1. With $|\lambda| = 0.99$, the memory fades as with a forget gate "
+        "of 0.99. The price is that the factor does not depend on the input, so the network cannot "
+        "choose when to forget.",
+        r"In return it can be computed in parallel. Two steps $h \to a h + b$, one after the "
+        "other, again make a step of this form. So neighbouring steps can be merged in pairs, then "
+        f"the pairs in pairs: 1000 steps take {found['rounds']} rounds. `rnnjax.folds.parallel` "
+        "does this. With a tanh around the state it would not work.",
+        "The *minGRU* (Feng and others 2024) is between the two. Its update gate reads the input "
+        "only, so the recurrence remains linear in $h_{t-1}$ and can be computed in parallel.",
+        Bullets(
+            [
+                "*LSTM*: forget gate, input gate, output gate; cell state and hidden state.",
+                "*GRU*: reset gate, update gate; hidden state only.",
+                "*minGRU*: update gate, computed from the input; linear in the state.",
+                "*LRU*: no gates; linear in the state.",
+            ]
+        ),
+    ]
 
 
 def _exercises(found: Found) -> Sequence[Exercise]:
     half, parameters = found["half"], found["parameters"]
     return [
         Exercise(
-            f"A unit is to keep half of its memory for {STEPS} steps. How much of it, in percent, "
-            "may its forget gate drop in each step? And if nothing but its bias goes into the "
-            "gate, which bias does that?",
+            f"A unit has to keep half of its memory for {STEPS} steps. How many percent of it may "
+            "the forget gate remove in each step? And if the gate receives nothing but its bias, "
+            "which bias does that?",
             rf"$f^{{{STEPS}}} = 0.5$ gives $f = 0.5^{{1/{STEPS}}} = {half['gate']:.4f}$: the gate "
-            f"drops {half['lost']:.2f} % a step. From $\\sigma(b) = f$ follows "
-            rf"$b = \ln(f / (1 - f)) = {half['bias']:.2f}$. The usual bias of 1 is far from that: "
-            "the network has to learn the rest, or to be given it by chrono initialisation.",
-            {"dropped in each step, in %": half["lost"], "bias": half["bias"]},
+            f"removes {half['lost']:.2f} % a step. From $\\sigma(b) = f$ follows "
+            rf"$b = \ln(f / (1 - f)) = {half['bias']:.2f}$. The usual bias of 1 is far from that. "
+            "The network has to learn the rest, or start there with chrono initialisation.",
+            {"removed in each step, in %": half["lost"], "bias": half["bias"]},
         ),
         Exercise(
             f"How many parameters does a tanh network with {D} inputs and {H} hidden units have, "
             "and how many does an LSTM of the same size have? Leave out the output layer.",
             rf"The tanh network has ${H} \cdot {D}$ weights from the input, ${H} \cdot {H}$ from "
             f"the hidden state and {H} biases, {parameters['tanh']} in all. The LSTM has four such "
-            f"layers: {parameters['LSTM']}. (The GRU above has three and the second bias "
-            f"$b_{{hn}}$: {parameters['GRU']}.) A fair comparison of two networks gives both the "
-            "same number of parameters, not the same number of units.",
+            f"layers: {parameters['LSTM']}. (The GRU above has three and a second bias "
+            f"$b_{{hn}}$: {parameters['GRU']}.) For a fair comparison, give two networks the same "
+            "number of parameters, or of numbers in the state, rather than of units.",
             {"tanh network": parameters["tanh"], "LSTM": parameters["LSTM"]},
         ),
     ]

@@ -93,7 +93,9 @@ def _days(figure: FigureBase, found: Found) -> None:
             markersize=5, label=name,
         )  # fmt: skip
     ax.plot(days, found["celsius"], color=FAINT, linewidth=0.8, zorder=0)
-    ax.plot(days[tested], found["nearest"][tested], "x", color="black", label="nearest day says")
+    ax.plot(
+        days[tested], found["nearest"][tested], "x", color="black", label="predicted by nearest day"
+    )
     low, high = ax.get_ylim()
     ax.set(title="Part of the random split", xlabel="day", ylabel="highest temperature (°C)")
     ax.set_ylim(low, high + 0.35 * (high - low))
@@ -130,7 +132,7 @@ def body(found: Found) -> Sequence[Block]:
     training, tested = found["counts"]
     return [
         "Suppose that a model simply memorises its training data. On these data it makes no error "
-        "at all, and you have learned nothing about how well it will do tomorrow. So a model is "
+        "at all, which tells you nothing about how well it will do tomorrow. So a model is "
         "judged on data that it has not seen. The data are split into three sets:",
         Bullets([
             "The *training set* is used to fit the weights.",
@@ -141,15 +143,15 @@ def body(found: Found) -> Sequence[Block]:
         "Everything that is fitted is fitted on the training set alone. That includes the mean and "
         "the standard deviation with which the inputs are scaled.",
         Heading("Which days go where?"),
-        "Independent examples can be split at random. Neighbouring days are not independent, "
-        "[they resemble each other](#time_dependence). Say that Tuesday to Thursday had 11, 13 and "
-        "12 °C, and that only Wednesday is in the test set. A model that may look at Thursday "
-        "predicts 12 °C for Wednesday and is off by only 1 °C. But on Wednesday, nobody knows "
-        "Thursday's temperature.",
+        "Independent examples can be split at random. Neighbouring days are not independent: they "
+        "[resemble each other](#time_dependence). Say that Tuesday to Thursday had 11, 13 and "
+        "12 °C, and that only Wednesday is in the test set. A model that knows Thursday's "
+        "temperature predicts 12 °C for Wednesday and is off by only 1 °C. But on Tuesday, when "
+        "the forecast is made, nobody knows Thursday's temperature.",
         "Here are two models of the daily highest temperature in Seattle. The first, “nearest "
-        "day”, is a mere list: it predicts the temperature of the training day that is nearest in "
-        "time. The second is an honest forecaster, a linear model of the two weeks before the day "
-        "in question, fitted by least squares.",
+        "day”, is no more than a list: it predicts the temperature of the training day that is "
+        "nearest in time. The second is an honest forecaster, a linear model of the two weeks "
+        "before the day in question, fitted by least squares.",
         "Both are tested in two ways. Either the test days are drawn at random from three years, "
         "or the test set is the last of these years and the training set is what came before. In "
         f"both cases {training} days are for training and {tested} for testing.",
@@ -157,7 +159,7 @@ def body(found: Found) -> Sequence[Block]:
             ["days", "errors"],
             "Left: some days of the random split. A cross is what the list predicts for a test "
             "day; it mostly copies a neighbour. Right: the error of both models under both splits, "
-            "as root mean square error (RMSE). Shorter is better.",
+            "as root mean squared error (RMSE); lower is better.",
             f"Two charts. Left, {len(found['celsius'])} days of temperature, {sum(found['tested'])}"
             " of them test days scattered among training days; the predictions of the list are "
             "close to the test days because they are taken from the day before or after. Right, "
@@ -172,13 +174,12 @@ def body(found: Found) -> Sequence[Block]:
         "On random days the list looks like a good forecaster: its error is "
         f"{_error(found, MEMORISER, RANDOM)}, that of the linear model "
         f"{_error(found, LINEAR, RANDOM)}. Most test days have a neighbour in the training set, "
-        "often the day after. On the last year there are no such neighbours. The list "
+        "often the day after. In the last year there are no such neighbours. The list "
         "can only repeat the last day that it knows, and its error becomes "
         f"{_error(found, MEMORISER, BY_TIME)}.",
         f"The linear model has an error of {_error(found, LINEAR, BY_TIME)} there, about as "
         "before, since it never used anything but the past. So the random split did not measure "
-        "forecasting. It rewarded remembering, and the more a model can remember, the larger the "
-        "reward. A network has room for a lot of memory.",
+        "forecasting. It rewarded remembering the training set, and a network can remember much.",
         Heading("How a test set leaks"),
         Bullets([
             "*Neighbours in time* are on both sides of the split, as here.",
@@ -187,7 +188,7 @@ def body(found: Found) -> Sequence[Block]:
             "*One source is on both sides.* If 20 speakers are recorded in one session each and "
             "the utterances are split at random, a network can learn the room and the microphone "
             "instead of the voice. Keep whole sessions, patients or works together.",
-            "*Scaling uses all data*: the mean over the whole series knows about the future.",
+            "*Scaling uses all data.* The mean over the whole series contains the future.",
             "*The test set is looked at twice.* If you try ten models and report the best test "
             "error, you have used the test set as a validation set.",
         ]),
@@ -209,18 +210,18 @@ def exercises(found: Found) -> Sequence[Exercise]:
             "input and the day to predict. How many windows lie wholly in the training set? How "
             "many cross the border and must be left out?",
             f"A window can begin on days 1 to {TRAINING} − {WINDOW} + 1 = {left} and still end in "
-            f"the training set. The next {crossing} windows have at least one day on either side.",
-            {"windows for training": left, "windows that cross": crossing},
+            f"the training set. The next {crossing} windows have at least one day on each side.",
+            {"Windows for training": left, "Windows that cross": crossing},
         ),
         Exercise(
             "In the random split above, what share of the test days has a neighbour, the day "
             f"before or the day after, in the training set? A share of {share:.2f} of all days is "
-            "for testing. First estimate it, as if every day were drawn on its own. Then count, "
-            f"with `{COMMAND}`.",
+            "for testing. First estimate it, as if every day were drawn independently. Then count "
+            f"them, with `{COMMAND}`.",
             f"Both neighbours are test days with a probability of ${share:.2f}^2$, so the estimate "
             f"is $1 - {share:.2f}^2 = {1 - share**2:.3f}$. The count is "
             f"{share_with_a_neighbour():.3f}.",
-            {"estimate": 1 - share**2, "count": share_with_a_neighbour()},
+            {"Estimate": 1 - share**2, "Count": share_with_a_neighbour()},
         ),
     ]
 

@@ -44,29 +44,31 @@ def _point() -> Sequence[Block]:
         "“the”. It needs a memory of what it has read.",
         "In this lesson you build a network that has one. All of it comes from one line:",
         Equation(r"h_t = f(W_{hh} h_{t-1} + W_{xh} x_t + b_h)"),
-        "At step $t$ the network reads $x_t$, a word or a letter or a measurement. It updates its "
-        "memory from $h_{t-1}$ to $h_t$. The weights $W_{hh}$, $W_{xh}$ and $b_h$ are learned, "
-        "and $f$ is a function such as tanh. The term $W_{hh} h_{t-1}$ is new: without it, this "
-        "is the feed-forward layer that you know.",
+        "At step $t$ the network reads $x_t$, which may be a word, a letter or a measurement, and "
+        "updates its memory from $h_{t-1}$ to $h_t$. The weights $W_{hh}$ and $W_{xh}$ and the "
+        "bias $b_h$ are learned, and $f$ is a function such as tanh.",
+        "The term $W_{hh} h_{t-1}$ is new: without it, this is the feed-forward layer that you "
+        "know. A network with such a term is called *recurrent*.",
     ]
 
 
 def _promise() -> Sequence[Block]:
     return [
-        Heading("At the end, you can"),
+        Heading("What you will be able to do"),
         Bullets(
             [
                 "say what a hidden state is, and [compute one by hand](#recurrence);",
                 "[draw an LSTM](#gates), and say why its gradient survives over many steps;",
                 "[measure how far back](#hidden_memory) a network can learn;",
-                "tell an honest evaluation from [a leaky one](#leakage);",
+                "tell an honest evaluation from [one that leaks](#leakage);",
                 "train and run a recurrent network of your own in rnnjax, the library behind this "
                 "lesson.",
             ]
         ),
-        "The lesson takes about an hour. Each section ends in an exercise, and the page checks "
-        "your numbers. Every figure was computed on this machine. Each section shows the command "
-        "that computed it, and its code is folded away until you open it.",
+        "Allow two to three hours, with the exercises. Every section ends with at least one, and "
+        "the page checks your numbers. You need Python, and the chain rule.",
+        "Every figure was computed on this machine. Each section shows the command that computed "
+        "it; add `--quick` for a small run. Most of the code is folded away until you open it.",
     ]
 
 
@@ -77,8 +79,8 @@ def _exercises(found: Found) -> Sequence[Exercise]:
             "the gap decides. How many words back is it? (The word just before the gap is one "
             "word back.)",
             f"“Are”, because of “{DECIDES}”, which is {found['back']} words back. The word next to "
-            "the gap, “cabinet”, suggests “is”, which is wrong. A network must remember one thing "
-            "and not be misled by what it read later.",
+            "the gap, “cabinet”, suggests “is”, which is wrong. A network has to remember one "
+            "word and not be misled by a later one.",
             {"words back": found["back"]},
         )
     ]

@@ -80,8 +80,8 @@ def _equation(found: Found) -> Sequence[Block]:
     return [
         "Imagine that you take notes at a lecture. You do not write down every word. With each "
         "sentence you hear, you look at your notes, decide what is new and revise them. At the end "
-        "the lecturer's words are gone, and what you know is what is in your notes. The page has a "
-        "fixed size, however long the lecture is.",
+        "the lecturer's words are gone, and all you have is your notes. The page has a fixed size, "
+        "however long the lecture is.",
         "A recurrent network works in this way. Its notes are a vector of $H$ numbers, the "
         "*hidden state* $h_t$. At each time step, the network reads one input $x_t$ and computes a "
         "new hidden state from that input and from the state before it:",
@@ -98,16 +98,14 @@ def _equation(found: Found) -> Sequence[Block]:
                 "keeps every number of the state between −1 and 1.",
             ]
         ),
-        "Without the term $W_{hh} h_{t-1}$ this would be an ordinary feed-forward layer, and each "
-        "input would be treated alone. What is new is the path from one state to the next. The "
-        "weights do not depend on $t$: the same $W_{hh}$, $W_{xh}$ and $b_h$ are used at every "
+        "What is new compared with a feed-forward layer is the path from one state to the next. "
+        "The weights do not depend on $t$: the same $W_{hh}$, $W_{xh}$ and $b_h$ are used at every "
         "step, so a network can read a sequence of any length.",
         Drawing(
             drawing("recurrence", inputs=INPUTS[:DRAWN], states=drawn),
             "The equation, the loop it describes, and the loop unrolled over time. Solid red: what "
-            "is remembered. Dashed blue: what is read. The unrolled network shows inputs below and "
-            "states above, for a network with one hidden unit; the numbers are those of the "
-            "example below.",
+            "is remembered. Dashed blue: what is read. The unrolled network has one hidden unit, "
+            "with inputs below and states above; its numbers are those of the next example.",
             "The equation h_t = f(W_hh h_{t-1} + W_xh x_t + b_h). Below it a box f with an arrow "
             "from itself back to itself. Below that, the box four times in a row, each handing its "
             "state to the next. The inputs are "
@@ -118,9 +116,9 @@ def _equation(found: Found) -> Sequence[Block]:
         ),
         "Where you want a prediction, it is computed from the hidden state by one more layer:",
         Equation(r"y_t = W_{hy} \, h_t + b_y"),
-        "The output $y_t$ is a vector of $K$ numbers, $W_{hy}$ a $K \\times H$ matrix and $b_y$ a "
-        "bias of $K$ numbers. For a classifier, $y_t$ goes through a softmax, as in any other "
-        "network; for a temperature, it is the prediction itself.",
+        "The output $y_t$ is a vector of $K$ numbers, $W_{hy}$ is a $K \\times H$ matrix, and "
+        "$b_y$ is a bias of $K$ numbers. In a classifier, $y_t$ goes through a softmax, as in any "
+        "other network. Where a temperature is predicted, $y_t$ is the prediction itself.",
     ]
 
 
@@ -135,35 +133,32 @@ def _by_hand(found: Found) -> Sequence[Block]:
         f"{first:.3f}$. At step 2 it reads a 0: $h_2 = \\tanh(0.5 \\cdot {first:.3f} + 1 \\cdot 0) "
         f"= {second:.3f}$. The input is gone, but the state is not zero: the network still has a "
         f"trace of the 1. At step 3 the trace is weaker, $h_3 = {third:.3f}$.",
-        f"At step 4 the network reads another 1, and $h_4 = {fourth:.3f}$. Compare it with "
-        f"$h_1 = {first:.3f}$: the input is the same, the state is not, because the network has "
-        "read something before. The table at the end of this section has all terms.",
+        f"At step 4 the network reads another 1, and $h_4 = {fourth:.3f}$. At step 1 the input was "
+        "the same, but the state was different, because the network had read nothing before. The "
+        "table at the end of this section has all the terms.",
     ]  # fmt: skip
 
 
 def _uses() -> Sequence[Block]:
     return [
         Heading("Four shapes of use"),
-        "The same recurrence serves for different tasks. They differ in the steps at which the "
-        "network reads an input and in the steps at which you use its output.",
+        "The same recurrence serves different tasks. They differ in the steps at which the network "
+        "reads an input and in the steps at which you use its output.",
         Bullets(
             [
                 "*One-to-one*: one input, one output. This is the ordinary classifier, and it "
                 "needs no recurrence.",
-                "*One-to-many*: the network reads one input and then produces a sequence, such as "
-                "a caption from a picture, or music from a genre.",
-                "*Many-to-one*: the network reads a sequence and gives one answer at the end, such "
-                "as the mood of a review, positive or negative.",
+                "*One-to-many*: the network reads one input and then produces a sequence.",
+                "*Many-to-one*: the network reads a sequence and gives one answer at the end.",
                 "*Many-to-many*: the output is a sequence as well. It may keep pace with the "
-                "input, as when tomorrow's temperature is predicted after each day. Or it may "
-                "begin once everything has been read, as in translation, where the last word of a "
-                "sentence can change the first word of its translation.",
+                "input. Or it may begin once everything has been read, as in translation, where "
+                "the last word of a sentence can change the first word of its translation.",
             ]
         ),
         Drawing(
             drawing("shapes_of_use"),
-            "Time runs to the right. Circles are inputs, squares outputs, and boxes the hidden "
-            "state; the red arrows carry it from step to step.",
+            "Each shape with an example. Time runs to the right. The red arrows carry the hidden "
+            "state from step to step.",
             "Five small networks. One-to-one: one box with one input and one output. One-to-many: "
             "three boxes, an input at the first, outputs at all. Many-to-one: three boxes, inputs "
             "at all, an output at the last. Many-to-many: three boxes with inputs and outputs at "
@@ -177,9 +172,10 @@ def _as_code() -> Sequence[Block]:
     return [
         Heading("The recurrence as code"),
         "Programmers know this pattern as a *fold*: begin with a state, take the next item of a "
-        "list, compute the next state, and go on to the end of the list. In Python it is a loop "
+        "list, compute the next state, and continue to the end of the list. In Python it is a loop "
         "that updates one variable. In JAX it is `jax.lax.scan`, which compiles the loop and can "
-        "be differentiated. The line that begins with `h =` is the equation; the rest is the fold.",
+        "be differentiated. The line with `tanh` is the equation, and the rest is the "
+        "fold.",
         Code([by_hand, fold], title="The example by hand, and a network of any size", open=True),
     ]
 
@@ -193,7 +189,7 @@ def _exercises(found: Found) -> Sequence[Exercise]:
             "$W_{xh} = 1$ and $h_0 = 0$. The inputs are 1, 0, 0, 1. What is $h_4$?",
             f"$h_4 = {linear}$. The first input has been multiplied by 0.5 three times on its way, "
             f"which leaves {W_HH**3}, and the last input adds 1. In general, an input that was "
-            "read $n$ steps ago counts $W_{hh}^n$. This will be important for "
+            "read $n$ steps ago enters with the factor $W_{hh}^n$. This will be important for "
             "[the vanishing gradient](#vanishing_gradients).",
             {"h_4": linear},
         ),
@@ -201,11 +197,11 @@ def _exercises(found: Found) -> Sequence[Exercise]:
             f"A network reads text letter by letter. A letter is a one-hot vector of $D = {D}$ "
             f"numbers (26 letters and the space), there are $H = {H}$ hidden units, and the output "
             f"has $K = {K}$ numbers, one for each possible next letter. How many numbers does "
-            "training adjust? How many would it be for texts that are twice as long?",
+            "training adjust? How many for texts that are twice as long?",
             " + ".join(f"{count:,}" for count in weights.values())
             + f" = {sum(weights.values()):,}, for "
             + ", ".join(f"`{name}`" for name in weights)
-            + ". The length of the text does not occur in any of them, so it is the same number.",
+            + ". None of these depends on the length of the text, so the number remains the same.",
             {"weights": sum(weights.values()), "for longer texts": sum(weights.values())},
         ),
     ]

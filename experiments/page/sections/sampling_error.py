@@ -94,7 +94,7 @@ def _sizes(figure: FigureBase, found: Found) -> None:
     ax.plot([row["size"] for row in rows], [row["mean"] for row in rows], "o", color=BLUE)
     ax.axhline(0, color="black", linewidth=0.8)
     ax.set(xlabel="test days, from 1 January on", ylabel="square error saved (°C²)")
-    ax.set_title(f"More and more test days, blocks of {BLOCK}")
+    ax.set_title(f"More and more test days, in blocks of {BLOCK}")
 
 
 def _blocks(figure: FigureBase, found: Found) -> None:
@@ -106,14 +106,14 @@ def _blocks(figure: FigureBase, found: Found) -> None:
         ax.plot([place, place], [low, high], "-_", color=colour, linewidth=2, markersize=12)
         ax.plot(place, row["mean"], "o", color=colour)
         ax.annotate(
-            f"{low:.2f}".replace("-", "−"), (place, low), (9, 0), textcoords="offset points",
-            va="center",
+            f"{low:.2f}".replace("-", "−"), (place, low), (9, 7 if low > 0 else -1),
+            textcoords="offset points", va="center",
         )  # fmt: skip
     ax.axhline(0, color="black", linewidth=0.8)
     ax.set_xticks(range(len(BLOCKS)), list(map(str, BLOCKS)))
     ax.set(xlim=(-0.5, len(BLOCKS) - 0.3), xlabel="days in a block")
     ax.set_ylabel("square error saved (°C²)")
-    ax.set_title(f"All {SIZES[-1]} days, other blocks")
+    ax.set_title(f"All {SIZES[-1]} days, by the length of a block")
 
 
 def _row(found: Found, size: int) -> Found:
@@ -137,13 +137,13 @@ def body(found: Found) -> Sequence[Block]:
     return [
         "One model has a test error of 2.8 °C, another 2.9 °C. Is the first one better? Both were "
         "measured on some test days. On other days the errors would have been different, and "
-        "perhaps the order as well. An interval says how different.",
+        "perhaps their order too. An interval says how different.",
         Heading("The bootstrap"),
-        "You have only one test set, but it can tell you how much its mean varies. Draw from it, "
+        "You have only one test set, but it can show you how much its mean varies. Draw from it, "
         "with replacement, a new sample of the same size, and take the mean. Do this a few "
-        "thousand times. The middle 95 % of these means are an interval for the true mean. This "
-        "is the *bootstrap* (Efron 1979).",
-        "Say that the test set is three days with differences of 1, 2 and 6. One sample might be "
+        "thousand times. The middle 95 % of these means form a 95 % interval for the true mean. "
+        "This is the *bootstrap* (Efron 1979).",
+        "Say that the test set is three days, with errors of 1, 2 and 6 °C. One sample might be "
         "2, 6, 6, with a mean of 4.7; another 1, 1, 2, with a mean of 1.3. With so few days the "
         "means are far apart, and the interval is wide.",
         "Two refinements matter for sequences:",
@@ -151,22 +151,22 @@ def body(found: Found) -> Sequence[Block]:
             "*Compare in pairs.* A day that is hard for one model is usually hard for the other. "
             "So take the difference of the two errors on each day, and resample the differences.",
             "*Draw blocks.* If good days follow good days, single days give too narrow an "
-            "interval. Draw whole blocks of consecutive days instead (Künsch 1989). Here a block "
-            "that would reach over the end goes on at the beginning, so that every day is equally "
-            "likely to be drawn (Politis and Romano 1992).",
+            "interval. Draw whole blocks of consecutive days instead (Künsch 1989). A block that "
+            "reaches over the end continues at the beginning, so that every day is equally likely "
+            "to be drawn (Politis and Romano 1992).",
         ]),
         Heading("Is the linear model better than persistence?"),
-        "Each day of 2015 in Seattle, persistence predicts today's highest temperature for "
-        "tomorrow, and a linear model uses the last two weeks. What is resampled is the square "
-        "error of persistence minus that of the linear model; above zero, the linear model is "
-        "better.",
+        "On each day of 2015 in Seattle, [persistence](#time_dependence) predicts today's highest "
+        "temperature for tomorrow, and a linear model uses the last two weeks. We resample the "
+        "squared error of persistence minus that of the linear model. Above zero, the linear model "
+        "is better.",
         Plot(
             ["sizes", "blocks"],
-            "Dots: mean difference. Bars: its 95 % interval. Left: for the first 20, 40, ... days "
+            "Dots: mean difference. Bars: its 95 % interval. Left: for the first 20, 40, … days "
             f"of the test year, with blocks of {BLOCK} days. Right: for the whole year, with "
             "blocks of other lengths; a bar is red where it does not include zero, and its lower "
             "end is given as a number.",
-            "Two charts of the square error saved, in °C². Left, by test days: "
+            "Two charts of the squared error saved, in °C². Left, by test days: "
             + "; ".join(
                 f"{size} days {_row(found, size)['mean']:.2f}".replace("-", "−")
                 + f", from {_from_to(found, size, BLOCK)}"
@@ -187,9 +187,9 @@ def body(found: Found) -> Sequence[Block]:
         f"{_row(found, 90)['mean']:.2f} °C². ".replace("-", "−")
         + "A test set of one or two blocks says almost nothing about how blocks vary, so the "
         "interval itself is unreliable. In the same way, a single year says little about how "
-        "years vary.",
-        "And the test days are only one source of chance. The seed is another: a network that is "
-        "trained again from other first weights makes other errors. That is why the experiments "
+        "years differ.",
+        "The test days are only one source of chance. The seed is another: a network that is "
+        "trained again from other initial weights makes other errors. That is why the experiments "
         "on this page use several seeds, and their tables give the mean ± the standard deviation "
         "over them.",
         Code([block_bootstrap], "The block bootstrap"),
@@ -207,19 +207,20 @@ def _border(found: Found) -> Sequence[Block]:
         return [f"{told} All lengths of blocks agree on whether it includes zero."]
     within = [block for block in BLOCKS if block not in out]
     return [
-        f"{told} That is a border case. "
-        f"With blocks of {_listed(out)} days the interval only just excludes zero; with "
-        f"{_listed(within)} it includes it. There is no rule that gives the one right length. It "
-        "should be longer than the errors remember, and short enough to leave many blocks.",
+        f"{told} That is a borderline case.",
+        f"The length of the blocks decides: with {_listed(out)} the interval excludes zero, with "
+        f"{_listed(within)} it includes it. No rule gives the one right length. A block should be "
+        "longer than the time over which errors resemble each other, and short enough to leave "
+        "many blocks.",
         "So what do you report? That the linear model probably has the smaller error, and that "
-        "the year is too short to be sure. An interval which only just excludes zero is weak "
-        "evidence. It would be wrong to try several lengths and report the one that suits you; "
+        "the year is too short to be sure. An interval that only just excludes zero is weak "
+        "evidence. It would be wrong to try several lengths and report the one that suits you: "
         "choose the length before you look, or show them all.",
     ]
 
 
 def _listed(blocks: Sequence[int]) -> str:
-    return " and ".join(f"{b} (single days)" if b == 1 else str(b) for b in blocks)
+    return " and ".join("single days" if b == 1 else f"{b} days" for b in blocks)
 
 
 def _single(found: Found) -> Sequence[Block]:
@@ -229,34 +230,34 @@ def _single(found: Found) -> Sequence[Block]:
     if not (found["follows"] < 0 and blocks < single):
         return []
     return [
-        "Here single days give the wider interval, not the narrower one. The reason is the "
+        "Here single days give the wider interval, not the narrower one. The likely reason is the "
         f"correlation between one day's difference and the next, {found['follows']:.2f}".replace(
             "-", "−"
         )
         + ": a day on which the linear model gains tends to be followed by one on which it loses. "
-        "The two partly cancel within a block. So even the direction of the error that you make "
-        "with single days depends on the data."
+        "The two partly cancel within a block. So with single days an interval may be too narrow "
+        "or too wide, depending on the data."
     ]
 
 
 def exercises(found: Found) -> Sequence[Exercise]:
     """The square root of the number of days, and another length of the blocks."""
     low, high = interval(differences(), LONG_BLOCK)
-    zero = "includes zero: no difference was found" if low <= 0 <= high else "excludes zero"
+    zero = "does, so no difference was found" if low <= 0 <= high else "does not"
     return [
         Exercise(
             f"An interval from {FEW_DAYS} test days is 2 °C² wide, and the differences are "
             "independent from day to day. About how many days would make it 0.5 °C² wide?",
             f"{FEW_DAYS * TIMES**2}. The width falls with the square root of the number of days: "
             f"for a quarter of the width you need {TIMES**2} times as many.",
-            {"days": FEW_DAYS * TIMES**2},
+            {"Days": FEW_DAYS * TIMES**2},
         ),
         Exercise(
             f"Now take blocks of {LONG_BLOCK} days: run `{COMMAND}`, which prints the lower and "
             "the upper end of the interval for the whole year. Does it include zero?",
-            f"From {low:.3f} to {high:.3f}".replace("-", "−") + f": it {zero}. But a year has only "
-            f"{SIZES[-1] // LONG_BLOCK} such blocks, too few to learn how blocks vary.",
-            {"lower end": low, "upper end": high},
+            f"It goes from {low:.3f} to {high:.3f}. It ".replace("-", "−") + f"{zero}. But a year "
+            f"has only {SIZES[-1] // LONG_BLOCK} such blocks, too few to show how blocks vary.",
+            {"Lower end": low, "Upper end": high},
         ),
     ]
 

@@ -91,7 +91,9 @@ def panels(found: Found) -> dict[str, Panel]:
         ax.set_yticks(np.arange(4) + 0.5, ["highest", "lowest", "rain", "wind"])
         ax.set_xlabel("time: one column a day")
         ax.invert_yaxis()
-        figure.colorbar(drawn, ax=ax, location="bottom", aspect=30, label="standard deviations")
+        figure.colorbar(
+            drawn, ax=ax, location="bottom", aspect=30, label="standard deviations from the mean"
+        )
 
     return {"letters": Panel(letters, 3.2), "weather": Panel(weather, 3.2)}
 
@@ -113,13 +115,13 @@ def _examples() -> Sequence[Block]:
                 "the *words* of a sentence: “dog bites man” is not “man bites dog”;",
                 "the *letters* of a word: “listen” and “silent” have the same ones;",
                 "the *temperatures* of a city, day after day;",
-                "the *notes* of a melody, which is another melody when played backwards;",
+                "the *notes* of a melody: played backwards, they are another melody;",
                 "*speech*, which a microphone records as thousands of air pressure values per "
                 "second.",
             ]
         ),
         "Each item is one *time step*, even where no clock is involved. Step $t$ of a sentence is "
-        "its word number $t$.",
+        "its $t$-th word.",
     ]
 
 
@@ -132,9 +134,9 @@ def _alone() -> Sequence[Block]:
         "window of fixed width, and each window is treated alone. Neither remembers anything.",
         "Think of someone who reads a novel. When a character returns in chapter 20, a reader who "
         "remembers chapter 2 knows who it is. A reader who forgot every page on turning it could "
-        "understand each page alone, but not the story. A longer window would help a little: ten "
-        "pages instead of one. But nobody can say in advance how far back the important page is. "
-        "What is needed is a memory that is updated while reading.",
+        "understand each page alone, but not the story. A longer window, of ten pages instead of "
+        "one, would help a little. But nobody can say in advance how far back the important page "
+        "is. What is needed is a memory that is updated while reading.",
     ]
 
 
@@ -144,18 +146,18 @@ def _steps(found: Found) -> Sequence[Block]:
         "To a network, all sequences look alike. There are $T$ time steps, and at each step $t$ "
         "there is a vector $x_t$ of $D$ numbers, the *features*.",
         "Letters and words are not numbers, so they are encoded. In a *one-hot* vector, every "
-        "letter has a place of its own; there is a 1 at the place of the letter that occurs, and 0 "
-        f"everywhere else. The phrase in the figure has {found['letters']} different characters, "
-        "the space included, so each step has that many numbers.",
+        "letter has a place of its own. There is a 1 at the place of the letter that occurs, and a "
+        f"0 everywhere else. The phrase in the figure has {found['letters']} different characters, "
+        f"including the space, so $D = {found['letters']}$.",
         "A day of weather consists of numbers already, here four of them. Their units differ, so "
-        "they are brought to a common scale: each is given as its distance from the mean, in "
+        "they are put on a common scale: each is given as its distance from the mean, in "
         "standard deviations.",
         Plot(
             ["letters", "weather"],
             "Two sequences as a network receives them. Time runs to the right, and each column is "
-            "the vector $x_t$ of one step. The weather has red for values above the mean and blue "
-            "for values below it; the table at the end of this section has the first week "
-            "in its own units.",
+            "the vector $x_t$ of one step. In the weather, red is above the mean and blue is below "
+            "it. The table at the end of this section gives the first week in the original "
+            "units.",
             f"Two grids. One is the phrase “{PHRASE}”: {len(PHRASE)} columns and "
             f"{found['letters']} rows, in each column a single 1 in the row of its letter and 0 "
             f"elsewhere. The other is {DAYS} days of weather: a column a day and four rows, "
@@ -169,8 +171,8 @@ def _arrays() -> Sequence[Block]:
     return [
         Heading("Sequences in arrays"),
         "Sequences differ in length. A layer with separate weights for every time step would fit "
-        "only one length. A recurrent network has one rule instead, which it applies at every "
-        "step.",
+        "only one length. A recurrent network has one set of weights instead and uses it at "
+        "every step.",
         "For speed, several sequences are processed side by side as a *batch*. In this lesson, "
         "arrays have the shape `[T, B, D]`: time first, then the $B$ sequences of the batch, then "
         "the features. Shorter sequences are padded to the length of the longest one, and a *mask* "

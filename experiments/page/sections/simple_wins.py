@@ -68,6 +68,8 @@ def _errors(figure: FigureBase, found: Found) -> None:
     best = _best(found)
     ax.plot(best["weights"], best["validation"], "o", color=RED, label="smallest validation error")
     ax.set(xscale="log", xlabel="weights of the linear model", ylabel="RMSE (°C)")
+    ticks = [5, 10, 20, 50, 100, 200, 500]
+    ax.set_xticks(ticks, list(map(str, ticks)))
     ax.set_title("Error of ever larger linear models")
     ax.legend()
 
@@ -89,7 +91,7 @@ def body(found: Found) -> Sequence[Block]:
         "simple model is close to the network, or ahead. There is a reason for this.",
         "Every model makes assumptions. A linear model assumes that the answer is a weighted sum "
         "of the inputs. If that is nearly true, least squares finds the best weights at once and "
-        "exactly. The network must learn from the same few examples that nothing more complicated "
+        "exactly. A network must learn from the same few examples that nothing more complicated "
         "is going on.",
         Heading("What a weight costs"),
         "Each further weight can fit something true, and it can also fit chance. Suppose that you "
@@ -102,36 +104,35 @@ def body(found: Found) -> Sequence[Block]:
         Plot(
             ["errors"],
             "Each point of a line is a model; further to the right it has more weights (note the "
-            "logarithmic axis). The dashed line is the error on the days on which it was fitted, "
-            "the solid line the error on the year after.",
+            "logarithmic axis). Dashed: the error on the days on which the model was fitted. "
+            "Solid: the error on the year after.",
             "Error against the number of weights of a linear model. On the training days it falls "
             f"steadily to {largest['training']:.2f} °C at {largest['weights']:.0f} weights. On the "
             f"validation year it is {smallest['validation']:.2f} °C at {smallest['weights']:.0f} "
             f"weights, smallest, {best['validation']:.2f} °C, at {best['weights']:.0f}, and "
             f"{largest['validation']:.2f} °C at {largest['weights']:.0f}.",
         ),
-        "On the training days more weights always help: the error falls to "
-        f"{largest['training']:.2f} °C. On the validation year the smallest model, which only "
-        f"reads yesterday, has {smallest['validation']:.2f} °C, the best {best['validation']:.2f}, "
-        f"and the largest {largest['validation']:.2f}.",
-        "Up to a month of days the line is almost flat, and [chance](#sampling_error) may decide "
-        "which of these models is best. Beyond that, the linear model overfits too. Simple does "
-        "not mean linear; it means few weights for the data at hand.",
+        "On the training days more weights always help. On the validation year the smallest model, "
+        f"which reads only yesterday, has an error of {smallest['validation']:.2f} °C, and the "
+        f"largest {largest['validation']:.2f} °C.",
+        "Up to about a month the solid line is almost flat, and [chance](#sampling_error) may "
+        "decide which of these models is best. Beyond that, the linear model overfits too. Simple "
+        "does not mean linear; it means few weights for the data at hand.",
         "Even a small recurrent network has more weights than any of these. Weight decay, dropout "
-        "and early stopping keep them in check. How well this works is a question for the "
-        "validation set; it is not measured here.",
+        "and early stopping keep them in check, as in a feed-forward network. How well this works "
+        "is a question for the validation set; it is not measured here.",
         Heading("Words"),
         "For texts, the simple model is the [bag of words](#order_matters). It counts how often "
         "each word occurs and forgets the order. Take “goal, coach, league” and “vote, senate, "
         "law”: no order is needed to see which text is about sports. A weight for each word is "
         "enough, and can be learned from few examples.",
-        "Order pays under two conditions. The label must depend on it, as in “the dog bites the "
-        "man”. And there must be enough examples to learn it from: with 10,000 words there are "
-        "10,000 weights for single words, but 100 million pairs of neighbours.",
+        "Order helps under two conditions. The label must depend on it, as in “the dog bites the "
+        "man”. And there must be enough examples from which to learn it: 10,000 words need 10,000 "
+        "weights on their own, but they make 100 million pairs of neighbours.",
         Heading("What follows"),
         Bullets([
             "Begin with the simplest baseline, and give it the same inputs as the network.",
-            "Report it next to the network, also when it wins.",
+            "Report it next to the network, even when it wins.",
             "Let the network [correct a simple model](#temperature) instead of replacing it.",
             "Expect networks to gain with more data, or where order and long memory matter.",
         ]),
@@ -148,12 +149,12 @@ def exercises(found: Found) -> Sequence[Exercise]:
         Exercise(
             "A tanh network $h_t = \\tanh(W_{hh} h_{t-1} + W_{xh} x_t + b_h)$ has "
             f"{HIDDEN} hidden units and reads {FEATURES} numbers a step. How many weights and "
-            f"biases does it have, without the output layer? And how many has a linear model that "
-            f"reads 14 days of {FEATURES} numbers?",
+            f"biases does it have, without the output layer? And how many does a linear model have "
+            f"that reads 14 days of {FEATURES} numbers?",
             f"${HIDDEN} \\cdot {HIDDEN}$ in $W_{{hh}}$, ${HIDDEN} \\cdot {FEATURES}$ in $W_{{xh}}$ "
             f"and {HIDDEN} in $b_h$: {count:,}. The linear model has $14 \\cdot {FEATURES} + 1 = "
             f"{14 * FEATURES + 1}$.",
-            {"network": count, "linear model": 14 * FEATURES + 1},
+            {"Network": count, "Linear model": 14 * FEATURES + 1},
         ),
         Exercise(
             f"What happens with {ORDER} days? Predict whether the validation error rises or falls, "

@@ -113,28 +113,28 @@ def _body(found: Found) -> Sequence[Block]:
         "book into pages and shuffle them. Every page is still there, but the one you have just "
         "read no longer helps with the next.",
         "Data that are recorded over time are like the novel. Most of machine learning assumes the "
-        "shuffled book: training examples that are drawn independently of each other. In a time "
-        "series, neighbours resemble each other. This is what makes forecasting possible, and it "
-        "is also what makes it easy to fool yourself about a forecast.",
+        "shuffled book: training examples that are drawn independently of each other. In a *time "
+        "series*, a sequence of measurements, neighbours resemble each other. This makes "
+        "forecasting possible. It also makes it easy to fool yourself about a forecast.",
         Heading("Measuring the resemblance"),
         "Write $x_t$ for the value at time $t$, and compare the series with itself $k$ steps "
         "earlier. The shift $k$ is called the *lag*. The *autocorrelation* at lag $k$ is the "
         "ordinary correlation coefficient between the two:",
         Equation(r"r_k = \operatorname{corr}(x_t, x_{t-k})"),
         "At $r_k = 1$ the earlier value determines the present one, and a high value is followed "
-        "by a high one. At −1 it determines it too, but a high value is followed by a low one. At "
-        "0 a linear model learns nothing from it.",
+        "by a high one. At −1 it also determines it, but a high value is followed by a low one. "
+        "At 0 a straight line through the pairs predicts nothing.",
         f"For example, take the series {', '.join(map(str, EXAMPLE))}: a wave that repeats every "
         f"four steps. Its autocorrelation is {one} at lag 1, {two} at lag 2 and {four} at lag 4. "
         "Two steps apart a crest meets a trough; four steps apart it meets the next crest.",
         Heading("Four years of temperature"),
-        "Now the highest temperature of each day in Seattle, from 2012 to 2015, with lags of up to "
-        "a little more than a year.",
+        "Now take the highest temperature of each day in Seattle, from 2012 to 2015, with lags of "
+        "up to a little more than a year.",
         Plot(
             ["series", "correlation"],
             "First panel: the data, one value a day. Second panel: their autocorrelation against "
-            "the lag, as measured, after the season is subtracted, and after the days are "
-            "shuffled.",
+            "the lag, for the data as measured, after subtracting the season, and after shuffling "
+            "the days.",
             "First, four years of daily highest temperatures in Seattle: one wave a year with "
             "ragged edges. Second, the autocorrelation: as measured it starts at "
             f"{_said(found, 1, RAW)}, falls to {_said(found, 182, RAW)} at half a year and rises "
@@ -143,25 +143,25 @@ def _body(found: Found) -> Sequence[Block]:
             "shuffled it remains near zero.",
         ),
         "A warm day is usually followed by a warm day: the correlation with the day before is "
-        f"{_said(found, 1, RAW)}. Half a year earlier it is {_said(found, 182, RAW)}, since summer "
-        "faces winter, and a year earlier it is positive again. Shuffle the days, and the curve "
-        "is close to zero at every lag.",
-        "Two different things are mixed in the blue curve. One is the calendar. A forecaster who "
-        "knows the date needs no memory to know that July is warm. To see what else there is, "
-        "subtract the season: fit a wave with a period of one year, and one with half a year, by "
-        "least squares.",
+        f"{_said(found, 1, RAW)}. With the day half a year before it is {_said(found, 182, RAW)}, "
+        "since summer meets winter, and after a whole year it is positive again. Shuffle the days, "
+        "and the curve is close to zero at every lag.",
+        "The blue curve mixes two things. One is the calendar. A forecaster who knows the date "
+        "needs no memory to know that July is warm. To see the rest, subtract the season: fit a "
+        "wave with a period of one year, and one with a period of half a year, by least squares.",
         "The rest is the weather itself: is this day warmer than usual for the time of year? The "
-        f"correlation with the day before is now {_said(found, 1, SEASONLESS)}, and with the week "
-        f"before {_said(found, 7, SEASONLESS)}. This part has to be read off the recent past, and "
-        "it fades within days. The large negative correlation at half a year has gone: it was all "
-        "calendar.",
+        f"correlation with the day before is now {_said(found, 1, SEASONLESS)}, and with the "
+        f"day a week before {_said(found, 7, SEASONLESS)}. Only the recent past can predict "
+        "this part, and its influence fades within days. The large negative correlation at half a "
+        "year is gone: it was all calendar.",
         Code([autocorrelation, without_season]),
         Heading("Two consequences"),
         "First, the simplest forecast is already good. *Persistence* predicts that tomorrow will "
-        "be like today. A network that forecasts must be compared with persistence, and not with "
-        "nothing. More such baselines wait [later in the lesson](#simple_wins).",
-        "Second, a thousand days are fewer than a thousand independent observations. A day that "
-        "resembles the day before brings little that is new. This will matter when data are split "
+        "be like today. A simple rule with which a network is compared is called a *baseline*; a "
+        "network that does not beat persistence has learned nothing of use. More baselines come "
+        "[later in the lesson](#simple_wins).",
+        "Second, a thousand days are worth fewer than a thousand independent observations. A day "
+        "that resembles the day before adds little that is new. This matters when data are split "
         "into a training set and a test set ([leakage](#leakage)), and when you ask how certain a "
         "measured error is ([sampling error](#sampling_error)).",
     ]
@@ -177,7 +177,7 @@ def _exercises(found: Found) -> list[Exercise]:
         Exercise(
             "Predicting the mean every day has a root mean squared error (RMSE) of $s$, the "
             "standard deviation of the series. Persistence has an RMSE of $\\sqrt{2 (1 - r_1)} "
-            f"\\, s$. What is that for $s = {deviation}$ °C and $r_1 = {r}$? And above which "
+            f"\\, s$. How large is that for $s = {deviation}$ °C and $r_1 = {r}$? And above which "
             "$r_1$ does persistence beat the mean?",
             f"$\\sqrt{{2 (1 - {r})}} \\cdot {deviation} = {persistence:.1f}$ °C; counted directly "
             f"in the data it is {found['persistence']:.1f} °C. Persistence is better if "

@@ -168,7 +168,7 @@ def panels(found: Found) -> dict[str, Panel]:
         ax.axhline(
             found["present"], color=GREY, linestyle=":", label="from the present value alone"
         )
-        ax.axhline(wave.NOISE**2, color=GREY, linestyle="-.", label="noise")
+        ax.axhline(wave.NOISE**2, color=GREY, linestyle="-.", label="variance of the noise")
         ax.set(yscale="log", ylim=(0.008, 3), xlabel="training steps", ylabel="mean squared error")
         ax.set_title("Loss during training")
         ax.legend()
@@ -182,12 +182,12 @@ def panels(found: Found) -> dict[str, Panel]:
             )
             ax.plot(
                 time, values, "o", color="black", markerfacecolor="white", markersize=3.5,
-                label="what came",
+                label="observed",
             )  # fmt: skip
-            ax.plot(time, before, color=RED, linestyle=":", label="before")
-            ax.plot(time, after, color=BLUE, label="after training")
+            ax.plot(time, before, color=RED, linestyle=":", label="untrained")
+            ax.plot(time, after, color=BLUE, label="trained")
         figure.supylabel("value", fontsize="medium")
-        axes[0].set_title("Predicted one step ahead")
+        axes[0].set_title("Predictions one step ahead")
         axes[-1].set_xlabel("time step")
         axes[0].set_ylim(-2.6, 1.6)
         axes[0].legend(ncols=3, loc="lower center", columnspacing=1.2, handlelength=1.6)
@@ -211,45 +211,45 @@ def _first_network(found: Found) -> Sequence[Block]:
         "A recurrent network is trained in the same way as a feed-forward network. A forward pass "
         "gives predictions, a loss compares them with the targets, a backward pass gives the "
         "gradient of the loss with respect to every weight, and an optimizer changes the weights a "
-        "little. Two things are new: the loss is a mean over time steps, and the gradient has to "
+        "little. Two things are new: every time step can have a loss, and the gradient has to "
         "travel back through time.",
         Heading("A first network"),
         "Here is a task that needs memory. Each sequence is a noisy wave with a period and a phase "
         "of its own; periods range from 6 to 20 steps. After each step, the network predicts the "
         "value of the next step. The present value alone is not enough: at 0.5 one wave is rising "
-        "and another is falling, one quickly and one slowly. All waves share the same weights, so "
-        "whatever the network knows about the wave it is reading must be in its hidden state.",
+        "and another is falling. The same weights serve all waves, so whatever the network knows "
+        "about the wave it is reading must be in its hidden state.",
         f"The network has $H = {wave.H}$ hidden units with $f = \\tanh$, and its prediction is the "
         f"output $y_t = W_{{hy}} h_t + b_y$. The training set contains {wave.WAVES} waves, and the "
-        f"validation set another {wave.WAVES}, which are never used to change a weight. The "
-        "program below is complete. Only `step`, `start` and the call of `rnnjax.unroll` are "
-        "specific to recurrent networks; `rnnjax.unroll` is the fold of "
-        "[the previous section](#recurrence). A batch holds one state per row, and so the code "
-        "multiplies by weights from the right, `h @ W_hh`.",
-        Code([wave], title="experiments/page/wave.py, the whole program", open=True),
-        "This page ran the program when it was built, and here is what came out.",
+        f"validation set another {wave.WAVES}, which are never used to change a weight.",
+        "Here are the parts that are specific to a recurrent network. `rnnjax.unroll` is the fold "
+        "of [the previous section](#recurrence): it applies `step` to one value after another. In "
+        "a batch each row is the state of one wave, so the code multiplies by the weights from the "
+        "right, `h @ W_hh`. The rest of the program is the training loop that you know.",
+        Code([wave.step, wave.predict, wave.loss], title="What is new", open=True),
+        Code([wave], title="experiments/page/wave.py, the whole program"),
+        "This page ran the program when it was built, with the following result.",
         Plot(
             ["losses", "predictions"],
-            "The losses have a logarithmic axis. The dotted line is the best forecast that uses "
-            "only the present value: a straight line fitted to the training set. The dash-dotted "
-            "line is the variance of the noise, and no forecast can do better than that on "
-            "average. The other panel shows the slowest and the fastest wave of the validation "
-            "set. Each prediction was made one step earlier, from the values before it.",
+            "First panel: the losses, on a logarithmic axis. The dotted line is the best linear "
+            "forecast from the present value alone, fitted to the training set. The dash-dotted "
+            "line is the variance of the noise, which no forecast can beat on average. Second "
+            "panel: the slowest and the fastest wave of the validation set. Each prediction was "
+            "made one step earlier, from the values before it.",
             f"Two panels. The loss on the validation set falls from {untrained:.2f} to "
             f"{validation:.3f} in {wave.STEPS} training steps, and the loss on the training set to "
             f"{training:.3f}; a horizontal line for the best forecast from the present value is at "
             f"{found['present']:.3f}, and one for the noise at {wave.NOISE**2:.2f}. The other "
             "panel shows a slow and a fast wave: the predictions after training are close to the "
-            "values that came, those before training are not.",
+            "observed values, those before training are not.",
         ),
-        f"After {wave.STEPS} steps, the validation loss is {validation:.3f}, compared with "
-        f"{found['present']:.3f} for the best forecast from the present value alone. The "
-        "difference between the two is what the hidden state is worth. "
-        + _gap(training, validation),
+        f"After {wave.STEPS} training steps, the validation loss is {validation:.3f}, compared "
+        f"with {found['present']:.3f} for the best linear forecast from the present value alone. "
+        "The difference shows what the hidden state is worth. " + _gap(training, validation),
         "The errors are not spread evenly over a sequence. The mean squared error of the first "
         f"{EARLY} predictions is {found['early']:.3f}, and that of the last {LATE} is "
         f"{found['late']:.3f}. At the beginning of a wave, the state is empty. With each value "
-        "that the network reads, the state has more to say about the period and the phase.",
+        "that the network reads, the state knows more about the period and the phase.",
     ]  # fmt: skip
 
 
@@ -257,9 +257,8 @@ def _gap(training: float, validation: float) -> str:
     if training > validation:
         return ""
     return (
-        "The training loss is a little lower, since the weights have also fitted some of the noise "
-        "of the training set. That is overfitting, and it is the same here as in a feed-forward "
-        "network."
+        "The training loss is a little lower, because the weights have also fitted some of the "
+        "noise of the training set: they overfit, as in a feed-forward network."
     )
 
 
@@ -271,11 +270,11 @@ def _through_time(found: Found) -> Sequence[Block]:
     second, third = steps[1], steps[2]
     return [
         Heading("Backpropagation through time"),
-        "How does `jax.value_and_grad` find the gradient? Unrolled over time, the network is a "
-        "deep feed-forward network: one layer per time step, the same weights in every layer, and "
-        "a loss wherever there is a prediction. The chain rule goes through its layers from the "
-        "last to the first, as in any deep network. Applied to a recurrent network, this is called "
-        "*backpropagation through time* (Werbos 1990).",
+        "How does `jax.grad` find the gradient? Unrolled over time, the network is a deep "
+        "feed-forward network: one layer per time step, the same weights in every layer, and a "
+        "loss wherever there is a prediction. The chain rule goes through the layers from the last "
+        "to the first. In a recurrent network this is called *backpropagation through time* "
+        "(Werbos 1990).",
         "Let $L_t$ be the loss at step $t$, $L = \\sum_t L_t$ the loss of the sequence, and "
         "$a_t = W_{hh} h_{t-1} + W_{xh} x_t + b_h$ the vector to which $f$ is applied. The "
         "backward pass computes $\\delta_t = \\partial L / \\partial a_t$ for each step, beginning "
@@ -284,23 +283,24 @@ def _through_time(found: Found) -> Sequence[Block]:
             r"\delta_t = f'(a_t) \odot \left( \frac{\partial L_t}{\partial h_t} "
             r"+ W_{hh}^{\top} \, \delta_{t+1} \right)"
         ),
-        "The sign $\\odot$ multiplies entry by entry, for tanh $f'(a_t) = 1 - h_t^2$, and no step "
-        "follows the last one, so $\\delta_{T+1} = 0$. A state "
-        "affects the loss in two ways, one for each term in the parentheses: through the "
-        "prediction of its own step, and through every later state.",
+        "The sign $\\odot$ multiplies entry by entry, and $\\top$ transposes a matrix. For tanh, "
+        "$f'(a_t) = 1 - h_t^2$. No step follows the last one, so $\\delta_{T+1} = 0$.",
+        "The parentheses have two terms because a state affects the loss in two ways: through the "
+        "prediction of its own step, and through the next state, on which all later ones depend.",
         "Every step uses the same weights. If you change $W_{hh}$ a little, you change it at all "
         "steps at once, and the effects on the loss add up. So the gradient of a shared weight is "
         "a *sum over the time steps*:",
         Equation(r"\frac{\partial L}{\partial W_{hh}} = \sum_{t=1}^{T} \delta_t \, h_{t-1}^{\top}"),
-        "The other gradients have the same form: "
-        "$\\partial L / \\partial W_{xh} = \\sum_t \\delta_t x_t^{\\top}$ and "
-        "$\\partial L / \\partial b_h = \\sum_t \\delta_t$.",
+        "For an example, take the small network of the previous section again, with "
+        f"$W_{{hh}} = {W_HH}$, $W_{{xh}} = {W_XH:g}$ and $b_h = 0$. The inputs are 1, 0, 0 and the "
+        "targets 1, 0.5, 0.25. The state itself is the prediction, and $L_t$ is half the squared "
+        "error, so that $\\partial L_t / \\partial h_t$ is $h_t$ minus the target.",
         Drawing(
             drawing("through_time", steps=steps, total=rows["sum"]["addend"]),
             "Three steps of a network with one unit. Solid arrows are the forward pass. Dashed "
-            "arrows are the backward pass: each loss $L_t$ sends the gradient written beside its "
-            "arrow down to its own step, each step hands $W_{hh} \\delta_t$ to the step before it, "
-            "and all steps add to the gradient of the one weight $W_{hh}$ in the box below.",
+            "arrows are the backward pass. Each loss sends $\\partial L_t / \\partial h_t$, the "
+            "number beside its arrow, to its own step. Each step sends $W_{hh} \\delta_t$ to the "
+            "step before it, and all steps add to the gradient of $W_{hh}$ in the box below.",
             "Three boxes f in a row, one for each step. Forward arrows lead from the inputs "
             + ", ".join(f"{x:.0f}" for x in INPUTS)
             + " and the previous states into the boxes, and from the boxes up to the losses. "
@@ -311,22 +311,21 @@ def _through_time(found: Found) -> Sequence[Block]:
             + _listed((step["addend"] for step in steps), 4)
             + f" make {_signed(rows['sum']['addend'], 4)}.",
         ),
-        f"Follow the numbers in the network of the previous section, with $W_{{hh}} = {W_HH}$, "
-        f"$W_{{xh}} = {W_XH:g}$ and $b_h = 0$. The inputs are 1, 0, 0. The state itself is the "
-        "prediction, the targets are 1, 0.5, 0.25, and $L_t$ is half the squared error, so "
-        "$\\partial L_t / \\partial h_t$ is $h_t$ minus the target. Begin at step 3, where nothing "
-        "comes back from later steps:",
+        f"Begin at step 3, where nothing comes back from later steps. The slope $1 - h_3^2$ is "
+        f"{1 - third['h'] ** 2:.3f}:",
         Equation(
-            rf"\delta_3 = (1 - {third['h']:.3f}^2) \cdot ({_signed(third['error'])}) "
+            rf"\delta_3 = {1 - third['h'] ** 2:.3f} \cdot ({_signed(third['error'])}) "
             rf"= {_signed(third['delta'])}"
         ),
-        "At step 2, $W_{hh}$ times this comes back:",
+        f"At step 2 the slope is {1 - second['h'] ** 2:.3f}, and $W_{{hh}} \\delta_3 = "
+        f"{_signed(W_HH * third['delta'])}$ comes back. Together with ${_signed(second['error'])}$ "
+        f"this makes ${_signed(second['error'] + W_HH * third['delta'])}$:",
         Equation(
-            rf"\delta_2 = (1 - {second['h']:.3f}^2) \cdot ({_signed(second['error'])} "
-            rf"+ {W_HH} \cdot ({_signed(third['delta'])})) = {_signed(second['delta'])}"
+            rf"\delta_2 = {1 - second['h'] ** 2:.3f} \cdot "
+            rf"({_signed(second['error'] + W_HH * third['delta'])}) = {_signed(second['delta'])}"
         ),
-        "Each $\\delta_t$ times the state before it is one addend of the gradient. The table at "
-        "the end of this section lists the addends and their sum; `jax.grad` finds the same sum. "
+        "Each $\\delta_t$ times the state before it is one term of the gradient. `jax.grad` finds "
+        "the same sum, as the table at the end of this section shows. "
         + _direction(rows["sum"]["addend"]),
         Code([forward, backward, addends, loss], title="The gradient by hand, and for jax.grad"),
     ]
@@ -334,7 +333,7 @@ def _through_time(found: Found) -> Sequence[Block]:
 
 def _direction(gradient: float) -> str:
     sign, change = ("negative", "larger") if gradient < 0 else ("positive", "smaller")
-    return f"It is {sign}, which means that a {change} $W_{{hh}}$ would lower the loss."
+    return f"The sum is {sign}, so a slightly {change} $W_{{hh}}$ would lower the loss."
 
 
 def _truncated(found: Found) -> Sequence[Block]:
@@ -343,30 +342,29 @@ def _truncated(found: Found) -> Sequence[Block]:
         Heading("Truncated backpropagation through time"),
         "The backward pass needs the states of all steps, so memory grows with the length of the "
         "sequence, and the weights do not change until the whole sequence has been read. For a "
-        "text of a million letters this is impractical. *Truncated* backpropagation through time "
-        "cuts the sequence into pieces of $k$ steps and updates the weights after each piece. The "
-        "state is carried on from one piece to the next; the gradient is not. In JAX, "
-        "`jax.lax.stop_gradient(h)` at the beginning of a piece is all that it takes.",
+        "text of a million letters this is impractical.",
+        "*Truncated* backpropagation through time cuts the sequence into pieces of $k$ steps and "
+        "updates the weights after each piece. The state is carried from one piece to the next; "
+        "the gradient is not. In JAX, `jax.lax.stop_gradient(h)` at the beginning of a piece is "
+        "all it takes; in rnnjax, choose the fold `rnnjax.folds.truncated`.",
         Drawing(
             drawing("truncated"),
-            "Two pieces of three steps. The forward pass crosses the border between them, the "
-            "backward pass does not.",
+            "Two pieces of three steps each. Boxes are time steps; the dotted line is the border "
+            "between the pieces.",
             "Six boxes in a row, with a vertical line between the third and the fourth. Forward "
             "arrows connect all neighbours; backward arrows connect all neighbours except across "
             "the line.",
         ),
-        "What does this cost? An error no longer reaches the steps before its own piece. The "
-        "state may still carry information from there, but the weights are no longer adjusted to "
-        "keep it: what has to be remembered for more than $k$ steps is, as a rule, not learned. "
+        "What does this cost? The gradient of a loss no longer reaches the steps before its own "
+        "piece. The state may still carry information from there, but no weight is adjusted to "
+        "keep it. As a rule, the network does not learn to remember anything for more than $k$ "
+        "steps.",
         "The last column of the table shows the extreme case $k = 1$ for the small network. The "
-        f"sum is {_signed(total['cut'], 4)} instead of {_signed(total['addend'], 4)}; the part "
+        f"sum is {_signed(total['cut'], 4)} instead of {_signed(total['addend'], 4)}: the part "
         "that came back from step 3 to step 2 is missing.",
-        "The library rnnjax leaves the choice to you: its folds differ in how the backward pass "
-        "gets the states, whether all are stored (`folds.stored`), most are computed a second "
-        "time (`folds.checkpointed`), or the gradient is truncated (`folds.truncated`).",
-        "On the way back, the gradient is multiplied by $W_{hh}^{\\top}$ and by $f'(a_t)$ at "
-        "every step. What becomes of it after many steps is the question of "
-        "[the next section](#vanishing_gradients).",
+        "Truncated or not, the gradient is multiplied by $W_{hh}^{\\top}$ and by $f'(a_t)$ at "
+        "every step back. [The next section](#vanishing_gradients) asks what many such factors do "
+        "to it.",
     ]  # fmt: skip
 
 
@@ -379,7 +377,7 @@ def _exercises(found: Found) -> Sequence[Exercise]:
             f"$W_{{xh}} = {W_XH:g}$ and the inputs 1, 0, 0 the states are 1, 0.5 and 0.25. There "
             "is a loss only at step 3, $L_3 = \\frac{1}{2} (h_3 - 1)^2$. What is "
             "$\\partial L / \\partial W_{hh}$? And what remains of it if the gradient is cut after "
-            "every step?",
+            "every step ($k = 1$)?",
             "$\\delta_3 = -0.75$, $\\delta_2 = 0.5 \\cdot \\delta_3 = -0.375$, and the sum is "
             f"$\\delta_2 h_1 + \\delta_3 h_2 = {_signed(exercise['whole'])}$. You can check it: "
             "$h_3 = W_{hh}^2$, so its derivative is $2 W_{hh} = 1$, times the error $-0.75$. Cut "
@@ -388,15 +386,16 @@ def _exercises(found: Found) -> Sequence[Exercise]:
         ),
         Exercise(
             "Change the recurrence yourself. Copy `experiments/page/wave.py` to `mine.py`, or save "
-            "the program above under that name, and run `python mine.py` in the environment of "
-            "this lesson: in a few seconds it prints the validation loss. Now let each unit read "
-            "its own last state and no other: replace the matrix $W_{hh}$ by a vector $w$ of $H$ "
-            "weights, each 0.5 before training, in "
-            "$h_t = \\tanh(w \\odot h_{t-1} + W_{xh} x_t + b_h)$. Draw `W_xh` from the whole "
-            "`key`, as the split is no longer needed. This concerns no more than five lines, in "
-            "`init` and `step`. What does the program print before and after your change?",
-            'In `init`, the line with `jax.random.split` goes, `"W_hh"` becomes '
-            '`jnp.full(H, 0.5)`, and `"W_xh"` is drawn from `key`. In `step`, '
+            "the whole program above under that name, and run `python mine.py` in the environment "
+            "of this lesson. In a few seconds it prints the validation loss. Now let each unit "
+            "read its own previous state and no other: replace the matrix $W_{hh}$ by a vector $w$ "
+            "of $H$ weights, each 0.5 before training, in "
+            "$h_t = \\tanh(w \\odot h_{t-1} + W_{xh} x_t + b_h)$. You need to change no more than "
+            "five lines, in `init` and `step`. Delete the split of the key, which is no longer "
+            "needed, and draw `W_xh` from `key` itself. What does the program print before and "
+            "after your change?",
+            'In `init`, delete the line with `jax.random.split`, make `"W_hh"` '
+            '`jnp.full(H, 0.5)`, and draw `"W_xh"` from `key`. In `step`, '
             '`h @ params["W_hh"]` becomes `h * params["W_hh"]`. The loss is '
             f"{alone:.4f} instead of {validation:.4f}. " + _verdict(validation, alone),
             {"as it is": float(validation), "after the change": float(alone)},
