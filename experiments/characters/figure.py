@@ -126,13 +126,14 @@ def pairs(figure: FigureBase, shown: Shown, labels: Sequence[str], name: str) ->
         for shift, alpha, kind in ((-0.2, 1.0, "ends"), (0.2, 0.4, "spaces")):
             share = mean(shown, label, f"{name}_at_{kind}")
             ax.barh(place + shift, share, height=0.38, color=colour, alpha=alpha)
+            what = "" if place else f" at {'line ' * (kind == 'ends')}{kind}"
             ax.annotate(
-                f"{share:.0f}", (share, place + shift), (4, 0), textcoords="offset points",
+                f"{share:.0f}{what}", (share, place + shift), (4, 0), textcoords="offset points",
                 va="center",
             )  # fmt: skip
     ax.set_yticks(range(len(labels)), list(map(short, labels)))
     ax.invert_yaxis()
-    ax.margins(x=0.15)
+    ax.margins(x=0.35)
     return ax
 
 

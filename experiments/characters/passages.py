@@ -5,9 +5,8 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.characters.options import BEFORE
-from experiments.data.shakespeare import ALPHABET, TEST, Works, speeches
+from experiments.data.shakespeare import ALPHABET, TEST, TITLES, Works, speeches
 
-TITLES = {"as_you_like_it": "As You Like It", "macbeth": "Macbeth", "richard_ii": "Richard II"}
 # Passages drawn, and how long they may be; places drawn of each kind; what they are drawn with.
 PASSAGES, SHORTEST, LONGEST, PLACES, KEY = 3, 150, 300, 200, 0
 LINE_END = ALPHABET.index("\n")

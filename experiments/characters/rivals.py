@@ -10,7 +10,7 @@ from experiments.baselines.n_grams import KneserNey, kneser_ney
 from experiments.characters.options import BEFORE, CLAIMED, ORDERS
 from experiments.data.shakespeare import ALPHABET
 from experiments.lab.output import Part
-from experiments.measures.intervals import block_bootstrap
+from experiments.measures.intervals import mean_interval
 
 BLOCK, GROUP, DRAWS = 2000, 50, 2000  # characters drawn together, averaged before; resamplings
 
@@ -104,11 +104,7 @@ def difference(one: str, bits_one: np.ndarray, other: str, bits_other: np.ndarra
       bits_other: likewise; `[1, N]` without seeds.
     """
     saved = bits_other.mean(axis=0) - bits_one.mean(axis=0)
-    groups = saved[: len(saved) // GROUP * GROUP].reshape(-1, GROUP).mean(axis=1)
-    means = block_bootstrap(
-        groups[:, None], np.arange(len(groups)), block=BLOCK // GROUP, draws=DRAWS, seed=0
-    )
-    low, high = (float(end) for end in np.quantile(means, [0.025, 0.975]))
+    low, high = mean_interval(saved, block=BLOCK, group=GROUP, draws=DRAWS, seed=0)
     of_one, of_other = bits_one.mean(axis=1), bits_other.mean(axis=1)
     apart = of_one.max() < of_other.min() or of_other.max() < of_one.min()
     found = bool(apart) and not low <= 0 <= high

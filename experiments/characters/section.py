@@ -45,16 +45,16 @@ def body(found: Found) -> list[Block]:
 def _letters(found: Found) -> Sequence[Block]:
     return [
         f"[The next word](#next_word) had to come from a fixed vocabulary, and every other word "
-        "was `<unk>`. A network that reads letters has no such problem. There are "
-        f"{len(ALPHABET)} characters, counting capitals, punctuation, the space and the line end, "
-        "and every text is made of them. Nothing is ever unknown.",
+        "was `<unk>`. A network that reads letters has no such problem. With capitals, "
+        f"punctuation, the space and the line end there are {len(ALPHABET)} characters, and every "
+        "text here is made of them.",
         "The price is distance. In “the king of France and his”, the word “king” is five words "
         "before the next one, and 23 characters before it. Whatever a network must remember, it "
         "must carry through about five times as many steps.",
-        "Some things can only be known by counting letters. Shakespeare's lines end when they are "
-        "long enough: after a comma, the text may go on with a space or with a line end, and the "
-        "length of the line so far says which is likelier. A model that sees seven characters "
-        "cannot know that length.",
+        "Some things can be known only by counting letters. Shakespeare's lines end when they are "
+        "long enough. After a comma, the text may go on with a space or with a line end, and the "
+        "length of the line so far shows which is likelier. A model that sees only a few "
+        "characters cannot know that length.",
         f"We compare n-grams of 1 to {max(ORDERS)} characters with recurrent networks. "
         f"{_networks(found)} Three plays are held out for the test. The score is the mean number "
         "of [bits](#bits) per character.",
@@ -66,12 +66,12 @@ def _networks(found: Found) -> str:
     units = found["extra"]["units"]
     listed = ", ".join(f"{label} with {count} hidden units" for label, count in units.items())
     if len(units) == 1:
-        return f"This run has one: {listed}."
+        return f"This run has only one network: {listed}."
     weights = next(iter(found["results"].values()))["mean"]["weights"]
     return (
-        f"With equal numbers of hidden units, an LSTM would have about four times the weights of "
-        f"a tanh network. So each gets about {weights / 1000:,.0f} thousand weights instead: "
-        f"{listed}."
+        "With equal numbers of hidden units, an LSTM would have about four times as many recurrent "
+        f"weights as a tanh network. So each has about {weights / 1000:,.0f} thousand weights in "
+        f"all: {listed}."
     )
 
 
@@ -81,17 +81,16 @@ def _bits(found: Found) -> Sequence[Block]:
             ["bits", "differences"],
             "First panel: bits per character on the test plays, for n-grams by their order, and "
             "for each network as a horizontal line (mean over the seeds). Second panel: bits per "
-            "character that the model named first saves. The bar is the 95 % interval from a "
-            f"bootstrap over blocks of {BLOCK:,} characters. A dot is filled where we speak of a "
-            "difference: zero is outside the interval, and the seeds of the two models do not "
-            "overlap.",
+            "character that the model named first saves, with the 95 % interval of a bootstrap "
+            f"over blocks of {BLOCK:,} characters. A dot is filled where zero is outside the "
+            "interval and the seeds of the two models do not overlap; only then do we speak of a "
+            "difference.",
             _alt_bits(found),
         ),
-        f"Longer n-grams help up to a point. Beyond it most of them never occurred in the training "
-        f"plays, and there is nothing to count. On the validation plays the best of orders 1 to "
-        f"{max(ORDERS)} is the {short(found['extra']['best'])}.",
-        _claim(found),
-        *_longest(found),
+        "Longer n-grams help up to a point. Beyond it most of them never occurred in the training "
+        "works, and there is nothing to count.",
+        *_claimed(found),
+        _against_best(found),
         *_between(found),
     ]
 
@@ -101,43 +100,38 @@ def _against(found: Found, label: str) -> dict[str, dict[str, Any]]:
     return {d["one"]: d for d in found["extra"]["differences"] if d["other"] == label}
 
 
-def _claim(found: Found) -> str:
-    rival = short(found["extra"]["claimed"])
-    if found["borne_out"]:
-        return (
-            f"Every gated network needs fewer bits than the {rival}, the best n-gram of up to "
-            f"{CLAIMED} characters."
-        )
-    return (
-        "In this run it was not found that every gated network needs fewer bits than the "
-        f"{rival}, the best n-gram of up to {CLAIMED} characters."
-    )
-
-
-def _longest(found: Found) -> Sequence[str]:
-    """Against the best n-gram, where that is another one than that of the claim."""
-    extra = found["extra"]
-    if extra["best"] == extra["claimed"]:
+def _claimed(found: Found) -> Sequence[str]:
+    """Which n-gram the claim is about, where that is not the best of all."""
+    claimed, best = (short(found["extra"][which]) for which in ("claimed", "best"))
+    if claimed == best:
         return []
+    not_ = "" if found["borne_out"] else "not "
+    return [
+        f"Of the n-grams of up to {CLAIMED} characters, the {claimed} is best on the validation "
+        f"plays. This run does {not_}show that every gated network needs fewer bits."
+    ]
+
+
+def _against_best(found: Found) -> str:
+    extra = found["extra"]
     told = []
     for verdict, wanted in (
-        ("better than it", lambda d: d["found"] and d["saved"] > 0),
-        ("worse", lambda d: d["found"] and d["saved"] < 0),
-        (
-            "no different from it, as far as these seeds and plays can show",
-            lambda d: not d["found"],
-        ),
+        ("the {} {} better", lambda d: d["found"] and d["saved"] > 0),
+        ("the {} {} worse", lambda d: d["found"] and d["saved"] < 0),
+        ("for the {} no difference was found", lambda d: not d["found"]),
     ):
         labels = [label for label, d in _against(found, extra["best"]).items() if wanted(d)]
         if labels:
-            told.append(f"{_and(labels)} {'is' if len(labels) == 1 else 'are'} {verdict}")
+            told.append(verdict.format(_and(labels), "is" if len(labels) == 1 else "are"))
     kept = found["baselines"][extra["best"]]["weights"]
     weights = next(iter(found["results"].values()))["mean"]["weights"]
-    return [
-        f"Against the {short(extra['best'])}: {'; '.join(told)}. The two work differently. "
-        f"The n-gram keeps {kept:,.0f} counts, and is hard to beat where the text repeats a long "
-        f"piece word for word. A network has {weights:,.0f} weights for everything it knows."
-    ]
+    once = "" if len(found["seeds"]) > 1 else " (With one seed, this is only a first look.)"
+    return (
+        f"The best n-gram of all is the {short(extra['best'])}. Compared with it, "
+        f"{'; '.join(told)}.{once} The n-gram keeps {kept:,.0f} counts, and is hard to beat where "
+        f"the text repeats a long piece word for word. A network has {weights:,.0f} weights for "
+        "everything it knows."
+    )
 
 
 def _and(labels: Sequence[str]) -> str:
@@ -152,13 +146,11 @@ def _between(found: Found) -> Sequence[str]:
     for d in pairs:
         better, worse = (d["one"], d["other"]) if d["saved"] > 0 else (d["other"], d["one"])
         told.append(
-            f"{better} saves {abs(d['saved']):.3f} bits against {worse}"
+            f"{better} saves {abs(d['saved']):.3f} bits per character against {worse}"
             if d["found"]
             else f"no difference was found between {d['one']} and {d['other']}"
         )
-    return (
-        [f"Among the networks, with equal numbers of weights: {'; '.join(told)}."] if told else []
-    )
+    return [f"Among the networks, {'; '.join(told)}."] if told else []
 
 
 def _alt_bits(found: Found) -> str:
@@ -182,38 +174,36 @@ def _dependence(found: Found) -> Sequence[Block]:
     plays = list(dict.fromkeys(found["extra"]["passages"]))
     return [
         Heading("What does a prediction depend on?"),
-        "You can ask a trained network which of the earlier characters a prediction depends on. "
-        "Change the embedding $e_j$ of one earlier character a little, and see how much the log "
-        "probability of the next character changes. The gradient gives the answer for all "
-        "characters in one backward pass. Its norm is called *connectivity*:",
+        "On which earlier characters does a prediction depend? Change the embedding $e_j$ of the "
+        "character at step $j$ a little, and see how much the log probability of the next "
+        "character, $x_{t+1}$, changes. One backward pass gives the gradient for all earlier "
+        "characters. Its norm is called *connectivity* (Madsen 2019):",
         Equation(r"c_j = \left\| \frac{\partial \log p(x_{t+1})}{\partial e_j} \right\|"),
         "Suppose that the norms for the last three characters are 6, 3 and 1. Then 60 % of the "
         "gradient is on the latest character, 30 % on the one before it, and 10 % on the third. "
         f"We compute these shares over the last {LAGS} characters.",
-        "Passages were drawn at random among the speeches of the test plays that have "
-        f"{SHORTEST} to {LONGEST} characters. They are from {_and(plays)}. From all speeches, "
-        f"{found['extra']['places']} line ends were drawn and as many spaces. They are a test of "
-        "counting: a model that knows the length of the line should give a line end more "
+        f"The passages below were drawn at random from the test plays ({_and(plays)}), from "
+        f"speeches of {SHORTEST} to {LONGEST} characters.",
+        f"As a test of counting, {found['extra']['places']} line ends were drawn as well, and as "
+        "many spaces. A model that knows the length of the line should give a line end more "
         "probability where a line really ends.",
         Plot(
             ["line", "lags", "ends", "far"],
-            "First panel: one prediction of each network, that of the last line end in the first "
-            "passage. Below the axis is the line (␣ is a space); each bar is the share of the "
-            "gradient on the character below it. Second: the share by distance, averaged over all "
-            "predictions in the passages, on logarithmic axes. Third: mean probability of a line "
-            "end, where there is one (full bars) and where there is a space (pale bars). Fourth: "
-            f"the share of the gradient that is more than {NEAR} characters back, at the same "
+            "First panel: how the networks predict the end of the line that is printed below the "
+            "axis (␣ is a space); each bar is the share of the gradient on that character. Second: "
+            "the share by distance, averaged over the passages, on logarithmic axes. Third: mean "
+            "probability of a line end, at line ends (full bars) and at spaces (pale bars). "
+            f"Fourth: the share of the gradient more than {NEAR} characters back, at the same "
             "places.",
             _alt_dependence(found),
         ),
         Widget("connectivity", source="characters"),
-        f"On average, 90 % of the gradient is on the last {_each(found, 'reach', '.0f', '')} "
-        "characters: mostly the word that is being spelled and its nearest neighbours.",
+        "How many of the latest characters have 90 % of the gradient, on average? "
+        f"{_each(found, 'reach', '.0f', '')}. With the space, a word has about five.",
         *_ends(found),
-        "Two limits. A gradient describes *small* changes, and no letter is a small change away "
-        "from another. A network that is already certain hardly reacts, so its gradient can be "
-        "small although the characters matter. And dependence is not correctness: the gradient "
-        "says what a prediction was based on, not whether it was good.",
+        "A gradient has its limits. It describes *small* changes, and no letter is a small change "
+        "away from another. And a network that is already certain hardly reacts, so its gradient "
+        "can be small although the characters matter.",
     ]
 
 
@@ -234,7 +224,9 @@ def _ends(found: Found) -> Sequence[str]:
     ends, far, near = (
         means[ahead][name] for name in ("end_at_ends", "far_at_ends", "far_at_spaces")
     )
-    most = ", more than any other network" if len(means) > 1 else ""
+    deviation = found["results"][ahead].get("deviation", {})
+    spread = sum(deviation.get(name, 0.0) for name in ("far_at_ends", "far_at_spaces"))
+    most = ", the highest mean of the networks" if len(means) > 1 else ""
     return [
         f"Where a line ends, the {short(best)} gives the line end {grams:.0f} % on average. Even "
         "an n-gram gives it more there than at a space, because lines often end after "
@@ -242,10 +234,11 @@ def _ends(found: Found) -> Sequence[str]:
         f"In the {ahead}, {far:.0f} % of the gradient is more than {NEAR} characters back at line "
         f"ends, and {near:.0f} % at spaces. "
         + (
-            "That is what you would expect of a network that counts the letters of a line."
-            if far > near
+            "You would expect that of a network that counts the letters of a line, but it is no "
+            "proof."
+            if far - near > spread
             else "A network that counts the letters of a line should have more at line ends, so "
-            "this one shows no sign of counting."
+            "this shows no clear sign of counting."
         ),
     ]
 
@@ -264,20 +257,24 @@ def _alt_dependence(found: Found) -> str:
 
 
 def _writing(found: Found) -> Sequence[Block]:
-    cold, plain, hot = (
-        ", ".join(f"{100 * p:.0f} %" for p in softmax(LOGITS, one)) for one in TEMPERATURES
-    )
     logits = ", ".join(f"{logit:.0f}" for logit in LOGITS)
     return [
         Heading("Let it write"),
         "A network that predicts the next character can also write. Draw a character from its "
-        "probabilities, feed it back as the next input, and repeat, as in "
-        "[free running](#free_running). A *temperature* $\\tau$ controls how much it dares. The "
-        "logits $z$ are divided by it before the softmax:",
+        "probabilities, feed it back as the next input, and repeat: this is "
+        "[free running](#free_running). A *temperature* $\\tau$ sets how adventurous the text is. "
+        "The scores $z_k$ of the characters (the *logits*) are divided by it before the softmax:",
         Equation(r"p_k = \frac{e^{z_k / \tau}}{\sum_m e^{z_m / \tau}}"),
-        f"Take three characters with the logits {logits}. At $\\tau = {TEMPERATURES[1]:g}$ their "
-        f"probabilities are {plain}. At $\\tau = {TEMPERATURES[0]:g}$ they are {cold}: the "
-        f"likeliest is drawn almost always. At $\\tau = {TEMPERATURES[2]:g}$ they are {hot}.",
+        f"Take three characters with the logits {logits}. The lower the temperature, the more "
+        "often the likeliest is drawn:",
+        Bullets(
+            [
+                f"$\\tau = {one:g}$ gives the probabilities "
+                + ", ".join(f"{100 * p:.0f} %" for p in softmax(LOGITS, one))
+                + "."
+                for one in TEMPERATURES
+            ]
+        ),
         f"This is what the {found['extra']['writer']} wrote after the {BEFORE} characters before "
         "the first passage (a slash is a line end):",
         Bullets(
@@ -287,8 +284,8 @@ def _writing(found: Found) -> Sequence[Block]:
             ]
         ),
         "At a low temperature a well-trained network repeats safe phrases. At 1 it draws each "
-        "character with the probability that it predicts. Above 1, the many unlikely characters "
-        "get more probability together, and words fall apart.",
+        "character with the probability that it predicts. Above 1, unlikely characters become more "
+        "frequent, and words fall apart.",
         Widget("writer", source="characters"),
         Code([connectivity, write]),
     ]
@@ -306,15 +303,15 @@ def exercises(found: Found) -> list[Exercise]:
     return [
         Exercise(
             "The gradient of a prediction has the norms 4, 2, 1 and 1 for the last four "
-            "characters, the latest first. What share of it, in per cent, is on the latest "
-            "character? What share is more than two characters back?",
+            "characters, the latest first. What percentage of it is on the latest character? What "
+            "percentage is more than two characters back?",
             f"The norms add up to {sum(NORMS)}. The latest character has 4 of {sum(NORMS)}, which "
             f"is {last:.0f} %. The third and the fourth have 1 each: {far:.0f} %.",
             {"Latest (%)": last, "More than two back (%)": far},
         ),
         Exercise(
-            "The logit of “e” is greater by 1 than the logit of “o”. How many times likelier than "
-            "“o” is “e” at temperature 1? And at temperature 0.5?",
+            "The logit of “e” is greater by 1 than that of “o”. By what factor is “e” likelier "
+            "than “o” at temperature 1? And at temperature 0.5?",
             f"The denominators cancel, so the ratio is $e^{{1/\\tau}}$: {one:.2f} at temperature 1 "
             f"and $e^2 = {half:.2f}$ at 0.5. As the temperature approaches 0 the ratio grows "
             "without bound: the likeliest character is always drawn, and the text soon repeats.",

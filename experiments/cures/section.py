@@ -6,7 +6,16 @@ from collections.abc import Sequence
 from experiments.cures.comparing import Reach, further, reach, share_of
 from experiments.cures.experiment import CLIPS, Network, networks, recall, relu_identity
 from experiments.cures.options import EXPLODING, EXPLODING_LAG, LEARNED
-from experiments.page.section import Block, Code, Exercise, Found, Heading, Plot, Section
+from experiments.page.section import (
+    Block,
+    Bullets,
+    Code,
+    Exercise,
+    Found,
+    Heading,
+    Plot,
+    Section,
+)
 
 BIAS = 5  # of the forget gate in the second exercise
 COMMAND = (
@@ -21,24 +30,25 @@ def body(found: Found) -> list[Block]:
     """The starts and gates, one bit to recall, and clipping."""
     return [
         "The gradient [vanishes](#vanishing_gradients) when every step back multiplies it by less "
-        "than 1. There are two ways out: start the recurrent weights so that they neither shrink "
-        "nor stretch, or use [gates](#gates). How far back does each let a network *learn*?",
+        "than 1. There are two ways out: start with recurrent weights that neither shrink nor "
+        "stretch the state, or use [gates](#gates). How far back can a network then *learn*?",
         Heading("The contenders"),
         *_contenders(found),
         Heading("One bit, then noise"),
-        "The test is as plain as possible. The first input is $+1$ or $-1$. Then come only random "
-        "numbers, for as many steps as the lag, and after the last one the network has to output "
-        "the first input. Without a memory the accuracy is 50 %. Each network is trained anew "
-        f"for each lag, for {found['steps']} steps on new sequences, and tested on others.",
-        "The task is easy for a memory that exists: adding up the first input recalls the bit "
-        "without any training. What we measure is whether gradient descent *finds* such a memory.",
+        "At every step the network reads two numbers, a signal and noise. The signal is $+1$ or "
+        "$-1$ at the first step and 0 from then on; the noise is random. After the last step, one "
+        "lag later, the network has to output the sign of the signal. Without a memory the "
+        "accuracy is 50 %.",
+        "Solving this takes no more than a sum: add up the signal, and ignore the noise. We "
+        "measure whether gradient descent *finds* such a memory. Each network is trained anew for "
+        f"each lag, for {found['steps']} steps, and tested on new sequences.",
         Plot(
             ("recalled", "gradient"),
-            "Means over the seeds. One panel has the accuracy by network and lag: the stronger the "
-            f"colour, the further above chance, and bold from {100 * LEARNED:.0f} %. The other has "
-            "the share of the gradient that is left across the lag before training: filled marks "
-            "where training then succeeded, open marks where it did not. The dashed line separates "
-            "the two best.",
+            "Means over the seeds. First panel: accuracy by network and lag; the stronger the "
+            f"colour, the further above chance, in bold from {100 * LEARNED:.0f} %. Second panel: "
+            "the share of the gradient that is left across the lag before training. Marks are "
+            "filled where training then succeeded and open where it did not; the dashed line is "
+            "the threshold that separates the two best.",
             _alt(found),
         ),
         _extremes(found),
@@ -48,17 +58,18 @@ def body(found: Found) -> list[Block]:
         "If every step multiplies the gradient by more than 1, it grows until a single update "
         "throws the weights far away. *Clipping* shortens a gradient that is longer than some "
         "limit to that limit and keeps its direction. To see it work, we start a ReLU network at "
-        f"{EXPLODING} times the identity and train it across {EXPLODING_LAG} steps by plain "
-        "gradient descent at several learning rates.",
+        f"{EXPLODING} times the identity and train it on the same task across {EXPLODING_LAG} "
+        "steps, by plain gradient descent at several learning rates.",
         Plot(
             ("clipping",),
-            "Accuracy at each learning rate, with and without clipping, means over the seeds. "
-            "After a divergence (cross) a network gives no answers. The grey line is at chance.",
+            "Accuracy at each learning rate, with and without clipping, means over the seeds. A "
+            "cross marks a rate at which the training of at least one seed diverged; that seed "
+            "then counts as 0 %. The grey line is at chance.",
             f"A graph of accuracy against the learning rate. {_clipping(found)}",
         ),
         _clipping(found),
-        "Enough gradient is necessary for learning, but not sufficient. And this is one small task "
-        "with one training budget: more steps or another learning rate would shift every number.",
+        "All of this is one small task with one training budget. More steps or another learning "
+        "rate would shift every number.",
         Code([recall, relu_identity, reach], "The task, the exploding network and the reach"),
     ]
 
@@ -69,22 +80,22 @@ _CONTENDERS = {
     "tanh-orthogonal": "*tanh (orthogonal)* starts with a rotation, which keeps the length of "
     "every vector.",
     "relu-identity": "*ReLU (identity)* starts with the identity, so a positive state is copied.",
-    "lru": "The *LRU* is a linear recurrence that multiplies each unit by a complex number just "
-    "inside the unit circle: it turns and hardly shrinks.",
+    "gru": "The *GRU* starts as in [the section on gates](#gates).",
+    "lru": "*LRU (rings near 1)* multiplies each unit by a complex number whose length starts "
+    "between 0.9 and 0.999: it turns the state and hardly shrinks it.",
 }
 
 
-def _contenders(found: Found) -> list[str]:
-    """What is not explained in the section on gates."""
+def _contenders(found: Found) -> list[Block]:
+    """How each of them starts."""
     told = [text for name, text in _CONTENDERS.items() if name in found["results"]]
-    gated = [
-        "The forget gate of an LSTM multiplies its memory, and the gradient, at every step. The "
-        "bias of that gate therefore sets the memory before training: with bias 0 the gate is at "
-        "$\\sigma(0) = 0.5$, with bias 1 at $\\sigma(1) = 0.73$. The *chrono* start draws the "
-        "biases so that the memories of the units last from one step up to the lag. It is the "
-        "only contender that knows the lag."
-    ]
-    return [" ".join(told), *(gated if "lstm-chrono" in found["results"] else [])]
+    gated = (
+        "The *LSTM* has three starts. The bias of its forget gate is 0, so that the gate is at "
+        "$\\sigma(0) = 0.5$, or 1, so that it is at $\\sigma(1) = 0.73$. *Chrono* draws the biases "
+        "so that the units remember for one step up to the whole lag. It is the only contender "
+        "that knows the lag."
+    )
+    return [Bullets([*told, *([gated] if "lstm-chrono" in found["results"] else [])])]
 
 
 def _chosen(found: Found) -> dict[str, Network]:
@@ -112,17 +123,15 @@ def _extremes(found: Found) -> str:
     shortest, longest = min(reached.values()), max(reached.values())
 
     def labels(mean: float) -> str:
-        return ", ".join(n.style.label for name, n in _chosen(found).items()
-                         if reached[name] == mean)  # fmt: skip
+        return " and ".join(n.style.label for name, n in _chosen(found).items()
+                            if reached[name] == mean)  # fmt: skip
 
-    told = f"The longest lag recalled is {longest:.0f} steps, by {labels(longest)}"
+    mean = " (the mean over the seeds)" if len(found["seeds"]) > 1 else ""
+    told = f"How far each network reaches is the longest lag that it recalls{mean}. It is "
+    told += f"{longest:.0f} steps for {labels(longest)}"
     if shortest < longest:
-        told += f", and the shortest {shortest:.0f}, by {labels(shortest)}"
-    mean = " These are means over the seeds." if len(found["seeds"]) > 1 else ""
-    return (
-        f"{told}.{mean} No lag above {max(found['lags'])} was tested, so a network that recalls "
-        "that one may reach further. The table has every number."
-    )
+        told += f", and only {shortest:.0f} for {labels(shortest)}"
+    return f"{told}. No lag above {max(found['lags'])} was tested, so some may reach further."
 
 
 def _compared(found: Found) -> list[str]:
@@ -139,7 +148,7 @@ def _compared(found: Found) -> list[str]:
         else " (With one seed, this is only a first look.)"
     )
     told = (
-        f"For {', '.join(same)} no longer reach than that of torch's tanh was found.{rule}"
+        f"No longer reach than that of torch's tanh was found for {', '.join(same)}.{rule}"
         if same
         else f"Every other network reached further back than torch's tanh.{rule}"
     )
@@ -151,7 +160,8 @@ def _compared(found: Found) -> list[str]:
         told += (
             " The reach of the LSTM grew with the bias of its forget gate."
             if order
-            else " That the LSTM's reach grows with the bias of its forget gate was not found."
+            else " This run did not show that the LSTM's reach grows with the bias of its forget "
+            "gate."
         )
     return [told]
 
@@ -161,9 +171,9 @@ def _threshold(found: Found) -> list[str]:
     line = found["extra"]["threshold"]
     return [
         "Could you have predicted this before any training? Suppose that a network learns if more "
-        f"than {share_of(line['left'])} of the gradient is left across the lag, the dashed line. "
-        f"This is correct for {line['right']} of {line['trainings']} trainings. The line was "
-        "chosen to fit these same trainings, so on new ones it would do somewhat worse. "
+        f"than {share_of(line['left'])} of the gradient is left across the lag (the dashed line). "
+        f"This rule is correct for {line['right']} of {line['trainings']} trainings. It was chosen "
+        "to fit these same trainings, so on new ones it would do somewhat worse. "
         f"{_stuck(line['stuck'])}"
     ]
 
@@ -171,8 +181,8 @@ def _threshold(found: Found) -> list[str]:
 def _stuck(count: int) -> str:
     if not count:
         return "No training above the line failed."
-    times = "One training" if count == 1 else f"{count} trainings"
-    return f"{times} had more than that and failed: a gradient is needed, but it is not enough."
+    times = "one training" if count == 1 else f"{count} trainings"
+    return f"Above the line, {times} failed all the same: a gradient is needed, but not enough."
 
 
 def _rates(found: Found, clip: str) -> tuple[str, str]:
@@ -183,11 +193,11 @@ def _rates(found: Found, clip: str) -> tuple[str, str]:
 
 def _clipping(found: Found) -> str:
     plain, clipped = (_rates(found, clip) for clip in CLIPS)
-    mean = ", in the mean over the seeds" if len(found["seeds"]) > 1 else ""
+    mean = " (means over the seeds)" if len(found["seeds"]) > 1 else ""
     return (
-        f"Learning rates tested: {len(found['rates'])}. Gradient descent without clipping learned "
-        f"at {plain[0]} of them and diverged at {plain[1]}{mean}. With gradients clipped to a "
-        f"length of {CLIPS['clipped']:g} it learned at {clipped[0]} and diverged at {clipped[1]}."
+        f"Of {len(found['rates'])} learning rates, gradient descent without clipping learned at "
+        f"{plain[0]} and diverged at {plain[1]}{mean}. With gradients clipped to a length of "
+        f"{CLIPS['clipped']:g} it learned at {clipped[0]} and diverged at {clipped[1]}."
     )
 
 
@@ -210,19 +220,18 @@ def _horizon(bias: float) -> int:
 def _exercises(found: Found) -> Sequence[Exercise]:
     return [
         Exercise(
-            "Suppose that the forget gate of an LSTM is at $\\sigma(b)$ whatever the input, with "
-            "$\\sigma(b) = 1 / (1 + e^{-b})$. Which bias $b$ leaves half of the memory, and so of "
-            "its gradient, after 100 steps?",
-            "$\\sigma(b)^{100} = 0.5$ requires $\\sigma(b) = 0.5^{1/100} = 0.9931$, so "
-            "$b = \\ln(0.9931 / 0.0069) = 4.97$. Chrono gives such a bias to units that should "
-            "remember for about $e^{4.97} = 144$ steps.",
-            {"Bias": 4.97},
+            "A gradient has the two entries 6 and 8. What does clipping to a length of 1 make of "
+            "them?",
+            "The length is $\\sqrt{6^2 + 8^2} = 10$, so both entries are divided by 10: 0.6 and "
+            "0.8. If each entry were limited to 1 on its own, both would become 1, and the "
+            "direction would change.",
+            {"First entry": 0.6, "Second entry": 0.8},
         ),
         Exercise(
-            f"Now let the library measure it. Run `{COMMAND}`, in which the recurrent weights "
-            f"and the inputs are zero and the forget bias is {BIAS}. Type the horizon "
-            "that it prints: the steps until 1 % of the gradient is left. Which number "
-            "would a bias of 1 give?",
+            "Let the library measure how far the gradient of an LSTM reaches. Run "
+            f"`{COMMAND}`, where the recurrent weights and the inputs are zero and the forget bias "
+            f"is {BIAS}. Type the horizon that it prints: the steps until 1 % of the gradient is "
+            "left. Then try a bias of 1.",
             f"{_horizon(BIAS)}. The forget gate multiplies by $\\sigma({BIAS}) = "
             f"{1 / (1 + math.exp(-BIAS)):.4f}$ at every step, and the output gate, at 0.5, once. "
             f"With a bias of 1 it is {_horizon(1)} steps.",

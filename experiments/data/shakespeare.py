@@ -15,6 +15,7 @@ from experiments.data.packages import Provenance, read_files
 # `Love's Labour's Lost` a second time: the three stay together.
 VALIDATION = ("julius_caesar", "tempest", "john")
 TEST = ("as_you_like_it", "macbeth", "richard_ii")
+TITLES = {"as_you_like_it": "As You Like It", "macbeth": "Macbeth", "richard_ii": "Richard II"}
 TRAINING = (
     "alls_well_that_ends_well", "antony_and_cleopatra", "comedy_of_errors", "coriolanus",
     "cymbeline", "hamlet", "henry_iv_part_1", "henry_iv_part_2", "henry_v", "henry_vi_part_1",

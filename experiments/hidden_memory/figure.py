@@ -141,7 +141,7 @@ def over_the_year(figure: FigureBase, shown: Shown) -> None:
     below.set_ylabel("time scale of the unit")
     below.xaxis.set_major_locator(MonthLocator(bymonth=range(1, 13, 2)))
     below.xaxis.set_major_formatter(DateFormatter("%b"))
-    figure.colorbar(image, ax=[above, below], label="deviations from the unit's mean", pad=0.02)
+    figure.colorbar(image, ax=[above, below], label="standard deviations from the mean", pad=0.02)
 
 
 def turned(states: np.ndarray, year: Year) -> tuple[np.ndarray, np.ndarray]:

@@ -51,29 +51,28 @@ def _measure() -> list[Block]:
         "minutes ago, an hour ago. The last sentence comes back almost word for word, the last "
         "few minutes in outline, and the rest is gone. That gives you two things to ask of any "
         "memory: how much does it hold, and how far back does it reach?",
-        "A recurrent network can be questioned in the same way. Everything it knows about earlier "
-        "inputs is in its hidden state $h_t$. Stop it at step $t$ and try to recover from the "
-        "numbers in $h_t$ the input $x_{t-k}$ that it read $k$ steps earlier. The distance $k$ is "
-        "the *lag*.",
+        "You can question a recurrent network in the same way. All that it knows about earlier "
+        "inputs is in its state $h_t$ (for an LSTM, in the hidden state and the cell state "
+        "together). Stop it at step $t$ and try to recover from the numbers in $h_t$ the input "
+        "$x_{t-k}$ that it read $k$ steps earlier, at *lag* $k$.",
         Heading("A measure of memory"),
-        "The questioner should be simple, or we would be measuring the questioner. We use a "
-        "*linear readout*: for each lag, a weighted sum of the numbers in the state, plus a "
-        "constant.",
+        "The model that recovers the input should be simple, or it would be that model that we "
+        "measure. We use a *linear readout*: for each lag $k$ a weighted sum of the numbers in the "
+        "state, with weights $w_k$, plus a constant $b_k$. It predicts",
         Equation(r"\hat{x}_{t-k} = w_k^\top h_t + b_k"),
-        "The network itself does not change. Only $w_k$ and $b_k$ are fitted, by least squares on "
-        "one part of the data. On another part we measure how well the readout predicts:",
+        "Only $w_k$ and $b_k$ are fitted, by least squares on one part of the data; the network "
+        "does not change. On another part we measure how well the readout predicts:",
         Equation(
             r"R^2_k = 1 - \frac{\sum_t (x_{t-k} - \hat{x}_{t-k})^2}{\sum_t (x_{t-k} - \bar{x})^2}"
         ),
         r"Here $\bar{x}$ is the mean of the inputs. $R^2_k = 1$ means that the readout recovers "
-        "the input exactly. $R^2_k = 0$ means that it does no better than predicting the mean "
-        "every time, and a value below 0 means that it does worse.",
-        "Try it on the smallest memory there is: a single number with $h_t = a h_{t-1} + x_t$. Let "
-        "it read *white noise*, independent random inputs with mean 0, so that no input says "
-        "anything about another. The input from $k$ steps ago is in the state with weight $a^k$, "
-        "and all the other inputs hide it. What a linear readout can recover is its share of the "
-        "state's variance:",
-        Equation(r"R^2_k = \frac{a^{2k}}{1 + a^2 + a^4 + \dots} = (1 - a^2) \, a^{2k}"),
+        "the input exactly, and $R^2_k = 0$ that it is no better than always predicting the mean. "
+        "Below 0 it is worse than that.",
+        "Try it on the smallest memory there is, a single number: $h_t = a h_{t-1} + x_t$. It "
+        "reads *white noise*: independent random inputs with mean 0, none of which predicts "
+        "another. The input of $k$ steps ago is in the state with weight $a^k$, and all the other "
+        "inputs hide it. What a linear readout can recover is its share of the state's variance:",
+        Equation(r"R^2_k = \frac{a^{2k}}{1 + a^2 + \dots} = (1 - a^2) \, a^{2k}"),
         Bullets(
             [
                 f"$a = {kept}$ gives "
@@ -82,22 +81,20 @@ def _measure() -> list[Block]:
                 for kept, digits in ((SHORT, 4), (LONG, 2))
             ]
         ),
-        "The second memory reaches further back, and pays for it with less about each input. Add "
-        "up $R^2_k$ over all lags, and both come to exactly 1.",
+        "The second memory reaches further back, but knows less about the latest input. Add up "
+        "$R^2_k$ over all lags, and both come to exactly 1.",
     ]
 
 
 def _limit() -> list[Block]:
     return [
         Heading("A limit"),
-        "That sum is called the *memory capacity* $C$ (Jaeger 2002). For white noise it cannot "
-        "exceed the number of values in the state, $H$:",
+        "The sum of $R^2_k$ over all lags is the *memory capacity* $C$ (Jaeger 2002). For white "
+        "noise it cannot exceed $H$, how many numbers the state has:",
         Equation(r"C = \sum_{k=0}^{\infty} R^2_k \le H"),
-        "Here is why. A linear readout may first turn the state into $H$ numbers that are "
-        "uncorrelated with each other; $R^2_k$ is then the sum of the squared correlations between "
-        "$x_{t-k}$ and each of them. But the inputs are uncorrelated too, and the squared "
-        "correlations of one number with uncorrelated inputs add up to at most 1. So each number "
-        "in the state contributes at most 1 to the total.",
+        "The reason, in short: a number can be fully explained only once. Its squared correlations "
+        "with inputs that are uncorrelated with each other add up to at most 1. So each number in "
+        "the state contributes at most 1 to the total.",
         "The limit can be reached. A *delay line* stores the last $H$ inputs and moves them along "
         "by one place at every step: $R^2_k$ is 1 at the first $H$ lags and 0 at all others.",
     ]
@@ -111,30 +108,22 @@ def _noise(found: Found) -> list[Block]:
         Heading("Networks that read noise"),
         f"Every network here carries {NUMBERS} numbers from step to step: an LSTM "
         f"{NUMBERS // 2} in its cell state and {NUMBERS // 2} in its hidden state, an LRU "
-        f"{NUMBERS // 2} complex numbers, which count twice. The tanh and ReLU networks differ in "
-        "the weights they start from. The plain tanh network starts with random ones. An "
-        "*orthogonal* $W_{hh}$ only turns or mirrors the state, so that at first its length "
-        "neither grows nor shrinks. The ReLU network starts with the *identity* as $W_{hh}$, so "
-        "that at first it hands its state on unchanged.",
-        f"Each network was measured twice: as it was initialised, and after {found['steps']} "
-        f"training steps on a recall task, in which it outputs the last {NUMBERS} inputs at every "
-        "step. A delay line would solve this task without error.",
+        f"{NUMBERS // 2} complex numbers, which count twice. “Orthogonal” and “identity” are the "
+        "[starting weights](#vanishing_gradients) of before.",
+        f"We measured each network before training and after {found['steps']} training steps on a "
+        f"recall task: at every step, output the last {NUMBERS} inputs.",
         Plot(
             shown,
             "First two panels: $R^2$ against the lag, before and after training, mean over the "
             "seeds. The area under a curve is the capacity; the dotted step is a delay line."
-            f"{more} The last panel "
-            "gives the capacity of every network: open marks before training, filled marks after, "
-            "small strokes the single seeds.",
+            f"{more} Last panel: the capacity of every network, with open marks before training, "
+            "filled marks after it, and a small stroke for each seed.",
             _noise_alt(found, few),
         ),
-        _untrained(found),
-        _raised(found),
+        f"{_untrained(found)} {_raised(found)}",
         _best(found, "capacity_after", "capacity after training", ".1f"),
-        "Because the total is limited, memory is a trade. A unit that preserves one input for a "
-        "long time cannot store the inputs that arrive meanwhile, and a unit that takes in every "
-        "input must overwrite the older ones.",
-        Code([memory, steps_back]),
+        "Because the total is limited, memory is a trade-off. A unit that preserves one input for "
+        "a long time cannot store the inputs that arrive in the meantime.",
     ]
 
 
@@ -144,31 +133,28 @@ def _weather(found: Found) -> list[Block]:
     ahead = ", ".join(map(str, HORIZONS[:-1])) + f" and {HORIZONS[-1]}"
     return [
         Heading("Weather: a present that resembles the past"),
-        "White noise is the cleanest test, and the least natural. In most sequences the present "
+        "White noise is the cleanest test, but not a natural one. In most sequences the present "
         "[resembles the past](#time_dependence). At JFK airport in New York, the temperature now "
-        "“predicts” the temperature 24 hours ago with $R^2$ = "
-        f"{alone['r2_24_after']:.2f}, without any memory. So a high $R^2$ is no evidence of memory "
-        "here. What counts is how much the state adds to the latest input:",
+        f"predicts that of 24 hours ago with $R^2 = {alone['r2_24_after']:.2f}$, without any "
+        "memory. So a high $R^2$ is no evidence of memory here. What counts is how much the state "
+        "adds to the latest input:",
         Equation(r"S_k = 1 - \frac{E_k(h_t)}{E_k(x_t)}"),
         "$E_k(h_t)$ is the mean squared error of a linear readout that predicts $x_{t-k}$ from the "
         "state, and $E_k(x_t)$ that of a readout that sees the latest input alone. $S_k = 0$ means "
         "that the state adds nothing; $S_k = 1$ means that it recovers $x_{t-k}$ exactly.",
         f"This time the networks were trained to forecast the temperature {ahead} hours ahead. "
-        "Nothing in this task asks for the past. What the state retains of it is there because it "
-        "helps the forecast, or because it has not been overwritten yet.",
+        "The task does not ask for the past. If the state retains some of it, that is "
+        "because it helps the forecast, or because it has not been overwritten yet.",
         Plot(
             ["weather", "beyond"],
-            "First panel: $R^2$ of the temperature against the lag, in hours; the thick line reads "
-            "the latest input alone. Second panel: $S_k$, the share of the thick line's error that "
-            "reading the state removes. Mean over the seeds, after training.",
+            "First panel: $R^2$ of the temperature against the lag; the thick line is for the "
+            "latest input alone. Second panel: $S_k$, the share of the thick line's error that "
+            "reading the state removes. Means over the seeds, after training.",
             _weather_alt(found, few),
         ),
-        _forgotten(found),
-        _best(found, "r2_24_after", "$R^2$ at 24 hours", ".2f")
-        + f" A {LINE} hours contains that hour and reaches "
-        f"{found['baselines'][LINE]['r2_24_after']:.2f}.",
-        *_other_order(found),
-        Code([beyond], "The code behind the second panel"),
+        _added(found),
+        _a_day_ago(found),
+        Code([memory, steps_back, beyond], "The measures"),
     ]
 
 
@@ -176,25 +162,24 @@ def _units(found: Found) -> list[Block]:
     label = STYLES[followed(_names(found))].label
     return [
         Heading("Fast and slow units"),
-        "Single units differ. The next figure shows every unit "
-        f"of the trained {label} over a whole year. Its *time scale* is the lag at which its "
-        r"autocorrelation first falls below $1/e \approx 0.37$.",
+        f"Single units differ. The next figure shows every unit of the trained {label} over a "
+        "whole year. The *time scale* of a unit is the lag at which its "
+        r"[autocorrelation](#time_dependence) first falls below $1/e \approx 0.37$.",
         Plot(
             ["strip"],
             "Above, the temperature. Below, one row for each unit, the slowest on top, with its "
             "time scale at the left: red where the unit is above its mean, blue where it is below, "
-            "clear where it is close to it. Each unit's sign was chosen so that red goes with "
+            "pale where it is close to it. The sign of each unit was chosen so that red goes with "
             "warm hours.",
             f"The temperature at JFK over 2013, and below it a strip of {NUMBERS} rows, one for "
             f"each unit of the trained {label}. The rows at the top change slowly, those at the "
             "bottom from hour to hour.",
         ),
-        "A long time scale looks like a long memory, but it is not proof of one. The season is "
-        "in the input: a unit that merely copied the current temperature, and forgot everything "
-        "else, would also be blue in January and red in July. To demonstrate memory you have to "
-        "compare with what the latest input says on its own, as $S_k$ does.",
-        f"Now look at single hours. Step through {HOURS // 24} days that no network was trained "
-        "on, and compare how the states of different networks move.",
+        "A long time scale looks like a long memory, but does not prove one. The season is in the "
+        "input: a unit that merely copied the current temperature would also be blue in January "
+        "and red in July. That is why $S_k$ compares the state with the latest input.",
+        f"Now look at single hours. Step through {HOURS // 24} days that were not used for "
+        "training, and compare how the states of different networks move.",
         Widget("states", "hidden_memory"),
     ]
 
@@ -204,13 +189,12 @@ def _limits() -> list[Block]:
         Heading("What this does not show"),
         Bullets(
             [
-                "The readout is linear. A state may hold something about the past that only a "
-                "non-linear readout would find, and that is not counted.",
+                "The readout is linear. What only a non-linear readout would find in the state is "
+                "not counted.",
                 "The limit holds for white noise. On inputs that predict each other, a state of "
                 f"{NUMBERS} numbers can recover far more than {NUMBERS} of them.",
-                "A larger capacity is not a better network. It is measured with noise, and a task "
-                "may need one input from long ago and none of the others. [Next](#cures) comes a "
-                "task of that kind.",
+                "A larger capacity does not make a better network. A task may need one input from "
+                "long ago and none of the others, as in [the next section](#cures).",
             ]
         ),
     ]
@@ -245,19 +229,19 @@ def _raised(found: Found) -> str:
     lower = [one for one, (start, end) in changed.items() if end <= start]
     if lower:
         return (
-            f"Training on recall did not raise the capacity of {_listed(lower)} in this run. "
-            f"{label} gained most, from {before:.1f} to {after:.1f}."
+            f"Training on recall did not raise the capacity of {_listed(lower)} in this run; it "
+            f"raised that of {label} from {before:.1f} to {after:.1f}."
             if after > before
             else "Training on recall did not raise the capacity of any network in this run."
         )
     if len(changed) == 1:
         return f"Training on recall raised the capacity from {before:.1f} to {after:.1f}."
     told = (
-        "Training on recall raised the mean capacity of every network in this run. "
-        f"{label} gained most, from {before:.1f} to {after:.1f}."
+        "Training on recall raised the mean capacity of every network in this run, that of "
+        f"{label} from {before:.1f} to {after:.1f}."
     )
     within = all(after < NUMBERS for _, after in changed.values())
-    return f"{told} All of them remain below the limit of {NUMBERS}." if within else told
+    return f"{told} All remain below the limit." if within else told
 
 
 def _ranked(found: Found, number: str) -> list[str]:
@@ -286,37 +270,38 @@ def _best(found: Found, number: str, called: str, form: str) -> str:
     )
 
 
-def _other_order(found: Found) -> list[str]:
-    """Whether weather puts another network first than noise."""
-    noise, weather = (_ranked(found, number)[0] for number in ("capacity_after", "r2_24_after"))
-    if noise == weather:
-        return []
-    return [
-        f"Noise had put another network first, {noise}. Storing as much as possible and storing "
-        "what a forecast needs are different tasks."
-    ]
-
-
-def _forgotten(found: Found) -> str:
-    """Whose state adds less to the latest input after training than before."""
-    less = [
-        label
-        for label in found["results"]
-        if _mean(found, label, "beyond_after") < _mean(found, label, "beyond_before")
-    ]
-    nothing = [label for label in found["results"] if _mean(found, label, "beyond_after") <= 0]
-    told = (
-        f"Averaged over all lags, the state of {_listed(nothing)} adds nothing to the latest input."
-        if nothing
-        else "Averaged over all lags, every state adds something to the latest input: the networks "
-        "do remember."
+def _a_day_ago(found: Found) -> str:
+    """The range of R² at 24 hours, beside the latest input alone and the delay line."""
+    ranked = _ranked(found, "r2_24_after")
+    most, least = (_mean(found, label, "r2_24_after") for label in (ranked[0], ranked[-1]))
+    reached = (
+        f"between {least:.2f} and {most:.2f}, depending on the network"
+        if ranked[1:]
+        else f"{most:.2f}"
     )
-    if not less:
-        return f"{told} Training on forecasts raised this average in every network of this run."
     return (
-        f"{told} Training on forecasts lowered this average in {_listed(less)}. That is no "
-        "contradiction: a network trained to forecast may drop what does not help."
+        f"For the temperature 24 hours ago, $R^2$ is {reached}. A {LINE} hours contains that hour "
+        f"and reaches {found['baselines'][LINE]['r2_24_after']:.2f}. Storing as much as possible "
+        "and storing what a forecast needs are different tasks."
     )
+
+
+def _added(found: Found) -> str:
+    """Whose state adds more to the latest input than the seeds differ by."""
+
+    def adds(label: str) -> bool:
+        deviation: float = found["results"][label].get("deviation", {}).get("beyond_after", 0.0)
+        return _mean(found, label, "beyond_after") > deviation
+
+    some = [label for label in found["results"] if adds(label)]
+    others = [label for label in found["results"] if label not in some]
+    told = (
+        "Averaged over all lags, $S_k$ is above zero by more than its standard deviation over the "
+        f"seeds in {_listed(some)}: these networks do remember."
+        if some
+        else "Averaged over all lags, $S_k$ is not clearly above zero in any network of this run."
+    )
+    return f"{told} In {_listed(others)} it is not." if some and others else told
 
 
 def _listed(labels: Sequence[str]) -> str:
@@ -388,19 +373,19 @@ def exercises(found: Found) -> list[Exercise]:
             f"A memory of one number, $h_t = {ASKED} h_{{t-1}} + x_t$, reads white noise. What is "
             "its $R^2$ at lag 0, and at lag 3?",
             f"$1 - {ASKED}^2 = {first:.2f}$ at lag 0, and ${first:.2f} \\cdot {ASKED}^6 = "
-            f"{third:.3f}$ at lag 3. It is between the two memories in the text in both "
-            "respects: it knows more about the latest input than the one that keeps "
-            f"{LONG}, and more about older inputs than the one that keeps {SHORT}.",
+            f"{third:.3f}$ at lag 3. It knows more about the latest input than the memory with "
+            f"$a = {LONG}$, and more about that of three steps ago than the one with "
+            f"$a = {SHORT}$.",
             {"At lag 0": first, "At lag 3": third},
         ),
         Exercise(
             f"A colleague reports that a network with a state of {numbers} numbers remembers each "
             f"of the last {lags} inputs of white noise with $R^2 = {claimed}$. What would its "
-            f"capacity be? And what is the largest mean $R^2$ over {lags} lags that is possible?",
+            f"capacity be? And how large can the mean of $R^2$ over {lags} lags be at most?",
             f"{lags} · {claimed} = {lags * claimed:.0f}, more than {numbers}: the report cannot be "
             f"right. The largest possible mean is {numbers} / {lags} = {numbers / lags:.3f}. "
-            "Perhaps the readout was measured on the data it was fitted on, or the inputs were "
-            "not white.",
+            "Perhaps the readout was measured on the data on which it was fitted, or the inputs "
+            "were not white noise.",
             {"Its capacity": lags * claimed, "Largest mean": numbers / lags},
         ),
     ]

@@ -1,4 +1,4 @@
-"""Perplexities, what the network saves, what it predicts, and what more context is worth."""
+"""Perplexities, what the network saves, and what more context is worth."""
 
 from functools import partial
 
@@ -6,9 +6,8 @@ import numpy as np
 from matplotlib.figure import FigureBase
 
 from experiments.lab.panels import Panel
-from experiments.next_word.experiment import LIKELIEST, MIXED, NETWORK, Shown, likeliest
+from experiments.next_word.experiment import MIXED, NETWORK, Shown
 from experiments.next_word.options import CONTEXTS, ORDERS
-from experiments.next_word.prompts import CHOICES, SHAPE, sentence
 from experiments.next_word.rivals import CACHE, LONGEST, gram_label
 from experiments.style import BLUE, BROWN, GREEN, GREY, ORANGE, PURPLE, RED, STYLES
 
@@ -22,7 +21,6 @@ LINES = {gram_label(2): (0, (1, 1)), gram_label(3): (0, (5, 2)), LONGEST: (0, (5
 def panels(shown: Shown) -> dict[str, Panel]:
     """Every panel."""
     draw = {
-        "sentence": (sentences, 3.4),
         "perplexity": (perplexities, 3.2),
         "advantage": (advantages, 3.2),
         "context": (contexts, 3.4),
@@ -35,26 +33,6 @@ def short(name: str) -> str:
     return {MIXED: "LSTM + 5-gram", CACHE: "5-gram + cache"}.get(
         name, name.removeprefix("Kneser-Ney ")
     )
-
-
-def sentences(figure: FigureBase, shown: Shown) -> None:
-    """The likeliest words after two sentences that differ in their subject, in columns."""
-    ax = figure.subplots()
-    one, *_, other = CHOICES[0]
-    columns = [(NETWORK, 0, f"{one} …"), (NETWORK, -1, f"{other} …"), (LONGEST, 0, "either")]
-    for place, (name, subject, label) in enumerate(columns):
-        p = shown.sentences[name].reshape(*SHAPE, -1)[subject, 0, 0]
-        words = likeliest(shown.vocabulary, p)
-        ax.text(place, -1.9, short(name), color=COLOURS[name], weight="bold")
-        ax.text(place, -0.9, label, color=GREY)
-        for rank, (word, chance) in enumerate(words):
-            width = 0.9 * chance / words[0][1]
-            ax.barh(rank, width, left=place, color=COLOURS[name], alpha=0.3)
-            ax.text(place + 0.03, rank, f"{word}  {100 * chance:.1f} %", va="center", fontsize=9)
-    ax.set(xlim=(0, 2.95), ylim=(LIKELIEST - 0.4, -2.6))
-    said = sentence([f"{one} / {other}", *(words[0] for words in CHOICES[1:])])
-    ax.set_title(f"“{said} …”")
-    ax.axis("off")
 
 
 def perplexities(figure: FigureBase, shown: Shown) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from experiments.data.shakespeare import (
     END,
     TEST,
+    TITLES,
     UNKNOWN,
     Words,
     Works,
@@ -18,7 +19,6 @@ from experiments.data.shakespeare import (
 )
 from experiments.next_word.options import SEEN
 
-TITLES = {"as_you_like_it": "As You Like It", "macbeth": "Macbeth", "richard_ii": "Richard II"}
 # With a choice of words in three places. The four words before the gap are all that a 5-gram sees:
 # the last of the three places, and neither of the others.
 SENTENCE: tuple[str | tuple[str, ...], ...] = (

@@ -8,7 +8,7 @@ import numpy as np
 
 from experiments.baselines.n_grams import KneserNey, with_cache
 from experiments.data.shakespeare import Words
-from experiments.measures.intervals import block_bootstrap
+from experiments.measures.intervals import mean_interval
 from experiments.next_word.options import ORDERS
 
 SIZES = (100, 200, 400, 800, 1600)  # of the cache, in tokens
@@ -97,15 +97,9 @@ def advantage(networks: Sequence[Scores], rival: Scores) -> Advantage:
     """Token by token, in blocks: what is hard to predict is hard for both, and for a while."""
     saved = np.stack([network.test - rival.test for network in networks]) / np.log(2)
     of_token = saved.mean(axis=0)
-    groups = of_token[: len(of_token) // GROUP * GROUP].reshape(-1, GROUP).mean(axis=1)
-    means = block_bootstrap(
-        groups[:, None], np.arange(len(groups)), block=BLOCK // GROUP, draws=DRAWS, seed=0
-    )
-    low, high = np.quantile(means, [0.025, 0.975])
+    low, high = mean_interval(of_token, block=BLOCK, group=GROUP, draws=DRAWS, seed=0)
     each = saved.mean(axis=1).tolist()
-    return Advantage(
-        float(of_token.mean()), float(low), float(high), each, float(of_token.std(ddof=1))
-    )
+    return Advantage(float(of_token.mean()), low, high, each, float(of_token.std(ddof=1)))
 
 
 def distances(p: np.ndarray) -> np.ndarray:

@@ -9,7 +9,14 @@ from experiments.models.language import LanguageModel
 from experiments.next_word.experiment import MIXED, NETWORK, Shown, likeliest, study
 from experiments.next_word.options import CONTEXTS, ORDERS
 from experiments.next_word.prompts import FAMOUS, LEAST, PLACES, SENTENCE
-from experiments.next_word.rivals import CACHE, LONGEST, distances, gram_label, perplexity
+from experiments.next_word.rivals import (
+    BLOCK,
+    CACHE,
+    LONGEST,
+    distances,
+    gram_label,
+    perplexity,
+)
 from experiments.page.section import (
     Block,
     Code,
@@ -33,26 +40,27 @@ def body(found: Found) -> list[Block]:
         "every word of a text. It reads the words so far and gives a probability to each word of "
         "its vocabulary. Your phone does it when it suggests a word, and a chatbot writes its "
         "answers that way, one piece of a word at a time.",
-        "The probability of a whole text is then a product over its words, where $w_t$ is the word "
-        "at time step $t$ and $T$ is the number of words:",
-        Equation(r"p(w_1, \dots, w_T) = \prod_{t=1}^{T} p(w_t \mid w_1, \dots, w_{t-1})"),
-        "A model is good if it gives a high probability to the word that does come. The measure is "
-        "[perplexity](#bits): a perplexity of 100 means that the model is as unsure as if it had "
-        "to choose between 100 equally likely words.",
+        "Write $w_t$ for the word at time step $t$, and $w_{<t}$ for all words before it. The "
+        "probability of a text of $T$ words is then a product:",
+        Equation(r"p(w_1 \dots w_T) = \prod_{t=1}^{T} p(w_t \mid w_{<t})"),
+        "A model is good if it gives a high probability to the word that does come. We measure it "
+        "by its [perplexity](#bits).",
         Heading("Counting: n-grams"),
         *_counting(found),
         Heading("Reading: an LSTM"),
-        "A recurrent network need not choose how many words to look at. It reads one word at each "
-        "time step, and what it will need later has to be kept in its state. Here the network is "
-        "[an LSTM](#gates).",
+        "A recurrent network is not limited to a fixed number of words. It reads one word at each "
+        "time step and keeps in its state what it will need later. Here the network is an "
+        "[LSTM](#gates).",
         "A word enters the network as an *embedding*: its row in a table with "
         f"{found['size']} numbers for each word. The rows are weights, trained with all the "
-        "others, so words that are used alike get similar rows. What the network learns about "
-        "“king” then helps it with “duke”. To an n-gram model, two words are simply different.",
+        "others, so words that are used in similar ways get similar rows. What the network learns "
+        "about “king” then helps it with “duke”. To an n-gram model, two words are simply "
+        "different.",
         "The same table turns the hidden state into a prediction. The dot product of a word's row "
         "with the hidden state $h_t$, plus a bias, is the score of that word, and the softmax "
-        "makes probabilities of the scores. With $E$ for the table and $b$ for the biases:",
-        Equation(r"p(\cdot \mid w_1, \dots, w_t) = \mathrm{softmax}(E h_t + b)"),
+        "turns the scores into probabilities. With $E$ for the table, $b$ for the biases "
+        "and $w_{\\le t}$ for the words read so far:",
+        Equation(r"p(w_{t+1} \mid w_{\le t}) = \mathrm{softmax}(E h_t + b)"),
         Heading("Change a word"),
         *_change(found),
         Heading("Which model predicts better?"),
@@ -69,22 +77,21 @@ def _counting(found: Found) -> list[Block]:
     example, cache = found["extra"]["example"], found["extra"]["cache"]
     share = 100 * example["times"] / example["count"]
     return [
-        "An *n-gram* is a run of $n$ words. The oldest good language model counts them. In the "
-        f"training plays “on the” occurs {example['count']} times, and {example['times']} times "
+        "An *n-gram* is a run of $n$ words. The oldest good language models count them. In the "
+        f"training works “on the” occurs {example['count']} times, and {example['times']} times "
         f"the next word is “{example['word']}”. A 3-gram model, which looks at the last two words, "
         f"therefore starts from {share:.1f} % for “{example['word']}” after “on the”.",
-        "A longer context predicts better, if it has been counted. But most runs of five words "
-        "occur in no other text. Then the model falls back on fewer words. *Kneser-Ney smoothing* "
-        "is the best-known recipe for the details: how much probability to take away from the "
-        "words that were counted, and how to share it out among the others.",
-        "There is a simple way to give an n-gram model a longer memory. A name that was just "
-        "spoken will probably be spoken again. A *cache* counts the latest words and mixes their "
-        "frequencies with the prediction of the 5-gram:",
+        "A longer context predicts better if it has been counted. But most runs of five words "
+        "occur only once, and then the model falls back on fewer words. *Kneser-Ney smoothing* is "
+        "the best-known recipe for how to do so.",
+        "An n-gram model can also be given a longer memory. A name that was just spoken will "
+        "probably be spoken again. A *cache* counts the latest words and mixes their frequencies "
+        "with the prediction of the 5-gram:",
         Equation(r"p(w) = (1 - \lambda)\, p_{5}(w) + \lambda\, \frac{c(w)}{L}"),
         "Here $p_5$ is the probability that the 5-gram gives to the word $w$, $L$ is the number of "
-        "words in the cache, $c(w)$ counts $w$ among them, and $\\lambda$ is the weight of the "
-        f"cache. On the validation plays $L = {cache['length']}$ and "
-        f"$\\lambda = {cache['weight']:.2f}$ were best.",
+        "words in the cache, $c(w)$ is how often $w$ is among them, and $\\lambda$ is the weight "
+        f"of the cache. $L = {cache['length']}$ and $\\lambda = {cache['weight']:.2f}$ were best "
+        "on the validation plays.",
     ]
 
 
@@ -95,29 +102,21 @@ def _change(found: Found) -> list[Block]:
     mat = (
         ""
         if found["extra"]["mat"]
-        else " The models cannot say that: the word is too rare in the training plays to be in "
-        "their vocabulary."
+        else " The models cannot: the word is too rare in the training works to be in their "
+        "vocabulary."
     )
     return [
-        f"“The cat sat on the ____.” You would say “mat”.{mat} One best word says little about a "
-        "model in any case. You learn more by changing the sentence:",
+        f"“The cat sat on the ____.” You would predict “mat”.{mat} In any case, a single word says "
+        "little about a model. You learn more by changing the sentence:",
         Widget("sentence", "next_word"),
         "The 5-gram sees the four words before the gap, such as “all day and took”. The subject "
         "and the first verb are not among them, so its prediction cannot depend on them. The LSTM "
         "has read them, and they may have left a trace in its state.",
         f"How strong is the trace? Changing the subject moves {subject:.1f} % of the LSTM's "
-        f"probability to other words, and changing the first verb {verb:.1f} %, on average over "
-        "all pairs of sentences that differ in that place only. Compare the last word before the "
-        f"gap: changing it moves {last:.0f} % of the LSTM's probability and {grams:.0f} % of the "
-        "5-gram's.",
-        Plot(
-            ["sentence"],
-            "The ten likeliest words after two sentences that differ in the subject. The bars of a "
-            "column are drawn relative to its first.",
-            "Three columns of words with their probabilities: those of the LSTM after either "
-            "subject, and those of the 5-gram, which are the same after both. Changing the subject "
-            f"moves {subject:.1f} % of the LSTM's probability and none of the 5-gram's.",
-        ),
+        f"probability to other words, and changing the first verb {verb:.1f} %. (These are means "
+        "over all pairs of sentences that differ in that place only.)",
+        "Compare the last word before the gap. Changing it moves "
+        f"{last:.0f} % of the LSTM's probability and {grams:.0f} % of the 5-gram's.",
     ]
 
 
@@ -127,27 +126,31 @@ def _comparison(found: Found) -> list[Block]:
     rivals = {name: found["baselines"][name]["perplexity_test"] for name in (LONGEST, CACHE)}
     return [
         f"All models learned from the same {found['works']} works, in lower case. They were tested "
-        "on three plays that none of them had seen, a comedy, a tragedy and a history. Lines drawn "
-        "at random from all plays would share names and subjects with their neighbours in the "
-        "training set, which is a kind of [leakage](#leakage).",
-        f"The vocabulary has {extra['vocabulary']:,} tokens (words, punctuation and the end of a "
-        f"speech). Any word that occurs fewer than {found['least']} times in the training set "
-        f"counts as one token, `{UNKNOWN}`, for every model. In the test plays that concerns "
-        f"{100 * extra['unknown_rate']:.1f} % of the tokens.",
+        "on three plays that none of them had seen: a comedy, a tragedy and a history. Lines "
+        "drawn at random would share names and subjects with their neighbours in the training set, "
+        "a kind of [leakage](#leakage).",
+        f"The vocabulary has {extra['vocabulary']:,} *tokens*: words, punctuation and the end of a "
+        f"speech. For every model, words that occur fewer than {found['least']} times in the "
+        f"training set are all the same token, `{UNKNOWN}`. It makes up "
+        f"{100 * extra['unknown_rate']:.1f} % of the test plays.",
         Plot(
             ["perplexity", "advantage"],
-            "Left: the perplexity of every model on all the tokens of the test plays; for the LSTM "
-            "the mean over the seeds. Right: bits a word that the LSTM saves against a rival, a "
-            "mark for each seed and the 95 % interval of their mean. To the right of the line the "
-            "LSTM is better.",
+            "Left: the perplexity of every model on the test plays; for the LSTM the mean over the "
+            "seeds. Right: bits a word that the LSTM saves against a rival, with a mark for each "
+            "seed and the 95 % interval of their mean. To the right of the line the LSTM is "
+            "better.",
             _alt_comparison(found),
         ),
-        f"The LSTM's perplexity is {own:.0f}, that of the 5-gram {rivals[LONGEST]:.0f}, and with a "
-        f"cache the 5-gram comes to {rivals[CACHE]:.0f}. {_verdict(extra['advantages'])}",
-        "The interval comes from a bootstrap. It redraws the test plays many times in blocks of "
-        "500 tokens, since neighbouring words are easy or hard together. It covers the choice of "
-        "the test text; the marks show how much the seeds differ.",
-        "Two models can also predict together. A weighted average of the probabilities of the LSTM "
+        f"The LSTM's perplexity is {own:.0f}, that of the 5-gram {rivals[LONGEST]:.0f}, and that "
+        f"of the 5-gram with a cache {rivals[CACHE]:.0f}. {_verdict(extra['advantages'])}",
+        f"The interval is a [block bootstrap](#sampling_error) in blocks of {BLOCK} tokens, since "
+        "neighbouring words are easy or hard together. It covers the choice of the test text. "
+        + (
+            "The marks show how much the seeds differ."
+            if len(found["seeds"]) > 1
+            else "How much the seeds differ is unknown, because this run has only one."
+        ),
+        "Two models can also predict together. A weighted mean of the probabilities of the LSTM "
         "and the 5-gram, its weight chosen on the validation plays, has a perplexity of "
         f"{both:.0f}. {_mixed(found)}",
     ]
@@ -160,7 +163,7 @@ def _verdict(advantages: Any) -> str:
         how = "better than" if saved["low"] > 0 else "worse than" if saved["high"] < 0 else ""
         groups[how].append(f"the {name}")
     told = [
-        f"It is {how} {_listed(names)}, with an interval that excludes zero."
+        f"The LSTM is {how} {_listed(names)}: the interval excludes zero."
         for how, names in groups.items()
         if how and names
     ]
@@ -177,7 +180,10 @@ def _listed(names: Sequence[str]) -> str:
 def _mixed(found: Found) -> str:
     both, own = (found["results"][name]["mean"]["perplexity_test"] for name in (MIXED, NETWORK))
     if both < min(own, found["baselines"][LONGEST]["perplexity_test"]):
-        return "That is below both, so each knows something that the other does not."
+        return (
+            "That is below both, as you would expect if each knows something that the other does "
+            "not."
+        )
     return "That is not below both."
 
 
@@ -186,27 +192,26 @@ def _memory(found: Found) -> list[Block]:
     one, four, many = (network[f"perplexity_after_{n}"] for n in (1, 4, CONTEXTS[-1]))
     two, five = (found["baselines"][gram_label(n)]["perplexity_test"] for n in (2, 5))
     equal = (
-        f"which is below the 5-gram's {five:.0f}. That part of the difference is not memory: it is "
-        "what each makes of the same four words."
+        f"below the 5-gram's {five:.0f}. That part of the difference is not memory: the LSTM "
+        "predicts better from the same four words."
         if four < five
-        else f"which is not below the 5-gram's {five:.0f}: it makes no more of the same four words."
+        else f"not below the 5-gram's {five:.0f}. From the same four words it predicts no better."
     )
     longer = (
-        f"The step from {four:.0f} to {many:.0f} is the most that a longer memory can explain."
+        "The difference between the two is the most that a longer memory can explain."
         if many < four
         else "More words did not help it in this run."
     )
     told: list[Block] = [
-        "Two models may differ because one remembers more, or because it makes more of the same "
-        "words. To separate the two, let the LSTM start from a fresh state a few words before the "
-        "gap, so that it sees no more than those.",
+        "Two models may differ because one remembers more, or because it predicts better from the "
+        "same words. To separate the two causes, we let the LSTM start from a fresh state a few "
+        "words before the gap, so that it sees no more than those.",
         Plot(
             ["context"],
-            "Perplexity on the test plays against the number of words that a model sees. The LSTM, "
-            "a line for each seed, begins with a fresh state that many words before the gap. An "
-            "n-gram model sees $n - 1$ words at most, so its line is level. What a short context "
-            f"costs the LSTM was measured at {found['positions']:,} places, and added to its loss "
-            "on all the tokens.",
+            "Perplexity on the test plays against the number of words that a model sees. The LSTM "
+            "has a line for each seed. An n-gram model sees $n - 1$ words at most, so its line is "
+            "level. What a short context costs the LSTM was measured at "
+            f"{found['positions']:,} places and added to its loss on the whole plays.",
             "The LSTM's perplexity is "
             + ", ".join(f"{network[f'perplexity_after_{n}']:.0f} after {n}" for n in CONTEXTS)
             + " words. The n-gram models are level: "
@@ -217,30 +222,25 @@ def _memory(found: Found) -> list[Block]:
             + ".",
         ),
         f"With the four words that the 5-gram sees, the LSTM comes to {four:.0f}, {equal}",
-        f"With {CONTEXTS[-1]} words the LSTM comes to {many:.0f}. {longer}",
+        f"With {CONTEXTS[-1]} words it comes to {many:.0f}. {longer}",
     ]
     if one > two:
         told.append(
-            f"With a single word it comes to {one:.0f}, which is worse than the 2-gram's "
-            f"{two:.0f}. A state that has read only one word is rare in its training, so the LSTM "
-            "has had little practice with it."
+            "After a single word the LSTM is worse than the 2-gram. In training it seldom predicts "
+            "from a state that has read only one word, so it has had little practice."
         )
     return told
 
 
 def _game(found: Found) -> list[Block]:
-    saved, asked = found["extra"]["advantages"][LONGEST], found["extra"]["prompts"]
-    ours, theirs = asked[NETWORK]["famous"], asked[LONGEST]["famous"]
-    how = "does worse than" if ours > theirs else "does better than"
     return [
         f"Now predict the next word yourself, at {PLACES} places of the test plays. They were "
-        "drawn at random, the same ones in every run, from all places where the next word is in "
-        f"the vocabulary and at least {LEAST} words of the same speech come before it.",
-        _needed(saved),
+        "drawn at random from all places where the next word is in the vocabulary and at least "
+        f"{LEAST} words of the same speech come before it.",
+        _needed(found["extra"]["advantages"][LONGEST]),
         f"There is a second group: {len(FAMOUS)} famous lines from the same plays. People know "
-        f"them by heart; the models have never read them. Here the LSTM {how} the 5-gram, with a "
-        f"perplexity of {ours:,.0f} against {theirs:,.0f}. Do not judge a model by them: they are "
-        "few, and famous lines are unlike others.",
+        "them by heart, but the models have never read them. Do not judge a model by these lines: "
+        "they are few, and unlike others.",
         Widget("guess", "next_word"),
     ]
 
@@ -248,18 +248,17 @@ def _game(found: Found) -> list[Block]:
 def _needed(saved: Any) -> str:
     """How many words it takes to see which of the two models is better."""
     told = (
-        f"Do not expect {PLACES} words to decide which model is better. From word to word, the "
-        "difference in bits between the LSTM and the 5-gram varies with a standard deviation of "
-        f"{saved['deviation']:.1f}."
+        f"Are {PLACES} words enough to decide which model is better? From word to word, the "
+        "difference between the LSTM and the 5-gram varies with a standard deviation of "
+        f"{saved['deviation']:.1f} bits."
     )
     if saved["low"] <= 0 <= saved["high"]:
         return f"{told} Even on all the test plays no difference was found."
     # The interval's half-width, 1.96 deviations over the root of the count, is then the mean.
     count = (1.96 * saved["deviation"] / saved["mean"]) ** 2
     return (
-        f"{told} Its mean is {abs(saved['mean']):.2f}. So it takes about {count:,.0f} independent "
-        "words until the 95 % interval of the mean no longer includes zero (see "
-        "[sampling error](#sampling_error))."
+        f"{told} Its mean is {abs(saved['mean']):.2f} bits. So it takes about {count:,.0f} "
+        "independent words until the 95 % interval of the mean no longer includes zero."
     )
 
 
@@ -286,7 +285,7 @@ def exercises(found: Found) -> list[Exercise]:
             f"words the name occurred {TIMES} times. The weight of the cache is {WEIGHT}. What "
             "probability does the 5-gram with the cache give to the name?",
             f"$(1 - {WEIGHT}) \\cdot {RARE} + {WEIGHT} \\cdot {TIMES} / {SIZE} = {p:.4f}$, "
-            f"{p / RARE:.1f} times as much.",
+            f"{p / RARE:.1f} times as much as without the cache.",
             {"Probability": p},
         ),
         Exercise(

@@ -31,7 +31,7 @@ lesson.widgets.guess = (box, data) => {
     })));
   // About a word of the reader's that no list shows.
   const unlisted = (guess, lists) => {
-    if (!known.has(guess)) return `“${guess}” is a fine answer, but the models could not give it: their vocabulary has the ${data.vocabulary.length.toLocaleString("en")} words that occur at least ${data.least} times in the training plays, and this is not one of them.`;
+    if (!known.has(guess)) return `“${guess}” is a fine answer, but the models could not predict it: their vocabulary has the ${data.vocabulary.length.toLocaleString("en")} words that occur at least ${data.least} times in the training works, and this is not one of them.`;
     if (!lists.some((words) => words.some(([word]) => plain(word) === guess))) return `“${guess}” is in the vocabulary, but not among the ten likeliest words of either model.`;
     return "";
   };

@@ -9,6 +9,7 @@ lesson.widgets.states = (box, data) => {
     const hex = getComputedStyle(document.documentElement).getPropertyValue(name).trim().slice(1);
     return [0, 2, 4].map((i) => parseInt(hex.slice(i, i + 2), 16));
   };
+  const signed = (value) => value.toFixed(2).replace("-", "−");
   const strength = (value) => Math.min(1, Math.abs(value) / scale);
   const canvas = make("canvas", { role: "img" });
   const marker = make("div", { class: "at" });
@@ -36,10 +37,10 @@ lesson.widgets.states = (box, data) => {
         y: (value < 0 ? 75 : 75 - height).toFixed(1), fill: value < 0 ? "var(--blue)" : "var(--red)" });
     }));
     const largest = h.map((v, i) => [Math.abs(v), i]).sort((a, b) => b[0] - a[0])[0][1];
-    units.setAttribute("aria-label", `The ${h.length} units at ${data.labels[at]}; the largest in size is unit ${largest + 1} with ${h[largest].toFixed(2)}`);
+    units.setAttribute("aria-label", `The ${h.length} units at ${data.labels[at]}; the one furthest from zero is unit ${largest + 1}, at ${signed(h[largest])}`);
     const change = at ? `, and the state changed by ${Math.hypot(...h.map((v, i) => v - cell.h[at - 1][i])).toFixed(2)} (Euclidean distance) since the previous ${data.step}` : "";
     words.textContent = `${data.labels[at]}. Input: ${data.inputs.map(({ label, unit, values }) => `${label} ${values[at] === null ? "missing" : `${values[at]} ${unit}`}`).join(", ")}. ` +
-      `The largest unit is number ${largest + 1} with ${h[largest].toFixed(2)}${change}.`;
+      `The unit furthest from zero is number ${largest + 1}, at ${signed(h[largest])}${change}.`;
     return data.labels[at];
   };
   const slide = slider(`Which ${data.step}`, { min: 0, max: T - 1, value: at }, show);

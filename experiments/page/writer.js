@@ -99,7 +99,7 @@ lesson.widgets.writer = (box, data) => {
   const warmth = slider("Temperature", { min: 0.1, max: 1.5, step: 0.1, value: temperature }, (value) => {
     temperature = value;
     predict();
-    const [, words] = [[0.3, "plays it safe"], [0.8, "cautious"], [0.95, "lively"], [1.05, "as it learned"], [1.25, "daring"], [2, "wild"]]
+    const [, words] = [[0.3, "plays it safe"], [0.8, "cautious"], [0.95, "lively"], [1.05, "as trained"], [1.25, "daring"], [2, "wild"]]
       .find(([most]) => value <= most);
     return `${value.toFixed(1)}: ${words}`;
   });
@@ -108,7 +108,7 @@ lesson.widgets.writer = (box, data) => {
   again.addEventListener("click", begin);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", remember);
   box.append(
-    make("p", {}, "Type and watch the memory change with every character. Then let the network continue your text."),
+    make("p", {}, "Type, and watch the hidden state change with every character. Then let the network continue your text."),
     make("label", { for: id }, "Your beginning"), input, skipped, warmth.box,
     make("div", { class: "row" }, go, again), page, spoken,
     make("div", { class: "columns" },

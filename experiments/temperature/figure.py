@@ -54,31 +54,22 @@ def errors(figure: FigureBase, shown: Compared) -> None:
 
 def gains(figure: FigureBase, shown: Compared) -> None:
     """Each network against the linear blend, with the bootstrap's interval, and every seed."""
-    ax = figure.subplots()
-    for name, shift, fill in ((NETWORK, -0.17, NETWORK_COLOUR), (ROUGH, 0.17, "white")):
-        mean = shown.mean(name)
-        for place, horizon in enumerate(HORIZONS):
-            row = place + shift
+    figure.suptitle(f"The networks against the {RIVAL}", fontsize=10.5)
+    parts = figure.subplots(2, 1)  # what one gains or loses would hide the other
+    for ax, name, fill in zip(parts, (NETWORK, ROUGH), (NETWORK_COLOUR, "white"), strict=True):
+        mean, labels = shown.mean(name), []
+        for row, horizon in enumerate(HORIZONS):
             value, low, high = (mean[f"gain_{end}{horizon}"] for end in ("", "low_", "high_"))
             ax.plot([low, high], [row, row], "-|", color=NETWORK_COLOUR, markersize=10)
             each = [seed[f"gain_{horizon}"] for seed in shown.rows[name]]
-            ax.plot(
-                each, [row] * len(each), "o", color=NETWORK_COLOUR, markerfacecolor=fill,
-                label=None if place else name,
-            )  # fmt: skip
-            end, away, side = (low, -7, "right") if value < 0 else (high, 7, "left")
-            ax.annotate(
-                f"{value:+.1f} %".replace("-", "−"), (end, row), (away, 0), ha=side, va="center",
-                textcoords="offset points",
-            )  # fmt: skip
-    ax.axvline(0, color="black", linewidth=1)
-    low, high = ax.get_xlim()
-    ax.set_xlim(low - 0.3 * (high - low), high + 0.2 * (high - low))  # room for the numbers
-    ax.set_yticks(range(len(HORIZONS)), AHEAD)
-    ax.set(ylim=(len(HORIZONS) - 0.5, -0.9), ylabel="ahead")
-    ax.set_xlabel("mean square error saved (%)")
-    ax.set_title(f"The networks against the {RIVAL}")
-    ax.legend(loc="upper left")
+            ax.plot(each, [row] * len(each), "o", color=NETWORK_COLOUR, markerfacecolor=fill)
+            labels.append(f"{horizon} h: {value:+.1f} %".replace("-", "−"))
+        ax.axvline(0, color="black", linewidth=1)
+        ax.margins(x=0.12)
+        ax.set_yticks(range(len(HORIZONS)), labels)
+        ax.set(ylim=(len(HORIZONS) - 0.5, -0.5), ylabel="ahead")
+        ax.set_title(name, fontsize=10)
+    parts[-1].set_xlabel("mean squared error saved (%)")
 
 
 def coverage(figure: FigureBase, network: Mapping[str, float]) -> None:
@@ -102,7 +93,8 @@ def coverage(figure: FigureBase, network: Mapping[str, float]) -> None:
             )  # fmt: skip
     ax.axvline(100 * LEVEL, color="black", linewidth=1, linestyle="--")
     ax.set_yticks(range(len(HORIZONS)), AHEAD)
-    ax.set(xlim=(45, 101), ylim=(len(HORIZONS) - 0.5, -1.3), ylabel="ahead")
+    least = min(network[f"coverage_{kind}_{h}"] for kind in ("fixed", "recent") for h in HORIZONS)
+    ax.set(xlim=(min(45, least - 25), 101), ylim=(len(HORIZONS) - 0.5, -1.3), ylabel="ahead")
     ax.set_xlabel("true values inside the interval (%)")
     ax.set_title("Coverage of the network's intervals")
     ax.legend(loc="upper left")

@@ -53,21 +53,21 @@ def body(found: Found) -> list[Block]:
         f"What will the temperature be in {_listed(HORIZONS)} hours? The data are one year of "
         "hourly weather at New York's three airports: temperature, dew point, humidity, wind, "
         f"rain, pressure and visibility. The network reads the last {PAST} hours of all this, "
-        "with the time of day and of the year. It predicts the temperature at each airport for "
-        "all three *horizons* at once, so it never reads its own predictions.",
+        "with the time of day and of year. It predicts the temperature at each airport for all "
+        "three *horizons* at once, so it never reads its own predictions.",
         Heading("The baselines first"),
         Bullets([
             "*Persistence*: the temperature remains as it is now.",
             "*Seasonal naive*: it will be as it was at the same hour one day earlier.",
-            f"*Autoregression*: a weighted sum of the airport's own last {PAST} temperatures and "
-            "of the clock, fitted by least squares.",
+            f"*Autoregression*: a weighted sum of the airport's own last {PAST} temperatures, the "
+            "time of day and the time of year, fitted by least squares.",
             "*Linear blend*: a weighted mean of two linear models. One is the autoregression. The "
             "other is a *vector autoregression*, which predicts all three airports from "
             "everything that the network reads.",
         ]),
-        "Why blend? Suppose that one model is 2 °C too high and the other 1 °C too low. Their mean "
-        "is only 0.5 °C too high: errors that differ partly cancel. The weights of the blend are "
-        "chosen on the validation set, for each horizon.",
+        "Why blend? Suppose that one forecast is 2 °C too high and another 1 °C too low. Their "
+        "mean is only 0.5 °C too high: errors that differ partly cancel. The weights of the blend "
+        "are chosen on the validation set, for each horizon.",
         Heading("The network as a correction"),
         "The network is a [GRU](#gates), and it does not predict the temperature itself. It "
         "predicts what the linear blend gets wrong:",
@@ -76,38 +76,37 @@ def body(found: Found) -> list[Block]:
         "$b_{t+k}$ is that of the linear blend. $h_t$ is the hidden state after the last hour, and "
         "$s_k$ is the typical error of the blend. The weights $w_k$ and $c_k$ of the output "
         "layer start at zero, so training starts exactly at the blend.",
-        "A second network corrects persistence instead. It has to find on its own what a linear "
-        f"model would have given it. Each forecast is the mean over {_members(found)}, blended "
-        "with its base: if a correction does not help on the validation set, it gets the weight "
-        "zero.",
+        "A second network corrects persistence instead. It has to find on its own what the linear "
+        f"blend gives the first one.{_members(found)} In both, the correction has a weight that is "
+        "chosen on the validation set: zero, if it does not help.",
         Heading("Who wins?"),
-        f"{_cut(found['cycles'][0])} A window that would cross a border is left out, and values "
-        "that no instrument observed are not scored.",
+        f"{_cut(found['cycles'][0])} A window that would cross a border is left out, and hours "
+        "without an observation are not scored.",
         Plot(
             ["errors", "gains"],
-            "Left: error on the test set, one part for each horizon; open diamonds need no "
-            f"network. Right: how much of the mean square error of the {RIVAL} each network saves. "
-            "To the right of the line the network is better. There is one mark for each seed, "
-            f"and the bar is the 95 % interval from resampling blocks of {BLOCK // 24} days. It "
-            "covers the chance in the weather; the spread of the marks shows the chance in "
-            "training.",
+            "Left: error on the test set, one part for each horizon; open diamonds are for models "
+            f"without a network. Right: how much of the mean squared error of the {RIVAL} each "
+            "network saves, on a scale of its own; to the right of the line it is better. There is "
+            "one mark for each seed. The bar is the 95 % interval from resampling blocks of "
+            f"{BLOCK // 24} days: it covers the chance in the weather, the marks that in training.",
             _errors_in_words(found),
         ),
         *_results(found),
         *_other_splits(found),
-        "Weather a few hours ahead is close to linear in what can be measured now. This leaves "
-        "little for a network to find, and little data to find it in.",
+        "Why is there so little to gain? A few hours ahead, the temperature depends almost "
+        "linearly on what can be measured now, and one year has few examples of the rest.",
         Heading("How sure is a forecast?"),
-        f"A forecast is more useful with an interval. Take the errors on the validation set and "
+        "A forecast is more useful with an interval. Take the errors on the validation set and "
         f"choose the width so that {100 * LEVEL:.0f} % of them fit inside. If the future is like "
         f"the past, the interval will also contain about {100 * LEVEL:.0f} % of the true values to "
         "come. This is a *conformal* interval. It assumes nothing about the model, only that the "
-        "errors to come are like those on the validation set. The alternative is to choose the "
-        f"width anew every hour, from the errors of the last {RECENT // 24} days.",
+        "errors to come are like those on the validation set.",
+        "If they may not be, there is an alternative: choose the width anew every hour, from the "
+        f"errors of the last {RECENT // 24} days.",
         Plot(
             ["coverage", "stretch"],
-            "Left: the share of true test temperatures that fell inside the intervals, for widths "
-            f"chosen in either way; the dashed line is at the intended {100 * LEVEL:.0f} %. Right: "
+            "Left: the share of the true test temperatures inside the intervals, for widths chosen "
+            f"in both ways; the dashed line is at the intended {100 * LEVEL:.0f} %. Right: "
             f"{STRETCH // 24} days in the middle of the test set at LaGuardia (LGA), each hour "
             f"forecast {FAR} hours before, with the interval from the last {RECENT // 24} days.",
             _coverage_in_words(found),
@@ -118,8 +117,8 @@ def body(found: Found) -> list[Block]:
         "here. The blends were added after test results of models without them had been seen. No "
         "weight was fitted on the test set, but the choice of the model was informed by it, so "
         "the results may be too good. Only the weather of another year would be a clean test.",
-        "One year is also a single draw. The bootstrap resamples the weather of this year's test "
-        "months; it cannot know how different those of another year would be.",
+        "And one year is only one year. The bootstrap resamples the weather of its test months; it "
+        "cannot know how different those of another year would be.",
         Code([blend, conformal], "The blend, and the width of an interval"),
     ]  # fmt: skip
 
@@ -135,14 +134,15 @@ def _hours(horizons: Sequence[int]) -> str:
 
 
 def _members(found: Found) -> str:
-    return f"{found['members']} trainings" if found["members"] > 1 else "a single training"
+    count = found["members"]
+    return f" Each forecast is the mean over {count} trainings." if count > 1 else ""
 
 
 def _cut(cycles: int) -> str:
     if cycles == 1:
         return (
             "January to August are the training set, September and October the validation set, "
-            "November and December the test set: as in use, the future is not known."
+            "November and December the test set. As in real use, the future is not known."
         )
     return (
         f"The year is cut into {cycles} pieces, and each piece again: the first four sixths for "
@@ -162,9 +162,9 @@ def _results(found: Found) -> list[str]:
     error, other = network[f"rmse_{FAR}"], rough[f"rmse_{FAR}"]
     told = (
         f"{FAR} hours ahead, the network on the linear blend has an error (RMSE) of {error:.2f} "
-        f"°C; the best of the first three baselines is {best}, with "
-        f"{found['baselines'][best][f'rmse_{FAR}']:.2f} °C. The network is {not_}better than all "
-        f"three at every horizon. But the {RIVAL} alone already reaches "
+        f"°C. The best of the first three baselines, {best}, has "
+        f"{found['baselines'][best][f'rmse_{FAR}']:.2f} °C. The network's error is {not_}below "
+        f"that of all three at every horizon. But the {RIVAL} alone already has "
         f"{found['baselines'][RIVAL][f'rmse_{FAR}']:.2f} °C."
     )
     worse = (
@@ -202,9 +202,9 @@ def _other_splits(found: Found) -> list[str]:
         rival = _row(found, in_pieces(RIVAL, cycles))[f"rmse_{FAR}"]
         return (
             f"{_cut(cycles)} The price: some training hours come after test hours, which never "
-            f"happens in use. {FAR} hours ahead the errors are {network[f'rmse_{FAR}']:.2f} °C for "
-            f"the network and {rival:.2f} °C for the {RIVAL}. Is the network better? "
-            f"{_verdicts(network)}"
+            f"happens in real use. {FAR} hours ahead the errors are "
+            f"{network[f'rmse_{FAR}']:.2f} °C for the network and {rival:.2f} °C for the {RIVAL}. "
+            f"Is the network better? {_verdicts(network)}"
         )
 
     others = found["cycles"][1:]
@@ -216,22 +216,21 @@ def _other_splits(found: Found) -> list[str]:
 
 def _covered(found: Found) -> list[str]:
     network = _row(found, NETWORK)
-    fixed = [network[f"coverage_fixed_{h}"] for h in HORIZONS]
-    recent = [network[f"coverage_recent_{h}"] for h in HORIZONS]
-    told = f"With fixed widths, {_percent(fixed)} of the true values were inside. "
-    if min(fixed) < 100 * LEVEL - 5:
+    fixed, recent = (network[f"coverage_{kind}_{FAR}"] for kind in ("fixed", "recent"))
+    told = f"{FAR} hours ahead, intervals of fixed width held {fixed:.0f} % of the true values. "
+    if fixed < 100 * LEVEL - 5:
         told += (
-            "Where that is clearly too few, the future was not like the past. A likely reason is "
-            "that the weather of the test set was more changeable than that of the validation "
-            "set. Choices made on the same validation errors, such as the blend, make these too "
-            "small as well."
+            "That is clearly too few: the future was not like the past. A likely reason is that "
+            "the weather of the test set was more changeable than that of the validation set. "
+            "Besides, the blend was chosen on the same validation errors, which makes them too "
+            "small."
         )
     else:
         told += f"That is close to the intended {100 * LEVEL:.0f} %."
     return [
         told,
-        f"With widths from the last {RECENT // 24} days it was {_percent(recent)}. They follow the "
-        "season, at the price of a width that itself varies by chance.",
+        f"With widths from the last {RECENT // 24} days it was {recent:.0f} %. They follow the "
+        "season, but the width itself then varies by chance.",
     ]
 
 
@@ -286,9 +285,9 @@ def exercises(found: Found) -> list[Exercise]:
     one, other, both = error(simple[PERSISTENCE]), error(simple[SEASONAL]), error(mean)
     return [
         Exercise(
-            "A validation set gave 19 errors. Sort them by size, without their signs. Which one, "
-            "counted from the smallest, is the half-width of an interval that contains the next "
-            "true value with a probability of 90 %?",
+            "On a validation set a model made 19 errors. Sort them by size, without their signs. "
+            "Which one, counted from the smallest, is the half-width of an interval that contains "
+            "the next true value with a probability of 90 %?",
             "The 18th. The next error is equally likely to fall into any of the 20 gaps between, "
             r"below and above the sorted ones. $0.9 \cdot 20 = 18$ of these gaps are below the "
             "18th error.",
@@ -302,8 +301,8 @@ def exercises(found: Found) -> list[Exercise]:
             f"{other:.2f} °C. The mean is "
             + ("better than both, because the two are wrong in different ways."
                if both < min(one, other)
-               else "not better than the better one: equal weights are not always the best, which "
-               "is why the weights of the blend are chosen on the validation set."),
+               else "worse than the better of the two. Equal weights are not always the best, "
+               "which is why those of the blend are chosen on the validation set."),
             {f"RMSE {horizon} hours ahead, in °C": both},
         ),
     ]  # fmt: skip

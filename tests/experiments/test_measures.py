@@ -7,7 +7,12 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from experiments.measures.intervals import binomial_interval, block_bootstrap, conformal
+from experiments.measures.intervals import (
+    binomial_interval,
+    block_bootstrap,
+    conformal,
+    mean_interval,
+)
 
 LEVEL = 0.9
 BLOCK = 120
@@ -50,6 +55,17 @@ def test_bootstrap_of_hours_that_depend_on_each_other() -> None:
     expected = np.array([1, 1 / (1 - keeps)]) / math.sqrt(count)
     np.testing.assert_allclose(drawn.std(axis=0), expected, rtol=0.2)
     np.testing.assert_allclose(drawn.mean(axis=0), [noise.mean(), series.mean()], atol=0.01)
+
+
+def test_interval_of_a_mean_of_values_that_depend_on_each_other() -> None:
+    random = np.random.default_rng(0)
+    groups, group = 2000, 25
+    # Neighbours are equal, so that only the groups are independent; the rest is left out.
+    values = np.append(np.repeat(random.standard_normal(groups), group), [1e6] * (group - 1))
+    low, high = mean_interval(values, block=4 * group, group=group, draws=4000, seed=0)
+    middle = values[: groups * group].mean()
+    half = NormalDist().inv_cdf(0.975) / math.sqrt(groups)
+    assert (low, high) == pytest.approx((middle - half, middle + half), abs=0.15 * half)
 
 
 def test_no_block_reaches_over_a_gap() -> None:

@@ -208,7 +208,7 @@ def _border(found: Found) -> Sequence[Block]:
     within = [block for block in BLOCKS if block not in out]
     return [
         f"{told} That is a borderline case.",
-        f"The length of the blocks decides: with {_listed(out)} the interval excludes zero, with "
+        f"With blocks of {_listed(out)} days the interval only just excludes zero; with "
         f"{_listed(within)} it includes it. No rule gives the one right length. A block should be "
         "longer than the time over which errors resemble each other, and short enough to leave "
         "many blocks.",
@@ -220,7 +220,7 @@ def _border(found: Found) -> Sequence[Block]:
 
 
 def _listed(blocks: Sequence[int]) -> str:
-    return " and ".join("single days" if b == 1 else f"{b} days" for b in blocks)
+    return " and ".join(f"{b} (single days)" if b == 1 else str(b) for b in blocks)
 
 
 def _single(found: Found) -> Sequence[Block]:
