@@ -32,12 +32,8 @@ _CHEAP = frozenset(
 _COMPLEX = frozenset({"complex", "fft"})
 
 
-def _uncompared() -> Any:
-    return dataclasses.field(compare=False)
-
-
 @jax.tree_util.register_static
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Linearised:
     """A step's `update`, compiled to return what its pull-back needs.
 
@@ -57,12 +53,20 @@ class Linearised:
 
     update: Callable[..., State]
     types: tuple[Any, ...]
-    jaxpr: ClosedJaxpr = _uncompared()
-    state: Any = _uncompared()
-    pullback: Any = _uncompared()
-    sources: tuple[tuple[str, Any], ...] = _uncompared()
-    kept: tuple[int, ...] = _uncompared()
-    shared: tuple[int, ...] = _uncompared()
+    jaxpr: ClosedJaxpr
+    state: Any
+    pullback: Any
+    sources: tuple[tuple[str, Any], ...]
+    kept: tuple[int, ...]
+    shared: tuple[int, ...]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Linearised):
+            return NotImplemented
+        return (self.update, self.types) == (other.update, other.types)
+
+    def __hash__(self) -> int:
+        return hash((self.update, self.types))
 
     @property
     def kept_bytes(self) -> int:
