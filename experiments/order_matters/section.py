@@ -45,9 +45,9 @@ def body(found: Found) -> list[Block]:
         ),
         *_results(found),
         "That does not make recurrence the only way to use order. A classifier that merely counts "
-        f"which symbols occur next to each other knows something about it. {_rival(found)} On the "
-        "events A and B are rarely neighbours, and it has no memory that reaches further back than "
-        "one step.",
+        f"which symbols occur next to each other knows something about it. {_rival(found)} On "
+        "events, A and B are rarely neighbours, and the classifier has no memory "
+        "that reaches further back than one step.",
         Code([MeanOfInputs, EachStepAlone, Recurrent], "The three networks"),
     ]
 

@@ -183,7 +183,7 @@ def _same_cell(found: Found, near: str, far: str) -> str:
         )
     return (
         f"{words}Training then changes the weights: after the recall task, the same two networks "
-        f"have {_days(found, near, 'recall')} and {_days(found, far, 'recall')}."
+        f"reach back {_days(found, near, 'recall')} and {_days(found, far, 'recall')}."
     )
 
 

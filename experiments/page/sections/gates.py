@@ -126,7 +126,7 @@ def _idea() -> Sequence[Block]:
     return [
         "A tanh network rewrites its hidden state at every step. Whatever it is to remember passes "
         "through $W_{hh}$ and tanh each time, and so does the gradient on its way back. That is "
-        "why [the gradient vanishes](#vanishing_gradients). *Long short-term memory* (LSTM; "
+        "why [the gradient can vanish](#vanishing_gradients). *Long short-term memory* (LSTM; "
         "Hochreiter and Schmidhuber 1997) begins with a different idea: keep a memory, and add to "
         "it instead of rewriting it.",
         "Picture a conveyor belt that runs through all time steps. It carries the *cell state* "
@@ -262,8 +262,8 @@ def _gru(found: Found) -> Sequence[Block]:
         Equation(r"n_t = \tanh(W_{xn} x_t + b_n + r_t \odot (W_{hn} h_{t-1} + b_{hn}))"),
         "Here, as in `rnnjax.cells.gru` by default, the gate acts after the product with $W_{hn}$, "
         "which has a bias $b_{hn}$ of its own. In the paper it acts before the product.",
-        "The *update gate* $z_t$ decides how much of the old state is kept. The rest is filled up "
-        "with the candidate, so one gate does the work of the forget gate and the input gate. "
+        "The *update gate* $z_t$ decides how much of the old state is kept. The candidate makes "
+        "up the rest, so one gate does the work of the forget gate and the input gate. "
         "(Some texts swap $z_t$ and $1 - z_t$.)",
         Equation(r"z_t = \sigma(W_{hz} h_{t-1} + W_{xz} x_t + b_z)"),
         Equation(r"h_t = (1 - z_t) \odot n_t + z_t \odot h_{t-1}"),
@@ -294,14 +294,14 @@ def _linear(found: Found) -> Sequence[Block]:
         "recurrence:",
         Equation(r"h_t = \lambda \odot h_{t-1} + B x_t"),
         r"$B$ is a matrix, and $\lambda$ holds one complex number for each unit. Multiplying by a "
-        r"complex number rotates the state and scales it by $|\lambda|$, which the formula for "
-        r"$\lambda$ keeps below 1. With $|\lambda| = 0.99$, the memory fades as with a forget gate "
-        "of 0.99. The price is that the factor does not depend on the input, so the network cannot "
-        "choose when to forget.",
-        r"In return it can be computed in parallel. Two steps $h \to a h + b$, one after the "
-        "other, again make a step of this form. So neighbouring steps can be merged in pairs, then "
-        f"the pairs in pairs: 1000 steps take {found['rounds']} rounds. `rnnjax.folds.parallel` "
-        "does this. With a tanh around the state it would not work.",
+        r"complex number rotates the state and scales it by $\left|\lambda\right|$, which the "
+        r"formula for $\lambda$ keeps below 1. With $\left|\lambda\right| = 0.99$, the memory "
+        "fades as with a forget gate of 0.99. The price is that the factor does not depend on the "
+        "input, so the network cannot choose when to forget.",
+        r"In return it can be computed in parallel. Two steps of the form $h \to a h + b$, one "
+        "after the other, make another step of that form. So neighbouring steps can be merged in "
+        f"pairs, then the pairs in pairs: 1000 steps take {found['rounds']} rounds. "
+        "`rnnjax.folds.parallel` does this. With a tanh around the state it would not work.",
         "The *minGRU* (Feng and others 2024) is between the two. Its update gate reads the input "
         "only, so the recurrence remains linear in $h_{t-1}$ and can be computed in parallel.",
         Bullets(
@@ -319,14 +319,14 @@ def _exercises(found: Found) -> Sequence[Exercise]:
     half, parameters = found["half"], found["parameters"]
     return [
         Exercise(
-            f"A unit has to keep half of its memory for {STEPS} steps. How many percent of it may "
-            "the forget gate remove in each step? And if the gate receives nothing but its bias, "
+            f"A unit has to keep half of its memory for {STEPS} steps. What percentage of it may "
+            "the forget gate remove at each step? And if the gate receives nothing but its bias, "
             "which bias does that?",
             rf"$f^{{{STEPS}}} = 0.5$ gives $f = 0.5^{{1/{STEPS}}} = {half['gate']:.4f}$: the gate "
-            f"removes {half['lost']:.2f} % a step. From $\\sigma(b) = f$ follows "
+            f"removes {half['lost']:.2f} % a step. Solving $\\sigma(b) = f$ gives "
             rf"$b = \ln(f / (1 - f)) = {half['bias']:.2f}$. The usual bias of 1 is far from that. "
             "The network has to learn the rest, or start there with chrono initialisation.",
-            {"removed in each step, in %": half["lost"], "bias": half["bias"]},
+            {"removed at each step, in %": half["lost"], "bias": half["bias"]},
         ),
         Exercise(
             f"How many parameters does a tanh network with {D} inputs and {H} hidden units have, "

@@ -191,7 +191,7 @@ def _exercises(found: Found) -> Sequence[Exercise]:
             f"which leaves {W_HH**3}, and the last input adds 1. In general, an input that was "
             "read $n$ steps ago enters with the factor $W_{hh}^n$. This will be important for "
             "[the vanishing gradient](#vanishing_gradients).",
-            {"h_4": linear},
+            {"h₄": linear},
         ),
         Exercise(
             f"A network reads text letter by letter. A letter is a one-hot vector of $D = {D}$ "

@@ -225,7 +225,8 @@ def _first_network(found: Found) -> Sequence[Block]:
         "Here are the parts that are specific to a recurrent network. `rnnjax.unroll` is the fold "
         "of [the previous section](#recurrence): it applies `step` to one value after another. In "
         "a batch each row is the state of one wave, so the code multiplies by the weights from the "
-        "right, `h @ W_hh`. The rest of the program is the training loop that you know.",
+        "right, `h @ W_hh`: its `W_hh` is the transpose of $W_{hh}$ in the equation. The rest of "
+        "the program is the training loop that you know.",
         Code([wave.step, wave.predict, wave.loss], title="What is new", open=True),
         Code([wave], title="experiments/page/wave.py, the whole program"),
         "This page ran the program when it was built, with the following result.",
