@@ -13,7 +13,7 @@ WITH := $(if $(EXTRA),$(comma)$(EXTRA))
 
 help:
 	@echo 'make demo       train six recurrent networks on real weather and draw their gradients'
-	@echo 'make lesson     run every experiment and collect the results on one page; about 70 minutes, once'
+	@echo 'make lesson     run every experiment and collect the results on one page; more than an hour, once'
 	@echo 'make bench      measure time and memory of a training step, and more, against other libraries'
 	@echo '                (on an NVIDIA GPU make bench EXTRA=cuda, on a TPU EXTRA=tpu; also for demo and lesson)'
 	@echo 'make test       run the tests (make test-slow: those that take longer)'

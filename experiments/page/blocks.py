@@ -8,7 +8,8 @@ import keyword
 import re
 import textwrap
 import tokenize
-from collections.abc import Callable, Container, Iterator
+import xml.etree.ElementTree
+from collections.abc import Callable, Container, Iterator, Mapping
 from typing import NamedTuple
 
 from latex2mathml.converter import convert
@@ -36,6 +37,8 @@ class Place(NamedTuple):
       panel: the SVG of a panel, by name.
       data: the experiments whose data the page holds.
       numbers: of the figures from here on.
+      remedies: by experiment, the command that makes its data anew where a run left none that
+        can be read.
     """
 
     section: str
@@ -43,6 +46,7 @@ class Place(NamedTuple):
     panel: Callable[[str], str]
     data: Container[str]
     numbers: Iterator[int]
+    remedies: Mapping[str, str] = {}
 
 
 def html(blocks: list[Block], place: Place) -> Markup:
@@ -106,10 +110,10 @@ def _figure(shape: str, drawn: Markup, block: Plot | Drawing, place: Place) -> M
 @one.register
 def _(block: Widget, place: Place) -> Markup:
     if block.source and block.source not in place.data:
+        usual = f"python -m experiments lesson --only {block.source}"
         return Markup(
-            '<p class="aside">Something to try appears here once <code>python -m experiments '
-            "lesson --only {}</code> has run.</p>"
-        ).format(block.source)
+            '<p class="aside">Something to try appears here once <code>{}</code> has run.</p>'
+        ).format(place.remedies.get(block.source, usual))
     source = Markup(' data-source="data-{}"').format(block.source) if block.source else ""
     return Markup(
         '<div class="widget" data-widget="{}"{} role="group" aria-label="Try it: {}" hidden></div>'
@@ -136,10 +140,14 @@ _INLINE = re.compile(
 
 
 def text(words: str) -> Markup:
-    """A paragraph's `code`, *emphasis*, [links](#opening) and $mathematics$ as HTML."""
+    """A paragraph's `code`, *emphasis*, [links](#opening) and $mathematics$ as HTML.
+
+    Raises:
+      ValueError: a mark of code or mathematics stands alone, or the TeX cannot be read.
+    """
     pieces, at = [], 0
     for found in _INLINE.finditer(words):
-        pieces.append(escape(words[at : found.start()]))
+        pieces.append(_without_marks(words[at : found.start()]))
         at = found.end()
         if found["code"]:
             pieces.append(Markup("<code>{}</code>").format(found["code"]))
@@ -149,13 +157,36 @@ def text(words: str) -> Markup:
             pieces.append(Markup("<em>{}</em>").format(text(found["em"])))
         else:
             pieces.append(Markup('<a href="{}">{}</a>').format(found["to"], text(found["words"])))
-    return Markup().join([*pieces, escape(words[at:])])
+    return Markup().join([*pieces, _without_marks(words[at:])])
+
+
+def _without_marks(words: str) -> Markup:
+    for mark in "`$":
+        if mark in words:
+            raise ValueError(f"text: expected {mark} in pairs, got one alone in {words!r:.80}")
+    return escape(words)
 
 
 @functools.cache
 def mathematics(tex: str, display: str) -> Markup:
-    """TeX as MathML."""
-    return Markup(convert(tex, display=display))
+    """TeX as MathML.
+
+    Raises:
+      ValueError: it is none that latex2mathml can read whole.
+    """
+    wanted = f"mathematics: expected TeX that latex2mathml knows, got {tex!r}"
+    try:
+        found = convert(tex, display=display)
+        xml.etree.ElementTree.fromstring(found)
+    except Exception as error:  # its errors have no class in common
+        raise ValueError(f"{wanted}: {type(error).__name__}") from error
+    # Both of these it passes over in silence.
+    braces = re.sub(r"\\.", "", tex)
+    if braces.count("{") != braces.count("}"):
+        raise ValueError(f"{wanted}: a brace without its other one")
+    if "\\" in found:
+        raise ValueError(f"{wanted}: an unknown command")
+    return Markup(found)
 
 
 def highlighted(source: str) -> Markup:

@@ -3,6 +3,7 @@
 import importlib
 import itertools
 import json
+import math
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -60,34 +61,46 @@ class Page(NamedTuple):
 
     Attributes:
       data: each experiment's `lesson.json`, as text.
+      remedies: by experiment, the command that makes such a file anew where it cannot be read.
       numbers: of the figures from here on.
     """
 
     data: Mapping[str, str]
+    remedies: Mapping[str, str]
     numbers: Iterator[int]
+
+
+class NotDrawnError(Exception):
+    """A panel is not in the folder of its run."""
 
 
 def page(
     experiments: Sequence[Experiment], found: Mapping[str, Standing], folder: Path
 ) -> tuple[str, list[str]]:
-    """The page, and the names of the sections that have nothing to show.
+    """The page, and the names of the sections that have nothing to show, or nothing to try.
 
     Args:
       experiments: all that have a section.
       found: what there is of each run, by name.
       folder: under which each has its results.
     """
-    finished = [name for name, there in found.items() if there.result is not None]
-    data = {name: text for name in finished if (text := _lesson_data(folder / name))}
-    whole = Page(data, itertools.count(1))
     known = {experiment.name: experiment for experiment in experiments}
+    data, remedies = {}, {}
+    for name, experiment in known.items():
+        result, section = found[name].result, experiment.section
+        if result is None or section is None or section.data is None:
+            continue
+        if text := _lesson_data(folder / name):
+            data[name] = text
+        else:
+            remedies[name] = shlex.join(command(experiment, folder / name, result, "--redraw"))
+    whole = Page(data, remedies, itertools.count(1))
     parts = {
         part: [
             of_experiment(known[name], found[name], folder / name, whole)
             if name in known
             else of_page(name, whole)
             for name in names
-            if name in known or name in own_names()
         ]
         for part, names in CONTENTS.items()
     }
@@ -95,7 +108,6 @@ def page(
         loader=jinja2.FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )  # fmt: skip
-    environment.filters["text"] = blocks.text
     scripts = [file.stem for file in sorted(HERE.glob("*.js")) if file.stem not in _ENDS]
     text = environment.get_template("page.html").render(
         parts={part: sections for part, sections in parts.items() if sections},
@@ -104,7 +116,8 @@ def page(
         data=data,
         quick=any(there.result["quick"] for there in found.values() if there.result is not None),
     )
-    return text, [shown.name for part in parts.values() for shown in part if shown.missing]
+    every = (shown for part in parts.values() for shown in part)
+    return text, [shown.name for shown in every if shown.missing or shown.name in remedies]
 
 
 _ENDS = ("page", "start")  # the first and the last script
@@ -123,14 +136,31 @@ def of_experiment(experiment: Experiment, there: Standing, folder: Path, whole: 
         )
 
     def panel(part: str) -> str:
-        return (folder / "panels" / f"{part}.svg").read_text(encoding="utf-8")
+        file = folder / "panels" / f"{part}.svg"
+        try:
+            drawn = file.read_text(encoding="utf-8")
+            drawn.index("<svg")
+        except (OSError, ValueError) as error:
+            raise NotDrawnError(f"expected a figure in {file}, got {error}") from error
+        return drawn
 
     try:
-        body = _body(name, section, result, panel, whole)
+        return Shown(
+            **head,
+            **_body(name, section, result, panel, whole),
+            borne_out=result["borne_out"],
+            command=shlex.join(command(experiment, folder, result)),
+            about=_about(result),
+        )
     except Exception as error:  # results of other options may lack what the text speaks of
-        again = shlex.join(command(experiment, folder, result, "--force"))
+        flag = "--redraw" if isinstance(error, NotDrawnError) else "--force"
         why = f"{name}: the results cannot be shown, {type(error).__name__}: {error}"
+        again = shlex.join(command(experiment, folder, result, flag))
         return Shown(**head, missing=why, remedy=again)
+
+
+def _about(result: Found) -> str:
+    """The time a run took, its device, its data and its seeds."""
     # What an interrupted run had finished took its time as well.
     before = sum(part["seconds"] for part in result["parts"].values() if part["from_before"])
     about = [
@@ -141,13 +171,7 @@ def of_experiment(experiment: Experiment, there: Standing, folder: Path, whole: 
         about.append("a smaller run, with --quick")
     if result["data"]:
         about.append(f"{result['data']['name']} ({result['data']['licence']})")
-    return Shown(
-        **head,
-        **body,
-        borne_out=result["borne_out"],
-        command=shlex.join(command(experiment, folder, result)),
-        about="; ".join(about),
-    )
+    return "; ".join(about)
 
 
 def of_page(name: str, whole: Page) -> Shown:
@@ -180,14 +204,28 @@ def own_section(name: str) -> ModuleType:
 def _body(
     name: str, section: Section, found: Found, panel: Callable[[str], str], whole: Page
 ) -> dict[str, Any]:
-    place = blocks.Place(name, section.title, panel, whole.data, whole.numbers)
+    place = blocks.Place(name, section.title, panel, whole.data, whole.numbers, whole.remedies)
     headers, rows = table(strict(found)) if found["columns"] else ([], [])
     return {
         "body": blocks.html(section.body(found), place),
         "headers": whole_headers(headers),
         "rows": rows,
-        "exercises": section.exercises(found),
+        "exercises": [_exercise(exercise) for exercise in section.exercises(found)],
     }
+
+
+def _exercise(exercise: Exercise) -> Exercise:
+    """With its texts as HTML.
+
+    Raises:
+      ValueError: no reader can find its number.
+    """
+    for label, number in exercise.numbers.items():
+        if not math.isfinite(number):
+            raise ValueError(f"exercise: expected a finite number for {label}, got {number}")
+    return exercise._replace(
+        question=blocks.text(exercise.question), answer=blocks.text(exercise.answer)
+    )
 
 
 def whole_headers(headers: Iterable[str]) -> list[str]:
@@ -200,12 +238,20 @@ def whole_headers(headers: Iterable[str]) -> list[str]:
     return [" ".join(filter(None, lines)) for lines in whole]
 
 
+LARGEST_DATA = 2_000_000  # bytes of a `lesson.json` that the page takes in
+
+
 def _lesson_data(folder: Path) -> str:
     """What a run wrote for its widget, so that no text in it can end the script; or nothing."""
-    data = read_json(folder / "lesson.json")
-    if data is None:
+    file = folder / "lesson.json"
+    data = read_json(file)
+    if data is None or file.stat().st_size > LARGEST_DATA:
         return ""
-    text = json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    try:
+        text = json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        text.encode()
+    except (ValueError, RecursionError):  # Python reads what is no JSON, and halves of characters
+        return ""
     return text.replace("<", "\\u003c")
 
 

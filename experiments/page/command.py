@@ -3,7 +3,7 @@
 What is finished is not run again. Whatever is missing, the page is written and says so in
 its place; the exit code is 0 where nothing that was asked for is missing, 1 otherwise.
 
-Run time: about 70 minutes on two cores, once; 25 with --seeds 1, 4 with
+Run time: more than an hour on two cores, once; a third of that with --seeds 1, a few minutes with
 --quick.
 
 Examples:
@@ -13,6 +13,7 @@ Examples:
   python -m experiments lesson --only next_word characters
 """
 
+import signal
 import sys
 import time
 from dataclasses import dataclass
@@ -30,7 +31,8 @@ class Options:
     quick: bool = False
     """Smaller runs, to see that everything works."""
     seeds: int | None = None
-    """How many seeds to run where an experiment has several: 1 for the short way."""
+    """How many seeds to run where an experiment has several: 1 for the short way. A --quick run
+    has one."""
     out: Path = Path("results/lesson")
     """Folder for the page, index.html, and beside it one for each experiment."""
     only: tuple[str, ...] = ()
@@ -48,6 +50,11 @@ def main(words: list[str]) -> int:
 
     if options.seeds is not None and options.seeds < 1:
         raise UsageError(f"--seeds: expected at least 1, got {options.seeds}; choose another")
+    if options.quick and (options.seeds or 1) > 1:
+        raise UsageError(
+            f"--seeds: expected none beside --quick, which runs one, got {options.seeds}; drop "
+            "one of the two"
+        )
     known = runs.experiments()
     names = [experiment.name for experiment in known]
     unknown = [name for name in options.only if name not in names]
@@ -59,6 +66,8 @@ def main(words: list[str]) -> int:
     make_folder(options.out)  # before the runs, which take long
     asked = options.only or names
     found: dict[str, runs.Standing] = {}
+    size = {"quick": options.quick, "seeds": options.seeds}
+    _end_as_with_ctrl_c()
     began = time.perf_counter()
     bar = Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
@@ -76,7 +85,6 @@ def main(words: list[str]) -> int:
             task = bar.add_task("the lesson", total=len(known))
             for experiment in known:
                 name, folder = experiment.name, options.out / experiment.name
-                size = {"quick": options.quick, "seeds": options.seeds}
                 there = runs.standing(experiment, folder, **size)
                 if there.flags is not None and name in asked:
                     tell(f"{name}: {experiment.about.run_time or 'of unknown length'}")
@@ -94,6 +102,11 @@ def main(words: list[str]) -> int:
     except KeyboardInterrupt:
         say("interrupted; the same command goes on from here")
         raise
+    for experiment in known:
+        # Another lesson may have been at work in this folder.
+        now = runs.standing(experiment, options.out / experiment.name, **size)
+        if now.result is not None:
+            found[experiment.name] = now
     page, lacking = build.page(known, found, options.out)
     replace_file(options.out / "index.html", page.encode())
     say(f"{options.out / 'index.html'} is written, after {time.perf_counter() - began:.0f} s")
@@ -101,3 +114,11 @@ def main(words: list[str]) -> int:
     if missing:
         say(f"it lacks {', '.join(missing)}, and says why in their places")
     return UNEXPECTED if missing else DONE
+
+
+def _end_as_with_ctrl_c() -> None:
+    """Lets whatever ends this process end the experiment as well, which is in a session apart."""
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows lacks the second
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)

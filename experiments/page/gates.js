@@ -82,7 +82,7 @@ lesson.widgets.gates = (box) => {
     if (lost >= 0 && shares[lost] < 1 - CLOSE) return `Not yet: the forget gate leaves only ${percent(shares[lost])} of the ${WORDS[lost]} number until step ${STEPS}.`;
     if (extra >= 0) return `Not yet: ${percent(shares[extra] * output)} of the ${WORDS[extra]} number is in the answer and should not be.`;
     if (lost >= 0) return `Not yet: the memory is right, but the output gate shows only ${percent(output)} of it at step ${STEPS}.`;
-    if (leak >= 0) return `Nearly: the answer at step ${STEPS} is right, but the unit shows its memory before, at step ${leak + 1} already.`;
+    if (leak >= 0) return `Nearly: the answer at step ${STEPS} is right, but the unit already shows its memory at step ${leak + 1}.`;
     return `✓ Solved: h at step ${STEPS} is ${signed(h.at(-1))}, and before it the unit shows nothing.`;
   };
 
@@ -122,7 +122,7 @@ lesson.widgets.gates = (box) => {
   box.append(
     make("h3", {}, "Be the network: set the gates"),
     which.box,
-    make("p", {}, `In each task, report the result at step ${STEPS} and nothing before. A slider sets its gate at all steps but those that you tick.`),
+    make("p", {}, `In each task, show the result at step ${STEPS} and nothing before. A slider sets its gate at all steps except those that you tick.`),
     ...Object.values(sliders).map((one) => one.box),
     row("forget", "Forget gate closed (0) at", numbered),
     row("input", "Input gate open (1) at", numbered),
@@ -132,6 +132,6 @@ lesson.widgets.gates = (box) => {
       make("button", { type: "button", onclick: () => set(start, { forget: [], input: [], output: [] }) }, "Start again")),
     make("div", { role: "status" }, said, judged),
     chart,
-    make("p", { class: "aside" }, "From above: the input; how far each gate is open (ticked steps in red); the cell state c (blue bars) and the output h (orange dots); the gradient of the last cell state with respect to that of each step."));
+    make("p", { class: "aside" }, "From top to bottom: the input; how far each gate is open (ticked steps in red); the cell state c (blue bars) and the output h (orange dots); the gradient of the last cell state with respect to the cell state at each step."));
   Object.values(sliders).forEach((one) => one.update());
 };

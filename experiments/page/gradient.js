@@ -7,7 +7,7 @@ lesson.widgets.gradient = (box, data) => {
   const longest = Math.max(...data.networks.map((network) => network.left.length)) - 1;
   const lag = slider(`Lag (${data.step}s back)`, { min: 0, max: longest, value: Math.min(20, longest) }, (at) => {
     measured.replaceChildren(table(
-      "The bar is on a logarithmic scale: empty is 10⁻⁸ or less, full is all of it.",
+      "The bars are on a logarithmic scale: an empty bar means 10⁻⁸ or less, a full bar 1 or more.",
       ["network", "gradient left", "", "bound"],
       data.networks.map((network) => {
         const left = network.left[at] ?? null;
@@ -17,7 +17,7 @@ lesson.widgets.gradient = (box, data) => {
     return `${at} ${data.step}${at === 1 ? "" : "s"}`;
   });
   box.append(make("h3", {}, "Measured: move the lag"),
-    make("p", {}, `How much of the gradient of the last output is left in the networks of this section, some ${data.step}s back. The last column has the bound ‖W_hh‖₂ ^ lag of the networks for which it holds.`),
+    make("p", {}, `How much of the gradient of the last output is left in the networks of this section? The last column gives the bound ‖W_hh‖₂ ^ lag, for the networks for which it holds.`),
     lag.box, measured);
 
   // A tanh network of N units, driven by noise, and the gradient of its last step to earlier ones.
@@ -138,9 +138,9 @@ lesson.widgets.gradient = (box, data) => {
     draw();
     return `${at} step${at === 1 ? "" : "s"}`;
   });
-  const which = lesson.choice("Kernel", KERNELS.map(([name]) => name), (index) => { kernel = index; rho.update(); });
+  const which = lesson.choice("Kind of matrix W_hh", KERNELS.map(([name]) => name), (index) => { kernel = index; rho.update(); });
   box.append(make("h3", {}, "Computed here: move the spectral radius"),
-    make("p", {}, `A recurrence of ${N} units that reads noise. The spectral radius ρ is the largest absolute value of an eigenvalue of W_hh: multiplied many times, a vector ends up growing or shrinking by ρ a step. Without tanh, the gradient therefore vanishes in the long run for ρ below 1 and explodes for ρ above 1. The bound uses the norm, which is never smaller than ρ; no curve rises above it. For an orthogonal kernel the two are equal.`),
+    make("p", {}, `This network of ${N} units reads noise. The spectral radius ρ is the largest absolute value of an eigenvalue of W_hh: a vector that is multiplied by W_hh many times ends up growing or shrinking by a factor of ρ a step. Without tanh, the gradient therefore vanishes in the long run for ρ below 1 and explodes for ρ above 1. The bound uses the norm, which is never smaller than ρ; for an orthogonal matrix the two are equal. No curve rises above the bound.`),
     which.box, rho.box, steps.box, chart, found);
   lag.update();
   rho.update();

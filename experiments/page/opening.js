@@ -45,9 +45,9 @@ lesson.widgets.opening = (box, data) => {
     });
   };
   box.append(make("h3", {}, "Now a network"),
-    make("p", {}, "This one runs in your browser. It was trained on Shakespeare and nothing else, and it reads and writes one letter at a time. Do not expect your word from it. Its lines look like Shakespeare, often without much sense. Watch it build words, and then a line, out of letters."),
+    make("p", {}, "This one runs in your browser. It was trained on Shakespeare and nothing else, and it reads and writes one letter at a time. Do not expect it to choose your word: its lines look like Shakespeare and often make little sense. Watch it build words, and then a line, out of letters."),
     choice("A beginning", STARTS.map((one) => `${one.trim()} …`), begin).box,
     make("div", { class: "row" }, make("button", { type: "button", onclick: write }, "Finish the line")), line, spoken,
-    make("p", { class: "aside" }, "Each letter is drawn at random, likelier ones more often. Press again for another ending."));
+    make("p", { class: "aside" }, "Each letter is drawn at random, the likelier ones more often. Press the button again for another ending."));
   begin(0);
 };

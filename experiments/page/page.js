@@ -60,14 +60,18 @@ lesson.table = (caption, headers, rows) => {
 lesson.bar = (share) => lesson.make("td", { class: "bar", "aria-hidden": "true" },
   lesson.make("i", { style: `width: ${(100 * Math.min(1, Math.max(0, share))).toFixed(1)}%` }));
 
-lesson.percent = (p) => (p >= 0.0995 ? `${(100 * p).toFixed(0)} %` : `${(100 * p).toPrecision(2)} %`);
+lesson.percent = (p) => {
+  if (p < 0.00005) return "below 0.01 %";
+  return `${p >= 0.0995 ? (100 * p).toFixed(0) : (100 * p).toPrecision(2)} %`;
+};
 
 // Powers of ten are easier to compare than "0.00000012".
 lesson.small = (log) => {
   if (log === null) return "not finite";
   const value = Math.exp(log);
-  if (value >= 0.001 && value < 1000) return value.toPrecision(3);
-  const power = Math.floor(log / Math.LN10);
+  if (value >= 0.001 && value < 999.5) return value.toPrecision(3);
+  // What would be rounded to 10.0 is the next power.
+  const power = Math.floor(log / Math.LN10 + 0.0022);
   const digits = String(Math.abs(power)).replace(/./g, (d) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[d]);
   return `${Math.exp(log - power * Math.LN10).toFixed(1)} · 10${power < 0 ? "⁻" : ""}${digits}`;
 };

@@ -16,6 +16,8 @@ from experiments.lab.files import read_json, strict
 from experiments.page.contents import CONTENTS
 from experiments.page.section import Found, Section
 
+PATIENCE = 10  # seconds that an interrupted experiment has for ending by itself
+
 
 class Experiment(NamedTuple):
     """An experiment, which has a section on the page.
@@ -117,7 +119,8 @@ def standing(
         return Standing(None, None, experiment.trouble, f"python -m experiments.{name} --help")
     wanted = strict(defaults(experiment.options, quick=quick, seeds=seeds).config(name))
     again = shlex.join(command(experiment, folder, wanted, "--force"))
-    result, config = (read_json(folder / file) for file in ("result.json", "config.json"))
+    # An empty object is as good as none.
+    result, config = (read_json(folder / file) or None for file in ("result.json", "config.json"))
     there = result or config
     if there is None:
         return Standing(None, ())
@@ -126,6 +129,10 @@ def standing(
             f"{name}: expected results of schema {harness.SCHEMA} in {folder}, got schema "
             f"{there.get('schema')}, written by another version"
         )
+        return Standing(None, None, note, again)
+    # Without these the run cannot even be named.
+    if not (isinstance(there.get("quick"), bool) and isinstance(there.get("seeds"), list)):
+        note = f"{name}: expected quick and seeds in the results in {folder}, got others"
         return Standing(None, None, note, again)
     usual = [wanted, strict(defaults(experiment.options, quick=False).config(name))]
     # A full run is as good where a quick one, or one with fewer seeds, was asked for.
@@ -184,7 +191,12 @@ def run(
                 tell(lines[-1])
         except KeyboardInterrupt:
             process.send_signal(signal.SIGINT)
-            process.wait()  # while it tidies up
+            try:
+                process.wait(PATIENCE)  # while it tidies up
+            except subprocess.TimeoutExpired:
+                # Deep in a computation, or begun in the background, where SIGINT is ignored;
+                # what it had finished is whole.
+                process.terminate()
             raise
     if process.returncode == errors.DONE:
         return standing(experiment, folder, quick=quick, seeds=seeds)
@@ -192,6 +204,9 @@ def run(
         raise KeyboardInterrupt
     if process.returncode == errors.DIVERGED:
         wanted["seeds"] = [seed + 1 for seed in wanted["seeds"]]
+        flags = ("--force",)
+    else:  # what is finished is kept
+        flags = standing(experiment, folder, quick=quick, seeds=seeds).flags or flags
     error = next((line for line in reversed(lines) if line.startswith("error: ")), lines[-1])
     note = f"{name}: exit code {process.returncode}, {error.removeprefix('error: ')}"
-    return Standing(None, None, note, shlex.join(command(experiment, folder, wanted, "--force")))
+    return Standing(None, None, note, shlex.join(command(experiment, folder, wanted, *flags)))

@@ -5,7 +5,8 @@ for (const form of document.querySelectorAll("form.check")) {
     const inputs = [...form.querySelectorAll("input")];
     const verdicts = inputs.map((input) => {
       const right = Number(input.dataset.number);
-      const text = input.value.trim();
+      // A minus sign or a unit may have been copied from the page.
+      const text = input.value.trim().replace("−", "-").replace(/\s*(%|°C)$/, "");
       // A comma may be the decimal point or separate thousands.
       const given = [text, text.replace(/(\d)[ ,'](?=\d{3}\b)/g, "$1")]
         .filter(Boolean).map((one) => Number(one.replace(",", "."))).filter((one) => !Number.isNaN(one));

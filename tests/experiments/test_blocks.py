@@ -59,6 +59,34 @@ def test_mathematics_is_mathml() -> None:
     assert "$" not in found
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("it costs $5", r"text: expected \$ in pairs, got one alone in 'it costs \$5'"),
+        ("a ` alone", "text: expected ` in pairs"),
+        ("*a $ in emphasis*", r"text: expected \$ in pairs"),
+        (r"$\frac{a}{b$", r"latex2mathml knows, got .*: a brace without its other one"),
+        ("$a}$", "a brace without its other one"),
+        ("$h_{t$", "a brace without its other one"),
+        ("${$", "NoAvailableTokensError"),
+        ("$h_t_s$", "DoubleSubscriptsError"),
+        (r"$\left( a$", "ExtraLeftOrMissingRightError"),
+        (r"$\nosuch x$", "got '.*nosuch x': an unknown command"),
+        ("$a & b$", "ParseError"),
+    ],
+)
+def test_a_paragraph_that_cannot_be_set_is_refused(words: str, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        text(words)
+
+
+@pytest.mark.parametrize(
+    "tex", [r"\{a\}", r"\left\{ a \right.", r"f(x)=\begin{cases} a & b \\ c & d \end{cases}"]
+)
+def test_mathematics_with_braces_and_rows(tex: str) -> None:
+    assert "<math" in text(f"${tex}$")
+
+
 BLOCKS: list[tuple[Block, str]] = [
     ("One & two", "<p>One &amp; two</p>"),
     (Heading("*Why*"), "<h3><em>Why</em></h3>"),
@@ -73,6 +101,8 @@ BLOCKS: list[tuple[Block, str]] = [
     (Widget("states"), 'data-widget="states" role="group" aria-label="Try it: A &lt;title&gt;"'),
     (Widget("states", "known"), 'data-widget="states" data-source="data-known"'),
     (Widget("states", "unknown"), "python -m experiments lesson --only unknown</code>"),
+    (Plot(["a"], "<script>oh</script>", '"><b>'), "</span> &lt;script&gt;oh&lt;/script&gt;"),
+    (Plot(["a"], "", '"><b>'), 'aria-label="&#34;&gt;&lt;b&gt;"'),
     (Code([square]), '<details class="code"><summary>The code behind it</summary>'),
     (Code([square], "Squares", open=True), '<details class="code" open><summary>Squares</summary>'),
     (Code([square]), '<span class="keyword">def</span> square(number: int)'),

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import re
 import signal
 import subprocess
@@ -18,13 +19,24 @@ from test_training_section import numerics
 
 from experiments.data.packages import DatasetError
 from experiments.lab import errors, harness
-from experiments.lab.command_line import Description
+from experiments.lab.command_line import Description, describe
 from experiments.lab.files import strict_text
 from experiments.lab.panels import Panel, rendered
 from experiments.page import build, runs
+from experiments.page.command import main as lesson
 from experiments.page.contents import CONTENTS
 from experiments.page.runs import Experiment
-from experiments.page.section import Block, Code, Exercise, Found, Plot, Section, Widget
+from experiments.page.section import (
+    Block,
+    Code,
+    Drawing,
+    Equation,
+    Exercise,
+    Found,
+    Plot,
+    Section,
+    Widget,
+)
 
 BROWSER = Path(__file__).parent / "browser"
 
@@ -121,11 +133,15 @@ class Page(HTMLParser):
 @pytest.fixture(autouse=True)
 def few_sections(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two of the page's own, since to compute them all takes seconds."""
-    contents = {"First": ["one", "others", "broken", "other", "recurrence"], "": ["bits", "two"]}
-    monkeypatch.setattr(build, "CONTENTS", contents)
+    monkeypatch.setattr(build, "CONTENTS", {"First": ["recurrence"], "": ["bits"]})
 
 
 def bind(folder: Path, *experiments: Experiment, quick: bool = False) -> tuple[str, list[str]]:
+    """A page with these: the first before the page's own sections, the others after them."""
+    names = [experiment.name for experiment in experiments]
+    (first, before), (last, after) = list(build.CONTENTS.items())[:: len(build.CONTENTS) - 1]
+    inside = {part: own for part, own in build.CONTENTS.items() if part not in (first, last)}
+    build.CONTENTS = {first: [*names[:1], *before], **inside, last: [*after, *names[1:]]}
     found = {e.name: runs.standing(e, folder / e.name, quick=quick) for e in experiments}
     return build.page(experiments, found, folder)
 
@@ -169,7 +185,8 @@ def test_a_finished_run_is_shown_whole(tmp_path: Path) -> None:
 
 @pytest.mark.slow  # all sections of the page's own
 def test_the_page_is_whole_in_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "CONTENTS", {"First": ["one", "two"], **CONTENTS})
+    own = {part: [n for n in names if n in build.own_names()] for part, names in CONTENTS.items()}
+    monkeypatch.setattr(build, "CONTENTS", own)
     experiments = [fake("one", Widget("gradient", "one")), fake("two", Widget("states", "two"))]
     for experiment in experiments:
         finish(experiment, tmp_path / experiment.name)
@@ -265,6 +282,200 @@ def test_data_that_a_section_of_the_page_lacks(
     page, lacking = bind(tmp_path)
     assert lacking == ["bits"]
     assert "expected the package weather" in section(page, "bits")
+
+
+def test_a_name_in_the_contents_that_belongs_to_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build, "CONTENTS", {"First": ["ghost"], "": ["bits"]})
+    page, lacking = bind(tmp_path)
+    assert lacking == ["ghost"]
+    assert "No module named &#39;experiments.page.sections.ghost&#39;" in section(page, "ghost")
+
+
+KEYS = [
+    "quick", "seeds", "borne_out", "columns", "results", "baselines", "data", "device",
+    "wall_seconds", "parts",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_results_that_lack_a_key(key: str, tmp_path: Path) -> None:
+    experiment = fake("one")
+    finish(experiment, tmp_path / "one")
+    file = tmp_path / "one" / "result.json"
+    result = json.loads(file.read_text())
+    del result[key]
+    file.write_text(json.dumps(result))
+    page, lacking = bind(tmp_path, experiment)
+    assert lacking == ["one"]
+    found = section(page, "one")
+    assert f"python -m experiments.one --out {tmp_path / 'one'} --force</code>" in found
+    assert key in found
+
+
+def test_results_that_are_an_empty_object(tmp_path: Path) -> None:
+    finish(fake("one"), tmp_path / "one")
+    for name in ("result.json", "config.json"):
+        (tmp_path / "one" / name).write_text("{}")
+    page, lacking = bind(tmp_path, fake("one"))
+    assert lacking == ["one"]
+    assert "one: not run yet" in section(page, "one")
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no figure", b"\xff"])
+def test_a_figure_that_cannot_be_read_is_to_be_drawn_again(
+    content: bytes | None, tmp_path: Path
+) -> None:
+    finish(fake("one"), tmp_path / "one")
+    panel = tmp_path / "one" / "panels" / "line.svg"
+    panel.unlink()
+    if content is not None:
+        panel.write_bytes(content)
+    page, lacking = bind(tmp_path, fake("one"))
+    assert lacking == ["one"]
+    found = section(page, "one")
+    assert f"expected a figure in {panel}, got " in found
+    assert f"python -m experiments.one --out {tmp_path / 'one'} --redraw</code>" in found
+
+
+@pytest.mark.parametrize(
+    "content",
+    [None, "", "{", "[1]", '{"x": NaN}', '{"x": "\\ud800"}', '{"x": "' + "y" * 3_000_000 + '"}'],
+    ids=["none", "empty", "half", "a list", "not a number", "half a character", "huge"],
+)
+def test_data_of_a_widget_that_cannot_be_read(content: str | None, tmp_path: Path) -> None:
+    experiment = fake("one", Widget("gradient", "one"))
+    assert experiment.section is not None
+    experiment = experiment._replace(section=experiment.section._replace(data=lambda shown: {}))
+    finish(experiment, tmp_path / "one")
+    if content is not None:
+        (tmp_path / "one" / "lesson.json").write_text(content)
+    page, lacking = bind(tmp_path, experiment)
+    assert lacking == ["one"]
+    assert len(page) < 1_000_000
+    found = section(page, "one")
+    assert "The error is 1.23" in found  # what there is remains
+    again = f"python -m experiments.one --out {tmp_path / 'one'} --redraw"
+    assert f"Something to try appears here once <code>{again}</code> has run." in found
+
+
+def raising(found: Found) -> list[Block]:
+    raise RuntimeError("oh no")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"body": raising}, "RuntimeError: oh no"),
+        ({"body": lambda found: ["costs $5"]}, "text: expected $ in pairs"),
+        ({"body": lambda found: [Equation(r"\frac{a}{b")]}, "a brace without its other one"),
+        (
+            {"body": lambda found: [Drawing("<svg></svg>", "$h_{t$", "")]},
+            "a brace without its other one",
+        ),
+        ({"body": lambda found: None}, "TypeError"),
+        ({"exercises": raising}, "RuntimeError: oh no"),
+        ({"exercises": lambda found: None}, "TypeError"),
+        ({"exercises": lambda found: [Exercise("$", "", {})]}, "text: expected $ in pairs"),
+        ({"exercises": lambda found: [Exercise("", r"$\nosuch$", {})]}, "an unknown command"),
+        (
+            {"exercises": lambda found: [Exercise("", "", {"Sum": float("nan")})]},
+            "exercise: expected a finite number for Sum, got nan",
+        ),
+    ],
+)
+def test_a_section_that_cannot_be_shown_is_named_and_takes_no_other_with_it(
+    change: dict[str, Any], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = fake("one"), fake("two")
+    assert one.section is not None
+    one = one._replace(section=one.section._replace(**change))
+    own = build.own_section("bits")
+    monkeypatch.setattr(own, "SECTION", own.SECTION._replace(**change))
+    for experiment in (one, two):
+        finish(experiment, tmp_path / experiment.name)
+    page, lacking = bind(tmp_path, one, two)
+    assert lacking == ["one", "bits"]
+    for name in lacking:
+        told = re.search(r"Missing.</strong> (.*)</p>", section(page, name))
+        assert told is not None
+        assert told[1].startswith(f"{name}: ") and says in told[1]
+
+
+def test_a_section_without_exercises(tmp_path: Path) -> None:
+    one = fake("one")
+    assert one.section is not None
+    finish(one, tmp_path / "one")
+    none = one.section._replace(exercises=lambda found: [])
+    page, lacking = bind(tmp_path, one._replace(section=none))
+    assert lacking == []
+    assert '<div class="exercise">' not in section(page, "one")
+
+
+def test_the_docstring_of_a_broken_file_says_so(tmp_path: Path) -> None:
+    file = tmp_path / "options.py"
+    for content in (b"def (", b"\xff", b"\0"):
+        file.write_bytes(content)
+        assert describe("one", file).claim.startswith("options.py cannot be read: ")
+
+
+def test_what_another_lesson_finished_meanwhile_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = fake("one"), fake("two")
+
+    def finish_both(experiment: Experiment, *args: Any, **options: Any) -> runs.Standing:
+        for each in (one, two):
+            finish(each, tmp_path / each.name, quick=True)
+        return runs.Standing(None, None, "two: exit code 2, another run is writing there", "wait")
+
+    monkeypatch.setattr(runs, "experiments", lambda: [one, two])
+    monkeypatch.setattr(runs, "run", finish_both)
+    monkeypatch.setattr(build, "CONTENTS", {"": ["one", "bits", "two"]})
+    words = ["--quick", "--only", "two", "two", "--out", str(tmp_path)]
+    assert lesson(words) == errors.DONE
+    assert "Missing." not in (tmp_path / "index.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("number", "background"),  # in which a shell lets SIGINT be ignored
+    [
+        (signal.SIGINT, False),
+        (signal.SIGTERM, False),
+        (signal.SIGTERM, True),
+        (signal.SIGHUP, False),
+    ],
+)
+def test_what_ends_a_lesson_ends_its_experiment(
+    number: signal.Signals, background: bool, tmp_path: Path
+) -> None:
+    child = "import os, sys, time; print(os.getpid(), file=sys.stderr, flush=True); time.sleep(99)"
+    script = (
+        # Whatever these tests were started from.
+        "import signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
+        f"if {background}: signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "from experiments.lab.command_line import command\n"
+        "from experiments.page import runs\n"
+        "from experiments.page.command import main\n"
+        "runs.PATIENCE = 1\n"
+        f"runs.command = lambda *args, **options: [sys.executable, '-c', {child!r}]\n"
+        f"command(lambda: main(['--only', 'cures', '--out', {str(tmp_path)!r}]))\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stderr=subprocess.PIPE, text=True, cwd=ROOT,
+        env=environment(),
+    )  # fmt: skip
+    assert process.stderr is not None
+    pid = int(next(line for line in process.stderr if line.strip().isdigit()))
+    process.send_signal(number)
+    said = process.stderr.read()
+    assert process.wait(60) == errors.INTERRUPTED, said
+    assert "interrupted; the same command goes on from here" in said
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
 
 
 def test_what_is_finished_is_not_run_again(tmp_path: Path) -> None:
@@ -363,12 +574,31 @@ def test_a_run_that_fails_is_told_in_one_line(
     assert told == ["tanh: 2 s", error]
     assert there.result is None
     assert there.note == f"one: exit code {code}, {says}"
-    seeds = "--seeds 1,2 " if code == errors.DIVERGED else ""
-    again = f"python -m experiments.one {seeds}--out {tmp_path / 'one'} --force"
+    diverged = code == errors.DIVERGED
+    seeds, force = ("--seeds 1,2 ", " --force") if diverged else ("", "")
+    again = f"python -m experiments.one {seeds}--out {tmp_path / 'one'}{force}"
     assert there.remedy == again
+    monkeypatch.setattr(build, "CONTENTS", {"": ["one"]})
     page, lacking = build.page([experiment], {"one": there}, tmp_path)
     assert lacking == ["one"]
     assert says in section(page, "one") and again in section(page, "one")
+
+
+def test_a_run_that_fails_in_the_middle_can_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = runs.command
+
+    def command(*args: Any, python: str = "python", **options: Any) -> list[str]:
+        fails = [python, "-c", "raise SystemExit(1)"]
+        return words(*args, **options) if python != sys.executable else fails
+
+    monkeypatch.setattr(runs, "command", command)
+    (tmp_path / "one").mkdir()
+    options = runs.defaults(Options, quick=False)
+    (tmp_path / "one" / "config.json").write_text(strict_text(options.config("one")))
+    there = runs.run(fake("one"), tmp_path / "one", ("--force",), quick=False, tell=print)
+    assert there.remedy == f"python -m experiments.one --out {tmp_path / 'one'} --resume"
 
 
 def test_what_a_run_says_is_read_whatever_the_encoding_of_the_terminal(
@@ -418,6 +648,15 @@ def test_usage_of_the_command(tmp_path: Path) -> None:
     unknown = run("lesson", "--only", "elephant", "--out", tmp_path / "x", module="experiments")
     assert unknown.returncode == 2
     assert "--only: expected some of " in unknown.stderr and "got elephant" in unknown.stderr
+    for words, says in [
+        (["--seeds", "0"], "--seeds: expected at least 1, got 0"),
+        (
+            ["--seeds", "2", "--quick"],
+            "--seeds: expected none beside --quick, which runs one, got 2",
+        ),
+    ]:
+        wrong = run("lesson", *words, "--out", tmp_path / "x", module="experiments")
+        assert (wrong.returncode, says in wrong.stderr) == (2, True), wrong.stderr
     assert not (tmp_path / "x").exists()
     told = run("lesson", "--help", module="experiments")
     assert told.returncode == 0
