@@ -135,8 +135,9 @@ def _comparison(found: Found) -> list[Block]:
         f"{100 * extra['unknown_rate']:.1f} % of the test plays.",
         Plot(
             ["perplexity", "advantage"],
-            "Left: the perplexity of every model on the test plays; for the LSTM the mean over the "
-            "seeds. Right: bits a word that the LSTM saves against a rival, with a mark for each "
+            "First panel: the perplexity of every model on the test plays; for the LSTM the mean "
+            "over the seeds. Second panel: bits a word that the LSTM saves against a rival, with "
+            "a mark for each "
             "seed and the 95 % interval of their mean. To the right of the line the LSTM is "
             "better.",
             _alt_comparison(found),
@@ -270,7 +271,7 @@ def _alt_comparison(found: Found) -> str:
         for name, one in found["extra"]["advantages"].items()
     )
     return (
-        f"Left, bars of perplexity on the test plays: {bars}. Right, bits a word saved by the "
+        f"First, bars of perplexity on the test plays: {bars}. Second, bits a word saved by the "
         f"LSTM, with 95 % intervals: {saved}."
     )
 

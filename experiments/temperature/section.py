@@ -84,8 +84,9 @@ def body(found: Found) -> list[Block]:
         "without an observation are not scored.",
         Plot(
             ["errors", "gains"],
-            "Left: error on the test set, one part for each horizon; open diamonds are for models "
-            f"without a network. Right: how much of the mean squared error of the {RIVAL} each "
+            "First panel: error on the test set, one part for each horizon; open diamonds are for "
+            "models without a network. Second panel: how much of the mean squared error of the "
+            f"{RIVAL} each "
             "network saves, on a scale of its own; to the right of the line it is better. There is "
             "one mark for each seed. The bar is the 95 % interval from resampling blocks of "
             f"{BLOCK // 24} days: it covers the chance in the weather, the marks that in training.",
@@ -105,8 +106,9 @@ def body(found: Found) -> list[Block]:
         f"errors of the last {RECENT // 24} days.",
         Plot(
             ["coverage", "stretch"],
-            "Left: the share of the true test temperatures inside the intervals, for widths chosen "
-            f"in both ways; the dashed line is at the intended {100 * LEVEL:.0f} %. Right: "
+            "First panel: the share of the true test temperatures inside the intervals, for "
+            "widths chosen "
+            f"in both ways; the dashed line is at the intended {100 * LEVEL:.0f} %. Second panel: "
             f"{STRETCH // 24} days in the middle of the test set at LaGuardia (LGA), each hour "
             f"forecast {FAR} hours before, with the interval from the last {RECENT // 24} days.",
             _coverage_in_words(found),

@@ -150,12 +150,13 @@ def body(found: Found) -> Sequence[Block]:
         "the test year.",
         Plot(
             ["stretch", "errors"],
-            "Left: one of these runs. Right: the error over all of them, by the number of days "
+            "First panel: one of these runs. Second panel: the error over all of them, by the "
+            "number of days "
             "since the run began. The dotted line is the error of a forecast that always predicts "
             "the mean of the training years.",
-            "Two charts. Left, two months of temperature: with teacher forcing the forecast "
+            "Two charts. First, two months of temperature: with teacher forcing the forecast "
             "follows the ups and downs about a day late; with free running it soon becomes a "
-            "smooth line. Right, the error: with teacher forcing it remains near "
+            "smooth line. Second, the error: with teacher forcing it remains near "
             f"{_error(found, 30, FORCED)}; with free running it grows from "
             f"{_error(found, 1, FREE)} to {_error(found, 30, FREE)} after 30 days and "
             f"{_error(found, 60, FREE)} after 60, where the mean of the training years has "

@@ -157,12 +157,14 @@ def body(found: Found) -> Sequence[Block]:
         f"both cases {training} days are for training and {tested} for testing.",
         Plot(
             ["days", "errors"],
-            "Left: some days of the random split. A cross is what the list predicts for a test "
-            "day; it mostly copies a neighbour. Right: the error of both models under both splits, "
+            "First panel: some days of the random split. A cross is what the list predicts for a "
+            "test day; it mostly copies a neighbour. Second panel: the error of both models under "
+            "both splits, "
             "as root mean squared error (RMSE); lower is better.",
-            f"Two charts. Left, {len(found['celsius'])} days of temperature, {sum(found['tested'])}"
+            f"Two charts. First, {len(found['celsius'])} days of temperature, "
+            f"{sum(found['tested'])}"
             " of them test days scattered among training days; the predictions of the list are "
-            "close to the test days because they are taken from the day before or after. Right, "
+            "close to the test days because they are taken from the day before or after. Second, "
             "errors: "
             + "; ".join(
                 f"{model} {_error(found, model, RANDOM)} on {RANDOM} and "

@@ -162,17 +162,17 @@ def body(found: Found) -> Sequence[Block]:
         "is better.",
         Plot(
             ["sizes", "blocks"],
-            "Dots: mean difference. Bars: its 95 % interval. Left: for the first 20, 40, … days "
-            f"of the test year, with blocks of {BLOCK} days. Right: for the whole year, with "
-            "blocks of other lengths; a bar is red where it does not include zero, and its lower "
-            "end is given as a number.",
-            "Two charts of the squared error saved, in °C². Left, by test days: "
+            "Dots: mean difference. Bars: its 95 % interval. First panel: for the first 20, 40, … "
+            f"days of the test year, with blocks of {BLOCK} days. Second panel: for the whole "
+            "year, with blocks of other lengths; a bar is red where it does not include zero, and "
+            "its lower end is given as a number.",
+            "Two charts of the squared error saved, in °C². First, by test days: "
             + "; ".join(
                 f"{size} days {_row(found, size)['mean']:.2f}".replace("-", "−")
                 + f", from {_from_to(found, size, BLOCK)}"
                 for size in (SIZES[0], 120, SIZES[-1])
             )
-            + f". Right, {SIZES[-1]} days by the length of the blocks: "
+            + f". Second, {SIZES[-1]} days by the length of the blocks: "
             + "; ".join(f"{b}, from {_from_to(found, SIZES[-1], b)}" for b in BLOCKS)
             + ".",
         ),
