@@ -187,7 +187,10 @@ def test_a_finished_run_is_shown_whole(tmp_path: Path) -> None:
 def test_the_page_is_whole_in_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = {part: [n for n in names if n in build.own_names()] for part, names in CONTENTS.items()}
     monkeypatch.setattr(build, "CONTENTS", own)
-    experiments = [fake("one", Widget("gradient", "one")), fake("two", Widget("states", "two"))]
+    experiments = [
+        one._replace(section=one.section._replace(data=lambda shown: {}))
+        for one in (fake("one", Widget("gradient", "one")), fake("two", Widget("states", "two")))
+    ]
     for experiment in experiments:
         finish(experiment, tmp_path / experiment.name)
         (tmp_path / experiment.name / "lesson.json").write_text('{"text": "</script><b>"}')
