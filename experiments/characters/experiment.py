@@ -246,10 +246,7 @@ def run(options: Options, out: Output) -> harness.Result:
     data = Data(*(characters(works, names) for names in splits))
     places = drawn(works, data.test)
     found = {
-        name: [
-            out.part(f"{name}-seed{seed}", partial(study, name, data, places, options, seed))
-            for seed in options.all_seeds
-        ]
+        name: out.each_seed(name, options.all_seeds, partial(study, name, data, places, options))
         for name in options.cell
     }
     grams = out.part("n-grams", partial(count_grams, data, places.every))

@@ -25,6 +25,7 @@ from experiments.page.section import (
     Section,
     Widget,
 )
+from experiments.page.wording import listed
 from experiments.style import STYLES
 
 LOGITS = (2.0, 1.0, 0.0)  # of the worked example
@@ -122,7 +123,7 @@ def _against_best(found: Found) -> str:
     ):
         labels = [label for label, d in _against(found, extra["best"]).items() if wanted(d)]
         if labels:
-            told.append(verdict.format(_and(labels), "is" if len(labels) == 1 else "are"))
+            told.append(verdict.format(listed(labels), "is" if len(labels) == 1 else "are"))
     kept = found["baselines"][extra["best"]]["weights"]
     weights = next(iter(found["results"].values()))["mean"]["weights"]
     once = "" if len(found["seeds"]) > 1 else " (With one seed, this is only a first look.)"
@@ -132,11 +133,6 @@ def _against_best(found: Found) -> str:
         f"the text repeats a long piece word for word. A network has {weights:,.0f} weights for "
         "everything it knows."
     )
-
-
-def _and(labels: Sequence[str]) -> str:
-    *first, last = labels
-    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _between(found: Found) -> Sequence[str]:
@@ -182,7 +178,7 @@ def _dependence(found: Found) -> Sequence[Block]:
         "Suppose that the norms for the last three characters are 6, 3 and 1. Then 60 % of the "
         "gradient is on the latest character, 30 % on the one before it, and 10 % on the third. "
         f"We compute these shares over the last {LAGS} characters.",
-        f"The passages below were drawn at random from the test plays ({_and(plays)}), from "
+        f"The passages below were drawn at random from the test plays ({listed(plays)}), from "
         f"speeches of {SHORTEST} to {LONGEST} characters.",
         f"As a test of counting, {found['extra']['places']} line ends were drawn as well, and as "
         "many spaces. A model that knows the length of the line should give a line end more "

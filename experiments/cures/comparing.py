@@ -1,13 +1,14 @@
 """How far a network reaches, what the gradient predicts, and whether the claim is borne out."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 
 from experiments.cures.options import LEARNED
 from experiments.lab.output import Part
+from experiments.measures.seeds import Spread, exceeds
 
 
 def reach(part: Part, lags: tuple[int, ...]) -> int:
@@ -44,24 +45,7 @@ def threshold(parts: list[Part]) -> Threshold:
     return Threshold(float(places[best]), right[best], len(left), stuck)
 
 
-class Reach(NamedTuple):
-    """The longest lag recalled: mean over the seeds, and their deviation, 0 for one."""
-
-    mean: float
-    deviation: float
-
-
-def over_seeds(each: Sequence[float]) -> Reach:
-    """Of one network."""
-    return Reach(float(np.mean(each)), float(np.std(each, ddof=1)) if len(each) > 1 else 0.0)
-
-
-def further(one: Reach, other: Reach) -> bool:
-    """Whether the means differ by more than the sum of the deviations."""
-    return one.mean - other.mean > one.deviation + other.deviation
-
-
-def bears_out(reached: Mapping[str, Reach], learned: Mapping[str, float]) -> bool:
+def bears_out(reached: Mapping[str, Spread], learned: Mapping[str, float]) -> bool:
     """Whether all others reach further than tanh, the LSTM the further the larger its bias.
 
     Args:
@@ -75,9 +59,9 @@ def bears_out(reached: Mapping[str, Reach], learned: Mapping[str, float]) -> boo
     return (
         "tanh" in reached
         and bool(others)
-        and all(further(other, reached["tanh"]) for other in others)
+        and all(exceeds(other, reached["tanh"]) for other in others)
         and means == sorted(means)
-        and (len(biases) < 2 or further(biases[-1], biases[0]))
+        and (len(biases) < 2 or exceeds(biases[-1], biases[0]))
         and learned["not clipped"] < learned["clipped"]
     )
 
@@ -90,7 +74,7 @@ def share_of(power: float) -> str:
 
 
 def in_words(
-    reached: Mapping[str, Reach], learned: Mapping[str, float], told: Threshold, rates: int
+    reached: Mapping[str, Spread], learned: Mapping[str, float], told: Threshold, rates: int
 ) -> str:
     """The findings on lags, on the gradient and on clipping; means over seeds, reach by label."""
     reaches = ", ".join(f"{label} {value.mean:.0f}" for label, value in reached.items())

@@ -17,7 +17,6 @@ from experiments.cures.comparing import (
     Threshold,
     bears_out,
     in_words,
-    over_seeds,
     reach,
     threshold,
 )
@@ -25,6 +24,7 @@ from experiments.cures.options import EXPLODING, EXPLODING_LAG, LEARNED, TESTED,
 from experiments.lab import harness
 from experiments.lab.cores import Trained, side_by_side
 from experiments.lab.output import Output, Part
+from experiments.measures.seeds import spread
 from experiments.models.starts import as_torch
 from experiments.style import STYLES, Style
 from rnnjax import cells
@@ -270,19 +270,14 @@ def run(options: Options, out: Output) -> harness.Result:
     lags, seeds = options.lags, options.all_seeds
     chosen = networks(options.hidden, options.cell)
     parts = {
-        name: [
-            out.part(f"{name}-seed{seed}", partial(across_lags, network, options, seed))
-            for seed in seeds
-        ]
+        name: out.each_seed(name, seeds, partial(across_lags, network, options))
         for name, network in chosen.items()
     }
-    exploding = [
-        out.part(f"exploding-seed{seed}", partial(across_rates, options, seed)) for seed in seeds
-    ]
+    exploding = out.each_seed("exploding", seeds, partial(across_rates, options))
 
     learned = {clip: [learning_rates(part, clip) for part in exploding] for clip in CLIPS}
     reached = {name: [reach(part, lags) for part in each] for name, each in parts.items()}
-    mean_reach = {name: over_seeds(each) for name, each in reached.items()}
+    mean_reach = {name: spread(each) for name, each in reached.items()}
     mean_learned = {name: float(np.mean(each)) for name, each in learned.items()}
     told = threshold([part for each in parts.values() for part in each])
     by_label = {chosen[name].style.label: value for name, value in mean_reach.items()}

@@ -3,9 +3,10 @@
 import math
 from collections.abc import Sequence
 
-from experiments.cures.comparing import Reach, further, reach, share_of
+from experiments.cures.comparing import reach, share_of
 from experiments.cures.experiment import CLIPS, Network, networks, recall, relu_identity
 from experiments.cures.options import EXPLODING, EXPLODING_LAG, LEARNED
+from experiments.measures.seeds import Spread, exceeds
 from experiments.page.section import (
     Block,
     Bullets,
@@ -102,9 +103,9 @@ def _chosen(found: Found) -> dict[str, Network]:
     return networks(1, found["cell"])
 
 
-def _reach_of(found: Found, name: str) -> Reach:
+def _reach_of(found: Found, name: str) -> Spread:
     row = found["results"][name]
-    return Reach(row["mean"]["reach"], row.get("deviation", {}).get("reach", 0.0))
+    return Spread(row["mean"]["reach"], row.get("deviation", {}).get("reach", 0.0))
 
 
 def _reaches(found: Found) -> str:
@@ -140,7 +141,7 @@ def _compared(found: Found) -> list[str]:
         return []
     tanh = _reach_of(found, "tanh")
     others = {name: n.style.label for name, n in _chosen(found).items() if name != "tanh"}
-    same = [label for name, label in others.items() if not further(_reach_of(found, name), tanh)]
+    same = [label for name, label in others.items() if not exceeds(_reach_of(found, name), tanh)]
     rule = (
         " (We call one reach longer than another if the means differ by more than the sum of the "
         "deviations.)"
@@ -155,7 +156,7 @@ def _compared(found: Found) -> list[str]:
     biases = [name for name in ("lstm-0", "lstm-1", "lstm-chrono") if name in found["results"]]
     if len(biases) > 1:
         means = [_reach_of(found, name).mean for name in biases]
-        longer = further(_reach_of(found, biases[-1]), _reach_of(found, biases[0]))
+        longer = exceeds(_reach_of(found, biases[-1]), _reach_of(found, biases[0]))
         order = means == sorted(means) and longer
         told += (
             " The reach of the LSTM grew with the bias of its forget gate."

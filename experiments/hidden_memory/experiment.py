@@ -252,10 +252,7 @@ def run(options: Options, out: Output) -> harness.Result:
 
     def study(name: str) -> Studied:
         noise, weather = (
-            [
-                out.part(f"{name}-{task}-seed{seed}", partial(train, seed))
-                for seed in options.all_seeds
-            ]
+            out.each_seed(f"{name}-{task}", options.all_seeds, train)
             for task, train in (
                 ("noise", partial(on_noise, name, options)),
                 ("weather", partial(on_weather, name, year, options)),

@@ -17,6 +17,7 @@ from experiments.hidden_memory.experiment import (
 )
 from experiments.hidden_memory.figure import first_and_others, followed
 from experiments.hidden_memory.options import NUMBERS
+from experiments.measures.seeds import Spread, exceeds
 from experiments.page.section import (
     Block,
     Bullets,
@@ -29,6 +30,7 @@ from experiments.page.section import (
     Section,
     Widget,
 )
+from experiments.page.wording import listed
 from experiments.style import STYLES
 
 HOURS = 72  # of the states that the page steps through
@@ -229,7 +231,7 @@ def _raised(found: Found) -> str:
     lower = [one for one, (start, end) in changed.items() if end <= start]
     if lower:
         return (
-            f"Training on recall did not raise the capacity of {_listed(lower)} in this run; it "
+            f"Training on recall did not raise the capacity of {listed(lower)} in this run; it "
             f"raised that of {label} from {before:.1f} to {after:.1f}."
             if after > before
             else "Training on recall did not raise the capacity of any network in this run."
@@ -260,9 +262,11 @@ def _best(found: Found, number: str, called: str, form: str) -> str:
     )
     if "deviation" not in found["results"][ranked[0]]:
         return told + "With a single seed, that does not establish an order."
-    spread = sum(found["results"][label]["deviation"][number] for label in ranked[:2])
-    lead = _mean(found, ranked[0], number) - _mean(found, ranked[1], number)
-    if lead > spread:
+    first, second = (
+        Spread(*(found["results"][label][kind][number] for kind in Spread._fields))
+        for label in ranked[:2]
+    )
+    if exceeds(first, second):
         return told + "The lead exceeds the sum of their two standard deviations over the seeds."
     return (
         told + "The lead does not exceed the sum of their two standard deviations over the seeds: "
@@ -297,16 +301,11 @@ def _added(found: Found) -> str:
     others = [label for label in found["results"] if label not in some]
     told = (
         "Averaged over all lags, $S_k$ is above zero by more than its standard deviation over the "
-        f"seeds in {_listed(some)}: these networks do remember."
+        f"seeds in {listed(some)}: these networks do remember."
         if some
         else "Averaged over all lags, $S_k$ is not clearly above zero in any network of this run."
     )
-    return f"{told} In {_listed(others)} it is not." if some and others else told
-
-
-def _listed(labels: Sequence[str]) -> str:
-    """With commas and an “and”."""
-    return " and ".join(filter(None, [", ".join(labels[:-1]), labels[-1]]))
+    return f"{told} In {listed(others)} it is not." if some and others else told
 
 
 def _noise_alt(found: Found, few: Sequence[str]) -> str:

@@ -6,7 +6,8 @@ import os
 import stat
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -129,6 +130,12 @@ class Output:
         text = "".join(json.dumps(line, allow_nan=False) + "\n" for line in self._metrics)
         self.write("metrics.jsonl", text.encode())
         return part
+
+    def each_seed(
+        self, name: str, seeds: Sequence[int], compute: Callable[[int, Path], Part]
+    ) -> list[Part]:
+        """A `part` for every seed, which `compute` gets before the path of its metrics."""
+        return [self.part(f"{name}-seed{seed}", partial(compute, seed)) for seed in seeds]
 
     def figure(self, panels: "Mapping[str, Panel]") -> None:
         """Writes the experiment's figure: a sheet of all panels, and each of them for the page."""

@@ -46,9 +46,9 @@ def block_bootstrap(
 
 
 def mean_interval(
-    values: np.ndarray, *, block: int, group: int, draws: int, seed: int
+    values: np.ndarray, *, block: int, group: int = 1, draws: int, seed: int
 ) -> tuple[float, float]:
-    """Of the mean of a long row of dependent values `[N]`, at 95 %.
+    """Of the mean of a row of dependent values `[N]`, at 95 %.
 
     Args:
       values: one after the other in time.

@@ -166,10 +166,7 @@ def run(options: Options, out: Output) -> harness.Result:
     data = words(works, least=options.least, training=TRAINING[: options.works])
     chosen = drawn(works, data)
     prompts = [*chosen, *famous(data)]
-    parts = [
-        out.part(f"lstm-seed{seed}", partial(study, data, prompts, options, seed))
-        for seed in options.all_seeds
-    ]
+    parts = out.each_seed("lstm", options.all_seeds, partial(study, data, prompts, options))
     grams = {
         order: kneser_ney(data.training, order=order, size=len(data.vocabulary)) for order in ORDERS
     }

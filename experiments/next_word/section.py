@@ -1,6 +1,5 @@
 """The section on the page: the next word."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from experiments.baselines.n_grams import with_cache
@@ -28,6 +27,7 @@ from experiments.page.section import (
     Section,
     Widget,
 )
+from experiments.page.wording import listed
 
 # Of the exercise: a rare name, as the 5-gram and the cache see it.
 RARE, TIMES, SIZE, WEIGHT = 0.001, 3, 500, 0.1
@@ -164,18 +164,13 @@ def _verdict(advantages: Any) -> str:
         how = "better than" if saved["low"] > 0 else "worse than" if saved["high"] < 0 else ""
         groups[how].append(f"the {name}")
     told = [
-        f"The LSTM is {how} {_listed(names)}: the interval excludes zero."
+        f"The LSTM is {how} {listed(names)}: the interval excludes zero."
         for how, names in groups.items()
         if how and names
     ]
     if groups[""]:
-        told.append(f"No difference from {_listed(groups[''])} was found.")
+        told.append(f"No difference from {listed(groups[''])} was found.")
     return " ".join(told)
-
-
-def _listed(names: Sequence[str]) -> str:
-    *most, last = names
-    return f"{', '.join(most)} and {last}" if most else last
 
 
 def _mixed(found: Found) -> str:

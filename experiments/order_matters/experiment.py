@@ -221,10 +221,7 @@ def run(options: Options, out: Output) -> harness.Result:
     chosen = contenders(options.network)
     on = {}
     for name, (title, make) in tasks.items():
-        parts = [
-            out.part(f"{name}-seed{seed}", partial(study_all, make, options, seed))
-            for seed in options.all_seeds
-        ]
+        parts = out.each_seed(name, options.all_seeds, partial(study_all, make, options))
         on[name] = OnTask(
             title,
             tuple(map(str, parts[0]["example"])),

@@ -191,11 +191,6 @@ def of_page(name: str, whole: Page) -> Shown:
     return Shown(name, title, **body, command=again)
 
 
-def own_names() -> list[str]:
-    """The modules in `sections/`."""
-    return [file.stem for file in sorted((HERE / "sections").glob("[!_]*.py"))]
-
-
 def own_section(name: str) -> ModuleType:
     """One of them."""
     return importlib.import_module(f"experiments.page.sections.{name}")

@@ -17,6 +17,7 @@ from experiments.page.section import (
     Plot,
     Section,
 )
+from experiments.page.wording import listed
 from experiments.temperature.experiment import (
     NETWORK,
     RIVAL,
@@ -50,7 +51,7 @@ COMMAND = (
 def body(found: Found) -> list[Block]:
     """The task, baselines, networks, what came out, and how sure a forecast is."""
     return [
-        f"What will the temperature be in {_listed(HORIZONS)} hours? The data are one year of "
+        f"What will the temperature be in {listed(HORIZONS)} hours? The data are one year of "
         "hourly weather at New York's three airports: temperature, dew point, humidity, wind, "
         f"rain, pressure and visibility. The network reads the last {PAST} hours of all this, "
         "with the time of day and of year. It predicts the temperature at each airport for all "
@@ -125,14 +126,8 @@ def body(found: Found) -> list[Block]:
     ]  # fmt: skip
 
 
-def _listed(items: Sequence[object]) -> str:
-    """1, 6 and 24."""
-    *first, last = map(str, items)
-    return f"{', '.join(first)} and {last}" if first else last
-
-
 def _hours(horizons: Sequence[int]) -> str:
-    return f"{_listed(horizons)} hour{'s' * (list(horizons) != [1])}"
+    return f"{listed(horizons)} hour{'s' * (list(horizons) != [1])}"
 
 
 def _members(found: Found) -> str:
@@ -237,12 +232,12 @@ def _covered(found: Found) -> list[str]:
 
 
 def _percent(shares: Sequence[float]) -> str:
-    return f"{_listed([f'{share:.0f}' for share in shares])} % ({_hours(HORIZONS)} ahead)"
+    return f"{listed([f'{share:.0f}' for share in shares])} % ({_hours(HORIZONS)} ahead)"
 
 
 def _errors_in_words(found: Found) -> str:
     def each(name: str, kind: str, form: str) -> str:
-        return _listed([format(_row(found, name)[f"{kind}_{h}"], form) for h in HORIZONS])
+        return listed([format(_row(found, name)[f"{kind}_{h}"], form) for h in HORIZONS])
 
     errors = "; ".join(
         f"{name} {each(name, 'rmse', '.2f')}" for name in (*SIMPLE, RIVAL, NETWORK, ROUGH)

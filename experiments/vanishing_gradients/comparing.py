@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments.lab.output import Part
-from experiments.measures.intervals import block_bootstrap
-from experiments.measures.seeds import mean_over_seeds
+from experiments.measures.intervals import mean_interval
+from experiments.measures.seeds import mean_over_seeds, spread
 from experiments.vanishing_gradients.tasks import MOMENTS, TASKS
 
 BLOCK = 10  # days that are resampled together
@@ -33,8 +33,7 @@ def error_of(seeds: Sequence[Mapping[str, Any]], task: str) -> Error:
     """Of one network on one task."""
     every = np.sqrt([part["squared"][list(TASKS).index(task)].mean() for part in seeds])
     kept = every[np.isfinite(every)]
-    mean = float(kept.mean()) if len(kept) else math.nan
-    deviation = float(kept.std(ddof=1)) if len(kept) > 1 else 0.0
+    mean, deviation = spread(kept) if len(kept) else (math.nan, 0.0)
     return Error(mean, deviation, len(every) - len(kept))
 
 
@@ -52,10 +51,7 @@ def difference(
         mean: np.ndarray = every[np.isfinite(every).all(axis=1)].mean(axis=0)
         return mean
 
-    gap = squared(one) - squared(other)
-    means = block_bootstrap(gap[:, None], np.arange(len(gap)), block=BLOCK, draws=2000, seed=0)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(low), float(high)
+    return mean_interval(squared(one) - squared(other), block=BLOCK, draws=2000, seed=0)
 
 
 def reach(seeds: Sequence[Mapping[str, Any]], moment: str = "before") -> float:

@@ -249,10 +249,7 @@ def run(options: Options, out: Output) -> harness.Result:
     days = prepare(weather)
     chosen = networks(len(weather.features), options.hidden, options.cell)
     parts = {
-        name: [
-            out.part(f"{name}-seed{seed}", partial(study, network, days, options, seed))
-            for seed in options.all_seeds
-        ]
+        name: out.each_seed(name, options.all_seeds, partial(study, network, days, options))
         for name, network in chosen.items()
     }
     naive = baselines(days, options)

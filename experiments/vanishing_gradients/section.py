@@ -18,6 +18,7 @@ from experiments.page.section import (
     Section,
     Widget,
 )
+from experiments.page.wording import power_of_ten
 from experiments.vanishing_gradients.comparing import GATED, Error, near_and_far
 from experiments.vanishing_gradients.experiment import Network, Shown, gradient, networks
 from experiments.vanishing_gradients.tasks import recall, tomorrow
@@ -43,7 +44,7 @@ def body(found: Found) -> list[Block]:
         "$h_t = w\\,h_{t-1}$. If you change $h_{T-1}$ a little, $h_T$ changes $w$ times as much. "
         "If you go back by a lag of $l$ steps, the chain rule multiplies by $w$ once for each:",
         Equation(r"\frac{\partial h_T}{\partial h_{T-l}} = w^{\,l}"),
-        f"With $w = 0.9$ and a lag of 100 this is {_power(0.9, 100)}: the gradient has "
+        f"With $w = 0.9$ and a lag of 100 this is ${power_of_ten(0.9**100)}$: the gradient has "
         f"*vanished*. With $w = 1.1$ it is {1.1**100:,.0f}: it has *exploded*. A weight that "
         "differs from 1 by a tenth is enough for either.",
         "Suppose an input a hundred steps ago decides the answer. Only through this product does "
@@ -99,12 +100,6 @@ def body(found: Found) -> list[Block]:
         "[how far back a network can learn](#cures).",
         Code([gradient, tomorrow, recall], "The measurement and the two tasks"),
     ]
-
-
-def _power(base: float, exponent: int) -> str:
-    """In scientific notation."""
-    mantissa, power = f"{base**exponent:.1e}".split("e")
-    return f"${mantissa} \\cdot 10^{{{int(power)}}}$"
 
 
 def _chosen(found: Found) -> dict[str, Network]:

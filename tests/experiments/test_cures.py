@@ -7,6 +7,7 @@ import pytest
 
 import rnnjax
 from experiments.cures import comparing, experiment, section
+from experiments.measures.seeds import Spread, spread
 from rnnjax import cells
 
 
@@ -65,23 +66,23 @@ REACHED = {"tanh": 10.0, "gru": 20.0, "lstm-0": 20.0, "lstm-1": 40.0, "lstm-chro
     ],
 )
 def test_the_claim_can_fail(changed: dict[str, float], clipped: int, expected: bool) -> None:
-    reached = {name: comparing.Reach(mean, 0.0) for name, mean in (REACHED | changed).items()}
+    reached = {name: Spread(mean, 0.0) for name, mean in (REACHED | changed).items()}
     learned = {"not clipped": 2, "clipped": clipped}
     assert comparing.bears_out(reached, learned) is expected
 
 
 def test_seeds_that_overlap_bear_nothing_out() -> None:
     learned = {"not clipped": 0, "clipped": 1}
-    tanh = comparing.over_seeds([10, 10, 10])
+    tanh = spread([10, 10, 10])
     for each, expected in (([20, 20, 40], True), ([10, 10, 40], False)):
-        reached = {"tanh": tanh, "gru": comparing.over_seeds(each)}
+        reached = {"tanh": tanh, "gru": spread(each)}
         assert comparing.bears_out(reached, learned) is expected
 
 
 def test_without_tanh_or_a_rival_nothing_is_shown() -> None:
     learned = {"not clipped": 0, "clipped": 1}
     for name in ("gru", "tanh"):
-        assert not comparing.bears_out({name: comparing.Reach(20, 0)}, learned)
+        assert not comparing.bears_out({name: Spread(20, 0)}, learned)
 
 
 def test_the_exercise_measures_what_its_formula_gives() -> None:

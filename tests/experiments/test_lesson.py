@@ -38,6 +38,7 @@ from experiments.page.section import (
     Widget,
 )
 
+OWN = [file.stem for file in (Path(build.__file__).parent / "sections").glob("[!_]*.py")]
 BROWSER = Path(__file__).parent / "browser"
 
 
@@ -185,7 +186,7 @@ def test_a_finished_run_is_shown_whole(tmp_path: Path) -> None:
 
 @pytest.mark.slow  # all sections of the page's own
 def test_the_page_is_whole_in_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    own = {part: [n for n in names if n in build.own_names()] for part, names in CONTENTS.items()}
+    own = {part: [n for n in names if n in OWN] for part, names in CONTENTS.items()}
     monkeypatch.setattr(build, "CONTENTS", own)
     experiments = [
         one._replace(section=one.section._replace(data=lambda shown: {}))
@@ -635,7 +636,7 @@ def test_a_run_that_was_interrupted_interrupts(
 def test_every_experiment_and_every_section_has_one_place_in_the_contents() -> None:
     found = runs.experiments()
     assert [experiment.trouble for experiment in found if experiment.trouble] == []
-    names = [experiment.name for experiment in found] + build.own_names()
+    names = [experiment.name for experiment in found] + OWN
     assert sorted(names) == sorted(name for part in CONTENTS.values() for name in part)
     assert {experiment.name for experiment in found} == set(harness.names())
 

@@ -22,6 +22,7 @@ from experiments.page.section import (
     Widget,
 )
 from experiments.page.sections import numbers
+from experiments.page.wording import power_of_ten
 
 STEPS = 100
 KEPT_BY_TANH = 0.9  # of the gradient in each step, in the section on vanishing gradients
@@ -105,12 +106,6 @@ def line(function: Callable[..., Any], name: str) -> str:
     """The line of a function that computes a name."""
     lines = (one.strip() for one in inspect.getsource(function).splitlines())
     return next(one for one in lines if one.startswith(f"{name} = "))
-
-
-def power_of_ten(value: float) -> str:
-    """A small number in TeX."""
-    digits, exponent = f"{value:.1e}".split("e")
-    return rf"{digits} \cdot 10^{{{int(exponent)}}}"
 
 
 def _logit(gate: float) -> float:

@@ -8,7 +8,7 @@ from matplotlib.figure import FigureBase
 
 from experiments.lab.harness import Column
 from experiments.lab.panels import Panel
-from experiments.measures.intervals import block_bootstrap
+from experiments.measures.intervals import block_bootstrap, mean_interval
 from experiments.page.section import (
     Block,
     Bullets,
@@ -48,10 +48,7 @@ def differences() -> np.ndarray:
 
 def interval(values: np.ndarray, block: int) -> tuple[float, float]:
     """The middle 95 % of the means over resampled blocks of days."""
-    days = np.arange(len(values))
-    means = block_bootstrap(values[:, None], days, block=block, draws=DRAWS, seed=0)
-    low, high = np.percentile(means[:, 0], [2.5, 97.5])
-    return float(low), float(high)
+    return mean_interval(values, block=block, draws=DRAWS, seed=0)
 
 
 def measure() -> Found:
